@@ -1,0 +1,448 @@
+"""Backends: a model reached through LiteLLM, with fallbacks, retries, a response cache and exact accounting.
+
+    Backend.of("openai/gpt-4o-mini")                     one model
+    Backend.of(["openai/gpt-4o-mini", "local"])          fallbacks, in order
+    Backend.of(dspy.LM(...))                             an LM of your own, called as it is
+    Backend("openai/gpt-4o-mini", timeout=20, cache=False, api_base=…)      with options
+    Roles.of({"generate": "openai/gpt-4o", "review": "local"})              a backend for each role
+
+Credentials come from the environment or from arguments. They are in no repr, error, log, cache or file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tenacity
+
+from conscience.cache import ResponseCache, shared_cache
+from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, litellm, lm_errors, retryable, settings
+from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
+from conscience.flow import Flow, Step, adrive, drive
+from conscience.reply import Message, Reply
+from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target
+from conscience.usage import ROLES, Role, Spend
+
+LONGEST_WAIT = 60.0
+"""Seconds; a server that asks for a longer pause than this is left for the next fallback."""
+
+
+class Backend:
+    """One model, or several as fallbacks in order.
+
+    Args:
+        model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:FILE.gguf"``, or a ``dspy.LM``.
+        fallbacks: further models, or backends with options of their own, tried in order when this one fails.
+        engine: ``"litellm"``, or ``"auto"`` to let DSPy choose its native engine where it has one.
+        timeout: seconds for one attempt.
+        retries: further attempts after a passing failure, with jitter and the server's retry-after.
+        cache: keep answers on disk: True, False, or a folder. ``CONSCIENCE_CACHE=0`` turns it off everywhere.
+        options: address and credentials (api_key, api_base, …) and default sampling parameters (temperature, …).
+
+    Raises:
+        ConfigurationError: an empty or malformed model name, or an unknown engine.
+    """
+
+    def __init__(
+        self,
+        model: str | BaseLM,
+        *,
+        fallbacks: Sequence[str | BaseLM | Backend] = (),
+        engine: str = "litellm",
+        timeout: float = 120.0,
+        retries: int = 2,
+        cache: bool | Path | str = True,
+        **options: Any,
+    ) -> None:
+        if engine not in ("litellm", "auto"):
+            raise ConfigurationError(f"engine={engine!r} is not litellm or auto")
+        self._targets: list[Target] = [_target(model, engine, options)]
+        for other in fallbacks:
+            self._targets.extend(Backend.of(other)._targets)
+        self.name = self._targets[0].name
+        self.timeout = timeout
+        self.retries = retries
+        self._cache = _cache(cache, model)
+        self._lacking: set[str] = set()
+        self.lm = BackendLM(self)
+
+    @classmethod
+    def of(cls, value: Any) -> Backend:
+        """A backend from a model string, a ``dspy.LM``, a backend, or a list of these (fallbacks in order)."""
+        if isinstance(value, Backend):
+            return value
+        if isinstance(value, BackendLM):
+            return value.backend  # type: ignore[return-value]
+        if isinstance(value, str):
+            return cls(value)
+        if isinstance(value, BaseLM):
+            with _wrapped_lock:
+                if value not in _wrapped:
+                    _wrapped[value] = cls(value)
+                return _wrapped[value]
+        if isinstance(value, list | tuple) and value:
+            first, *rest = value
+            if not rest:
+                return cls.of(first)
+            return _joined([cls.of(v) for v in (first, *rest)])
+        raise ConfigurationError(
+            f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
+        )
+
+    def __repr__(self) -> str:
+        return f"Backend({', '.join(repr(t.name) for t in self._targets)})"
+
+    def __copy__(self) -> Backend:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self  # configuration and open connections are shared by copies of a program
+
+    def supports(self, feature: str) -> bool:
+        """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
+        return feature not in self._lacking and self._targets[0].supports(feature)
+
+    def lacks(self, feature: str) -> None:
+        """Learns that a model does not do what its table promises; remembered as long as this backend lives."""
+        self._lacking.add(feature)
+
+    def complete(
+        self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None, who: Account | None = None
+    ) -> Reply:
+        """Asks for one answer.
+
+        Args:
+            messages: chat messages.
+            params: OpenAI chat parameters (max_tokens, logprobs, response_format, …).
+            salt: tells apart answers that the cache must not share (DSPy's rollout id).
+            who: the account to enter it under; by default that of the running program call.
+
+        Raises:
+            BackendError: every model failed after its retries; ContextTooLong where the request is too long for them.
+            ConfigurationError: a key or an extra is missing.
+            BudgetExceeded: the program call's budget is spent.
+        """
+        return drive(self._flow(messages, params, salt, who or account()))
+
+    async def acomplete(
+        self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None, who: Account | None = None
+    ) -> Reply:
+        """The async form of ``complete``."""
+        return await adrive(self._flow(messages, params, salt, who or account()))
+
+    def asking(self, messages: Sequence[Message], params: Mapping[str, Any], who: Account) -> Step:
+        """The same question as a step of a flow."""
+        return Step(
+            partial(self.complete, messages, params, who=who),
+            partial(self.acomplete, messages, params, who=who),
+        )
+
+    def _flow(self, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, who: Account | None) -> Flow[Reply]:
+        check_text(messages)
+        failures: list[tuple[Target, LMError]] = []
+        for target in self._targets:
+            key = self._key(target, messages, params, salt)
+            hit = self._cache.get(key) if self._cache and key else None
+            if hit is not None:
+                if who is not None:
+                    who.ledger.enter(who.role, Spend(cached=1))
+                return _exchange(who, messages, Reply(hit["body"], target.name, cached=True))
+            attempts = _Attempts(self, target, messages, params, who)
+            started = time.perf_counter()
+            try:
+                body, dollars = yield attempts.step()
+            except LMError as error:
+                failures.append((target, error))
+                if who is not None and target is not self._targets[-1]:
+                    who.ledger.note(f"{who.role}: {target.name} failed ({_kind(error)}), went on to the next model")
+                continue
+            except TimeoutError as error:
+                failures.append((target, lm_errors.LMTimeoutError(str(error) or "timed out", model=target.name)))
+                continue
+            reply = Reply(body, target.name, dollars)
+            if who is not None:
+                who.ledger.enter(who.role, _spend(reply, time.perf_counter() - started))
+            if self._cache and key and reply.finish_reason != "error":
+                yield _keeping(partial(self._cache.put, key, {"body": body}))
+            return _exchange(who, messages, reply)
+        raise self._failure(failures)
+
+    def _key(self, target: Target, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str | None:
+        if self._cache is None:
+            return None
+        parts = {"v": 1, "to": target.identity(), "messages": list(messages), "params": dict(params), "salt": salt}
+        return ResponseCache.key(parts)
+
+    def _failure(self, failures: Sequence[tuple[Target, LMError]]) -> Exception:
+        """The last model's failure decides the class of the error; the message names every model's."""
+        secrets = [s for t in self._targets for s in t.secrets()]
+        told = "; ".join(f"{t.name}: {_kind(e)}: {redact(e.message, secrets)[:300]}" for t, e in failures)
+        target, last = failures[-1]
+        if isinstance(last, lm_errors.ContextWindowExceededError) or _says_too_long(last):
+            return ContextTooLong(told, hint="shorten the request, or use a model with a longer context")
+        if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
+            missing = _missing_keys(target)
+            if missing:
+                return ConfigurationError(f"{target.name}: no credentials", hint=f"set {' and '.join(missing)}")
+            return BackendError(told, hint="check the key and what it may use")
+        if isinstance(last, lm_errors.LMUnsupportedModelError):
+            return BackendError(told, hint="check the model's name")
+        hint = "check the address and the network" if isinstance(last, lm_errors.LMTransportError) else ""
+        return BackendError(told, hint=hint, retryable=retryable(last))
+
+
+class Roles:
+    """Which backend serves which role.
+
+    A role without one of its own takes: revise ← generate; review ← generate (a frozen copy of itself judges);
+    judge ← review; propose ← generate. With none at all, the LM configured in DSPy at the time of the call.
+    """
+
+    _instead: Mapping[str, Role] = {"review": "generate", "revise": "generate", "judge": "review", "propose": "generate"}
+
+    def __init__(self, backends: Mapping[str, Backend]) -> None:
+        self._backends = dict(backends)
+
+    @classmethod
+    def of(cls, lm: Any) -> Roles:
+        """From one model for every role, or a mapping from role to model."""
+        if lm is None:
+            return cls({})
+        if isinstance(lm, Roles):
+            return lm
+        if isinstance(lm, Mapping):
+            unknown = sorted(set(lm) - set(ROLES))
+            if unknown:
+                raise ConfigurationError(f"role {unknown[0]!r} does not exist", hint=f"roles are {', '.join(ROLES)}")
+            return cls({role: Backend.of(model) for role, model in lm.items()})
+        return cls({"generate": Backend.of(lm)})
+
+    def backend(self, role: Role) -> Backend:
+        """The backend of a role.
+
+        Raises:
+            ConfigurationError: no model is set anywhere; names both ways to set one.
+        """
+        found: str | None = role
+        while found is not None:
+            if found in self._backends:
+                return self._backends[found]
+            found = self._instead.get(found)
+        if settings.lm is None:
+            raise ConfigurationError(
+                f"no model is set for the role {role}",
+                hint='pass lm="openai/gpt-4o-mini" (or lm="local"), or call dspy.configure(lm=dspy.LM(...)) first',
+            )
+        return Backend.of(settings.lm)
+
+    def replaced(self, **backends: Any) -> Roles:
+        """These roles with some set anew; None leaves one as it is."""
+        return Roles(self._backends | {r: Backend.of(m) for r, m in backends.items() if m is not None})
+
+    def __repr__(self) -> str:
+        return f"Roles({self._backends!r})"
+
+
+class _Attempts:
+    """One target's attempts: the retry policy, in its sync and its async form."""
+
+    def __init__(
+        self, backend: Backend, target: Target, messages: Sequence[Message], params: Mapping[str, Any], who: Account | None
+    ) -> None:
+        self._target, self._messages, self._params, self._who = target, messages, params, who
+        self._timeout = backend.timeout
+        tries = 1 if target.retries_itself else backend.retries + 1
+        self._policy: dict[str, Any] = {
+            "retry": tenacity.retry_if_exception(_passing),
+            "stop": partial(_enough, tries),
+            "wait": _pause,
+            "reraise": True,
+        }
+
+    def step(self) -> Step:
+        return Step(self._run, self._arun)
+
+    def _run(self) -> Any:
+        try:
+            return self._target.call(self._messages, self._params, self._limit())
+        except LMError as error:
+            if not _passing(error):
+                raise
+            first = error
+        return tenacity.Retrying(**self._policy)(self._again(first))
+
+    async def _arun(self) -> Any:
+        try:
+            return await self._target.acall(self._messages, self._params, self._limit())
+        except LMError as error:
+            if not _passing(error):
+                raise
+            first = error
+        return await tenacity.AsyncRetrying(**self._policy)(self._aagain(first))
+
+    # The first attempt is made outside of tenacity, which costs more than the rest of this file; its failure is
+    # replayed as the first of the policy's attempts.
+    def _again(self, first: LMError) -> Any:
+        failures = [first]
+
+        def attempt() -> Any:
+            if failures:
+                raise failures.pop()
+            return self._target.call(self._messages, self._params, self._limit())
+
+        return attempt
+
+    def _aagain(self, first: LMError) -> Any:
+        failures = [first]
+
+        async def attempt() -> Any:
+            if failures:
+                raise failures.pop()
+            return await self._target.acall(self._messages, self._params, self._limit())
+
+        return attempt
+
+    def _limit(self) -> float:
+        left = self._who.ledger.begin() if self._who is not None else None
+        return self._timeout if left is None else min(self._timeout, left)
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, LMError) and retryable(error)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    return float(asked) if asked is not None else _jitter(state)
+
+
+_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
+
+
+def _enough(tries: int, state: tenacity.RetryCallState) -> bool:
+    return state.attempt_number >= tries or state.upcoming_sleep > LONGEST_WAIT
+
+
+def _target(model: Any, engine: str, options: Mapping[str, Any]) -> Target:
+    if isinstance(model, BaseLM):
+        if options:
+            raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
+        return LMTarget(model)
+    if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
+        raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
+    if model == "local" or model.startswith("local:"):
+        return LocalTarget(model[6:] or None, options)
+    if model.endswith("/"):
+        raise ConfigurationError(f"{model!r} names a provider but no model", hint="write provider/model")
+    if engine == "auto":
+        import dspy
+
+        return LMTarget(dspy.LM(model, cache=False, **options))
+    return LiteLLMTarget(model, options)
+
+
+def _joined(backends: Sequence[Backend]) -> Backend:
+    first = backends[0]
+    joined = object.__new__(Backend)
+    joined.__dict__.update(first.__dict__)
+    joined._targets = [t for b in backends for t in b._targets]
+    joined._lacking = set()
+    joined.lm = BackendLM(joined)
+    return joined
+
+
+_wrapped: weakref.WeakKeyDictionary[Any, Backend] = weakref.WeakKeyDictionary()
+_wrapped_lock = threading.Lock()
+
+
+def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
+    if os.environ.get("CONSCIENCE_CACHE") == "0" or cache is False or getattr(model, "cache", True) is False:
+        return None
+    return shared_cache() if cache is True else shared_cache(Path(cache).expanduser())
+
+
+def _keeping(put: Callable[[], None]) -> Step:
+    """Writes at once when driven sync; on an event loop as soon as it is idle, which is while the next call waits."""
+
+    async def soon() -> None:
+        asyncio.get_running_loop().call_soon(put)
+
+    return Step(put, soon)
+
+
+def _exchange(who: Account | None, messages: Sequence[Message], reply: Reply) -> Reply:
+    if who is not None:
+        who.exchanges.append((tuple(messages), reply))
+    return reply
+
+
+def _spend(reply: Reply, seconds: float) -> Spend:
+    tokens_in, tokens_out, reused = reply.tokens()
+    unpriced = int(reply.dollars is None)
+    return Spend(1, 0, tokens_in, tokens_out, reused, seconds, reply.dollars or 0.0, unpriced)
+
+
+def _kind(error: LMError) -> str:
+    name = type(error).__name__.removeprefix("LM").removesuffix("Error")
+    return f"{name} {error.status}" if error.status else name
+
+
+def _says_too_long(error: LMError) -> bool:
+    """llama.cpp, vLLM and others say so in words only."""
+    return bool(re.search(r"context (size|length|window)|exceed_context|too many tokens", error.message, re.IGNORECASE))
+
+
+def _missing_keys(target: Target) -> list[str]:
+    if not isinstance(target, LiteLLMTarget) or target.secrets():
+        return []
+    return [str(k) for k in litellm().validate_environment(target.name)["missing_keys"]]
+
+
+_KEY = re.compile(r"\b(sk|pk|key|gsk|xai|hf|AIza)[-_][\w*-]{6,}|Bearer\s+\S+|AIza[\w-]{20,}")
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """A message without keys: those that were passed, those in the environment, and whatever looks like one."""
+    known = [v for k, v in os.environ.items() if k.endswith(("_API_KEY", "_TOKEN", "_SECRET")) and len(v) >= 6]
+    for secret in sorted({*secrets, *known}, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return _KEY.sub("[redacted]", text)
+
+
+def check_text(messages: Sequence[Message]) -> None:
+    """Refuses what no provider can receive.
+
+    Raises:
+        InputError: NUL bytes or lone surrogates in a message.
+    """
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            check_string(content, "the request")
+
+
+def check_string(text: str, what: str) -> None:
+    """Refuses NUL bytes and lone surrogates, in one line.
+
+    Raises:
+        InputError: names the position.
+    """
+    if "\0" in text:
+        raise InputError(f"{what} holds a NUL byte at position {text.index(chr(0))}", hint="remove it")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{what} holds a lone surrogate at position {error.start}", hint="repair the text's encoding first"
+            ) from None

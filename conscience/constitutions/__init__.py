@@ -1,0 +1,1 @@
+"""The built-in constitutions: general, medical, code, hiring. Load one with ``Constitution.load("general")``."""

@@ -1,0 +1,90 @@
+"""Every error this library raises, and what the command line makes of it.
+
+    ConscienceError
+    ├── InputError               exit 2   the caller's input cannot be used
+    │   ├── ConstitutionError             a constitution file is wrong: names file, line or key
+    │   ├── CaseError                     a row of cases is wrong: names file, line and field
+    │   └── ArtifactError                 a saved program is refused: names the key
+    ├── ConfigurationError       exit 2   no model, no key, a missing extra, an unknown option
+    ├── BackendError             exit 3   a model could not be reached or did not answer
+    │   └── ContextTooLong                the request does not fit the model's context
+    ├── BudgetExceeded           exit 3   calls, tokens, seconds or dollars are spent
+    ├── ReviewError              exit 3   the review gave no usable verdict
+    └── UnresolvedError          exit 1   still flagged after the last revision (on_unresolved="raise")
+
+Programmers' errors (TypeError, KeyError, …) are never wrapped: they pass through.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ConscienceError(Exception):
+    """Base of the tree. ``str(error)`` is one line; ``hint`` says how to mend it.
+
+    Args:
+        message: what happened and where, in one line.
+        hint: what to do about it; shown after the message.
+        retryable: whether the same call may succeed later.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, hint: str = "", retryable: bool = False) -> None:
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
+        self.retryable = retryable
+        super().__init__(f"{self.message} ({self.hint})" if self.hint else self.message)
+
+
+class InputError(ConscienceError, ValueError):
+    """What the caller passed in cannot be used."""
+
+
+class ConstitutionError(InputError):
+    """A constitution cannot be read; the message names the file and the line or key."""
+
+
+class CaseError(InputError):
+    """A case cannot be read; the message names the file, the line and the field."""
+
+
+class ArtifactError(InputError):
+    """A saved program is refused; the message names the key or the version."""
+
+
+class ConfigurationError(ConscienceError):
+    """Something is not set up: no model, no key, a missing extra, an unknown option."""
+
+
+class BackendError(ConscienceError):
+    """A model could not be reached or did not answer, after retries and fallbacks."""
+
+    exit_code = 3
+
+
+class ContextTooLong(BackendError):
+    """The messages do not fit the context of the model."""
+
+
+class BudgetExceeded(ConscienceError):
+    """The budget of one program call is spent."""
+
+    exit_code = 3
+
+
+class ReviewError(ConscienceError):
+    """The review ended without a verdict that can be used."""
+
+    exit_code = 3
+
+
+class UnresolvedError(ConscienceError):
+    """The draft is still flagged after the last revision and the caller asked to raise."""
+
+    exit_code = 1
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,102 @@
+"""The gate: signals → calibrated probability → pass or flag. One token a question where the model shows logprobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import dspy
+
+from conscience.backends import Backend
+from conscience.calibration import Calibration, Settings
+from conscience.dspy_seam import Account
+from conscience.errors import BackendError, ContextTooLong
+from conscience.flow import Flow, as_step, together
+from conscience.reply import Reply
+from conscience.signals import SCORED, SCORING, Question, ask, log_odds, verbalised
+from conscience.verdict import Draft, Verdict
+
+ROOM: Mapping[str, Any] = {"max_tokens": 400}
+"""For a written score."""
+
+REASONING_ROOM: Mapping[str, Any] = {"max_completion_tokens": 8000}
+"""For a written score by a reasoning model, which thinks before it writes; a tight limit would return nothing."""
+
+
+class Gate(dspy.Module):  # type: ignore[misc]
+    """Scores a draft by the questions of its calibration.
+
+    Args:
+        settings: the questions, weights and threshold to start from.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.calibration = Calibration(settings)
+
+    def flow(self, draft: Draft, backend: Backend, who: Account) -> Flow[Verdict]:
+        """The verdict of the gate alone. ``probability`` is None where a question that counts got no usable answer.
+
+        Raises:
+            BackendError: the model could not be asked.
+            BudgetExceeded: the budget is spent.
+        """
+        settings = self.calibration.settings
+        values: dict[str, float] = {}
+        notes: list[str] = []
+        written = False
+        probability: float | None = None
+        for stage in settings.stages:
+            answers = yield together([as_step(partial(_score, question, draft, backend, who)) for question in stage.signals])
+            for question, answer in zip(stage.signals, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                value, was_written = answer
+                written = written or was_written
+                if value is None:
+                    notes.append(f"{question.name}: the answer was neither Yes nor No")
+                else:
+                    values[question.name] = value
+            if any(name not in values for name, weight in stage.weights.items() if weight):
+                probability = None
+                break
+            probability = stage.probability(values)
+            if stage.doubt is None or not stage.doubt[0] <= probability <= stage.doubt[1]:
+                break
+        if written:
+            notes.append("no log-probabilities from this model: scores are written ones, which are coarser")
+        flagged = probability is not None and probability >= settings.threshold
+        return Verdict(
+            flagged=flagged,
+            gated=flagged,
+            probability=probability,
+            threshold=settings.threshold,
+            signals=values,
+            method="verbalised" if written else "logprobs",
+            notes=tuple(notes),
+        )
+
+
+def _score(question: Question, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, bool]]:
+    """One question's log-odds (None where the answer is neither Yes nor No), and whether it is a written score."""
+    if backend.supports("logprobs"):
+        try:
+            reply: Reply = yield backend.asking(ask(question, draft), SCORING, who)
+        except BackendError as error:
+            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error):
+                raise
+            reason = "refused"
+        else:
+            if reply.first_token:
+                return log_odds(reply.first_token), False
+            reason = "gave no"
+        backend.lacks("logprobs")
+        who.ledger.note(f"review: {backend.name} {reason} log-probabilities, scores are written ones")
+    room = REASONING_ROOM if backend.supports("reasoning") else ROOM
+    reply = yield backend.asking(ask(question, draft, tail=SCORED), room, who)
+    return verbalised(reply), True
+
+
+def _about_logprobs(error: BackendError) -> bool:
+    return "logprob" in error.message.lower() or "max_tokens" in error.message.lower()

@@ -1,0 +1,267 @@
+"""Conscience: generate, review, revise as one program. The loop is written once and driven sync, async or streaming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, get_args
+
+import dspy
+
+from conscience.backends import Roles
+from conscience.calibration import Settings
+from conscience.constitution import Constitution
+from conscience.dspy_seam import Account
+from conscience.errors import (
+    BackendError,
+    BudgetExceeded,
+    ConfigurationError,
+    ConscienceError,
+    InputError,
+    ReviewError,
+    UnresolvedError,
+)
+from conscience.flow import Flow, Stage, adrive, drive
+from conscience.generate import Generate
+from conscience.reviewing import Review
+from conscience.revise import Revise
+from conscience.usage import Budget, Ledger, Role
+from conscience.verdict import Draft, Outcome, Revision, Status, Verdict
+
+OnUnresolved = Literal["refuse", "best", "raise"]
+OnError = Literal["closed", "open", "raise"]
+
+
+class Conscience(dspy.Module):  # type: ignore[misc]
+    """A program that answers, reviews its own answer, and mends it before anyone sees it.
+
+    It stands where a plain DSPy module stood: ``dspy.ChainOfThought("question -> answer")`` becomes
+    ``Conscience("question -> answer")``. A call returns an ``Outcome`` with the signature's fields.
+
+    Args:
+        generate: a DSPy signature (string or class), any ``dspy.Module``, or a plain callable.
+        constitution: a built-in name (general, medical, code, hiring), a file, a mapping or a Constitution.
+        lm: a LiteLLM model string, ``"local"``, a ``dspy.LM``, a Backend, a list of these (fallbacks in order), or a mapping
+            from role to any of them; by default the LM configured in DSPy.
+        review: a Review of your own, or the Settings of a calibrated gate.
+        revise: a Revise of your own.
+        max_revisions: how often a flagged draft may be revised; 0 refuses at once.
+        on_unresolved: still flagged after the last revision: "refuse", "best" (the least doubtful text, marked) or "raise".
+        on_error: the review failed: "closed" (refusal text, draft not shown), "open" (the draft, marked) or "raise".
+        budget: what one call may spend: a Budget or a mapping with calls, tokens, seconds, dollars.
+
+    Raises:
+        ConfigurationError: an argument is not one of the above.
+        ConstitutionError: the constitution cannot be read.
+    """
+
+    def __init__(
+        self,
+        generate: Any = "request -> response",
+        *,
+        constitution: Any = None,
+        lm: Any = None,
+        review: Review | Settings | None = None,
+        revise: Revise | None = None,
+        max_revisions: int = 1,
+        on_unresolved: OnUnresolved = "refuse",
+        on_error: OnError = "closed",
+        budget: Budget | Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        _one_of("on_unresolved", on_unresolved, get_args(OnUnresolved))
+        _one_of("on_error", on_error, get_args(OnError))
+        if isinstance(max_revisions, bool) or not isinstance(max_revisions, int) or max_revisions < 0:
+            raise ConfigurationError(f"max_revisions={max_revisions!r} is not a whole number of 0 or more")
+        self.roles = Roles.of(lm)
+        self.generate = generate if isinstance(generate, Generate) else Generate(generate)
+        if isinstance(review, Review):
+            if constitution is not None and Constitution.load(constitution) != review.constitution:
+                raise ConfigurationError("constitution= and review= disagree", hint="give the constitution to the Review")
+            self.review = review
+        else:
+            self.review = Review(constitution, settings=review)
+        self.constitution = self.review.constitution
+        self.revise = revise or Revise(self.generate, self.constitution)
+        self.max_revisions = max_revisions
+        self.on_unresolved = on_unresolved
+        self.on_error = on_error
+        self.budget = Budget.of(budget)
+
+    def forward(self, *request: Any, **inputs: Any) -> Outcome:
+        """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.
+
+        Raises:
+            InputError: the request is empty or holds what no provider can receive.
+            ConfigurationError: no model, no key, a missing extra.
+            BackendError: generation failed after retries and fallbacks.
+            UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
+        """
+        return drive(self._flow(self._inputs(request, inputs)))
+
+    async def aforward(self, *request: Any, **inputs: Any) -> Outcome:
+        """The async form of ``forward``."""
+        return await adrive(self._flow(self._inputs(request, inputs)))
+
+    async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[Stage | str | Outcome]:
+        """Streams a call: a Stage when each begins, then the reviewed text in pieces, then the Outcome.
+
+        No word leaves before it is reviewed: the pieces are those of the text that the outcome holds.
+        """
+        queue: asyncio.Queue[Stage | None] = asyncio.Queue()
+        flow = self._flow(self._inputs(request, inputs))
+        task = asyncio.ensure_future(adrive(flow, queue.put_nowait))
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (stage := await queue.get()) is not None:
+                yield stage
+            outcome = await task
+        finally:
+            task.cancel()
+        words = outcome.response.split(" ")
+        for index, word in enumerate(words):
+            yield word if index == len(words) - 1 else word + " "
+        yield outcome
+
+    def set_lm(self, lm: Any) -> None:
+        """Sets the model of every role, and of every predictor that had one of its own."""
+        self.roles = Roles.of(lm)
+        super().set_lm(None)
+
+    def get_lm(self) -> Any:
+        """The LM that generates."""
+        return self.roles.backend("generate").lm
+
+    def _inputs(self, request: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Keyword inputs; one positional request is taken where the signature has one input."""
+        if not request:
+            return inputs
+        signature = self.generate.signature
+        names = list(signature.input_fields) if signature is not None else ["request"]
+        if len(request) > 1 or len(names) != 1 or inputs:
+            raise InputError(f"this program takes keywords: {', '.join(names)}")
+        return {names[0]: request[0]}
+
+    def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+        run = _Run(self, Ledger(self.budget))
+        yield Stage("generate")
+        try:
+            draft = yield from self.generate.flow(inputs, *run.role("generate"))
+        except BudgetExceeded as error:
+            return run.unreviewed(None, None, error)
+        first: Verdict | None = None
+        revisions: list[Revision] = []
+        current = draft
+        while True:
+            try:
+                verdict = yield from self.review.flow(current, *run.role("review"))
+            except (ReviewError, BackendError, BudgetExceeded) as error:
+                return run.unreviewed(draft, current, error, revisions)
+            if current is draft:
+                first = verdict
+            else:
+                revisions.append(Revision(current, verdict))
+            if not verdict.flagged:
+                return run.passed(draft, current, verdict, revisions)
+            if len(revisions) >= self.max_revisions:
+                return run.unresolved(draft, first, revisions)
+            yield Stage("revise")
+            try:
+                current = yield from self.revise.flow(current, verdict, inputs, *run.role("revise"))
+            except BudgetExceeded as error:
+                return run.unreviewed(draft, None, error, revisions)
+            except ConscienceError as error:
+                run.ledger.note(f"revise: {error.message}")
+                return run.unresolved(draft, first, revisions)
+
+
+class _Run:
+    """Call state of one program call, and the ways in which it can end."""
+
+    def __init__(self, program: Conscience, ledger: Ledger) -> None:
+        self.program = program
+        self.ledger = ledger
+
+    def role(self, role: Role) -> tuple[Any, Account]:
+        return self.program.roles.backend(role), Account(self.ledger, role)
+
+    def passed(self, draft: Draft, current: Draft, verdict: Verdict, revisions: list[Revision]) -> Outcome:
+        status: Status = "revised" if revisions else "cleared" if verdict.gated else "clean"
+        return self._outcome(status, draft, verdict, revisions, current)
+
+    def unresolved(self, draft: Draft, first: Verdict | None, revisions: list[Revision]) -> Outcome:
+        policy = self.program.on_unresolved
+        reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
+        verdict = reviewed[-1][0]
+        if policy == "raise":
+            raise UnresolvedError(
+                f"still flagged after {len(revisions)} revisions",
+                hint="rephrase the request, or set on_unresolved to refuse or best",
+            )
+        if policy == "refuse":
+            return self._outcome("refused", draft, verdict, revisions, None)
+        self.ledger.note("still flagged: the least doubtful text is shown, as on_unresolved says")
+        verdict, shown = min(reviewed, key=_doubt)
+        return self._outcome("refused", draft, verdict, revisions, shown)
+
+    def unreviewed(
+        self, draft: Draft | None, pending: Draft | None, error: ConscienceError, revisions: list[Revision] | None = None
+    ) -> Outcome:
+        """``pending`` is the text whose review failed; a text known to be flagged is not shown even when open."""
+        policy = self.program.on_error
+        if policy == "raise":
+            raise error
+        self.ledger.note(f"unreviewed: {error.message}")
+        shown = pending if policy == "open" else None
+        return self._outcome("unreviewed", draft if shown else None, None, revisions or [], shown, str(error))
+
+    def _outcome(
+        self,
+        status: Status,
+        draft: Draft | None,
+        verdict: Verdict | None,
+        revisions: list[Revision],
+        shown: Draft | None,
+        error: str = "",
+    ) -> Outcome:
+        outputs = dict(shown.outputs) if shown else self._refusal(draft)
+        if shown and shown.reasoning and self._has_reasoning():
+            outputs = {"reasoning": shown.reasoning, **outputs}
+        return Outcome(
+            outputs,
+            response=shown.response if shown else self.program.constitution.refusal,
+            status=status,
+            verdict=verdict,
+            draft=draft,
+            revisions=tuple(revisions),
+            usage=self.ledger.usage(),
+            events=tuple(self.ledger.events),
+            error=error,
+        )
+
+    def _has_reasoning(self) -> bool:
+        signature = self.program.generate.signature
+        return signature is not None and "reasoning" in signature.output_fields
+
+    def _refusal(self, draft: Draft | None) -> dict[str, Any]:
+        """The refusal text in the last text field; every other field is None."""
+        signature = self.program.generate.signature
+        if signature is not None:
+            fields = {name: field.annotation is str for name, field in signature.output_fields.items()}
+        else:
+            fields = {name: isinstance(value, str) for name, value in (draft.outputs if draft else {"response": ""}).items()}
+        outputs: dict[str, Any] = dict.fromkeys(fields)
+        texts = [name for name, is_text in fields.items() if is_text and name != "reasoning"]
+        if texts:
+            outputs[texts[-1]] = self.program.constitution.refusal
+        return outputs
+
+
+def _doubt(reviewed: tuple[Verdict | None, Draft]) -> float:
+    verdict = reviewed[0]
+    return 1.0 if verdict is None or verdict.probability is None else verdict.probability
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"{name}={value!r} does not exist", hint=f"choose among {', '.join(allowed)}")

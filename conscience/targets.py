@@ -1,0 +1,234 @@
+"""Where a call goes: one attempt at one model, through LiteLLM or through a ``dspy.LM`` of the user's.
+
+A target raises only ``LMError`` for a failing model. Retries, fallbacks, caching and accounting belong to the backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from conscience.dspy_seam import BaseLM, acall_lm, call_lm, litellm, lm_error
+from conscience.errors import ConfigurationError
+from conscience.reply import Body, Message
+
+CLIENT_OPTIONS = frozenset(
+    {"api_key", "api_base", "base_url", "api_version", "organization", "project", "extra_headers", "custom_llm_provider"}
+)
+"""Options that reach the address, not the model; of these only the ones that are not secret enter a cache key."""
+
+SECRET_OPTIONS = frozenset({"api_key", "extra_headers"})
+
+
+class Target(Protocol):
+    """One model at one address."""
+
+    name: str
+    retries_itself: bool
+
+    def identity(self) -> dict[str, Any]:
+        """Everything but the messages that shapes an answer, without secrets: part of the cache key."""
+
+    def supports(self, feature: str) -> bool:
+        """Whether the model is known to take "logprobs", "schema", "tools", or to be a "reasoning" model."""
+
+    def secrets(self) -> list[str]:
+        """Values that must not appear in any message."""
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]: ...
+
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
+    ) -> tuple[Body, float | None]: ...
+
+
+class LiteLLMTarget:
+    """A LiteLLM model string and its options.
+
+    Args:
+        model: such as ``"openai/gpt-4o-mini"`` or ``"anthropic/claude-sonnet-4-5"``.
+        options: address and credentials (``CLIENT_OPTIONS``) and default sampling parameters.
+    """
+
+    retries_itself = False
+
+    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+        self.name = model
+        self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS and v is not None}
+        self._defaults = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS and v is not None}
+
+    def identity(self) -> dict[str, Any]:
+        shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
+        provider = self.name.split("/", 1)[0].upper().replace("-", "_")
+        address = [os.environ.get(f"{provider}_{suffix}") for suffix in ("API_BASE", "BASE_URL")]
+        return {"model": self.name, "client": shown, "address": address, "defaults": self._defaults}
+
+    def secrets(self) -> list[str]:
+        headers = self._client.get("extra_headers") or {}
+        return [str(v) for v in (self._client.get("api_key"), *dict(headers).values()) if v]
+
+    def supports(self, feature: str) -> bool:
+        return feature in _features(self.name, self._client.get("custom_llm_provider"))
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+        kwargs = self._arguments(messages, params, seconds)
+        try:
+            return _unpack(litellm().completion(**kwargs))
+        except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
+            mapped = lm_error(error, model=self.name)
+            if mapped is None:
+                raise
+            raise mapped from error
+
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
+    ) -> tuple[Body, float | None]:
+        kwargs = self._arguments(messages, params, seconds)
+        try:
+            return _unpack(await litellm().acompletion(**kwargs))
+        except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
+            mapped = lm_error(error, model=self.name)
+            if mapped is None:
+                raise
+            raise mapped from error
+
+    def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        return {
+            **self._defaults,
+            **params,
+            **self._client,
+            "model": self.name,
+            "messages": list(messages),
+            "timeout": seconds,
+            "num_retries": 0,
+            "max_retries": 0,
+            "cache": {"no-cache": True, "no-store": True},
+        }
+
+
+class LocalTarget(LiteLLMTarget):
+    """The embedded model: its server is started by the first call.
+
+    Args:
+        weights: a GGUF file; None for the built-in SmolLM2-135M-Instruct.
+        options: sampling parameters.
+    """
+
+    def __init__(self, weights: str | None, options: Mapping[str, Any]) -> None:
+        # Greedy and bounded: a 135M model left to sample at length mostly repeats itself.
+        super().__init__("local" if weights is None else f"local:{weights}", {**LOCAL_SAMPLING, **options})
+        self._weights = weights
+
+    def supports(self, feature: str) -> bool:
+        return feature in {"logprobs", "schema", "schema_limits"}
+
+    def secrets(self) -> list[str]:
+        return []
+
+    def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        from conscience.local import endpoint
+
+        server = endpoint(self._weights)
+        arguments = super()._arguments(messages, params, seconds)
+        return arguments | {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+        return super().call(messages, params, seconds)[0], 0.0
+
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
+    ) -> tuple[Body, float | None]:
+        return (await super().acall(messages, params, seconds))[0], 0.0
+
+
+LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
+
+
+class LMTarget:
+    """A ``dspy.LM`` of the user's, called as it is: its engine, its retries, its callbacks."""
+
+    def __init__(self, lm: BaseLM) -> None:
+        self.lm = lm
+        self.name = str(lm.model)
+        self.retries_itself = getattr(lm, "num_retries", 0) > 0
+
+    @property
+    def _scripted(self) -> bool:
+        return not isinstance(getattr(self.lm, "engine", None), str)
+
+    def identity(self) -> dict[str, Any]:
+        kwargs = {k: v for k, v in self.lm.kwargs.items() if k not in SECRET_OPTIONS}
+        return {"model": self.name, "lm": type(self.lm).__qualname__, "kwargs": kwargs}
+
+    def secrets(self) -> list[str]:
+        headers = self.lm.kwargs.get("extra_headers") or {}
+        return [str(v) for v in (self.lm.kwargs.get("api_key"), *dict(headers).values()) if v]
+
+    def supports(self, feature: str) -> bool:
+        if not self._scripted:
+            return feature in _features(self.name, None)
+        engine = getattr(self.lm, "engine", self.lm)
+        if feature == "logprobs":
+            return "top_logprobs" in getattr(engine, "supported_params", ())
+        attribute = {"schema": "response_schema", "tools": "function_calling"}.get(feature, feature)
+        return bool(getattr(engine, f"supports_{attribute}", False))
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+        body = call_lm(self.lm, messages, params)
+        return body, self._price(body)
+
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
+    ) -> tuple[Body, float | None]:
+        body = await asyncio.wait_for(acall_lm(self.lm, messages, params), seconds)
+        return body, self._price(body)
+
+    def _price(self, body: Body) -> float | None:
+        return None if self._scripted else _list_price(self.name, body)
+
+
+@lru_cache(maxsize=256)
+def _features(model: str, provider: str | None) -> frozenset[str]:
+    """What LiteLLM's table says of a model; a model that it does not know has what its API's dialect has."""
+    lite = litellm()
+    found = set()
+    try:
+        params = lite.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
+        if lite.supports_reasoning(model, custom_llm_provider=provider):
+            found.add("reasoning")
+        if lite.supports_response_schema(model=model, custom_llm_provider=provider):
+            found.add("schema")
+        if lite.supports_function_calling(model=model, custom_llm_provider=provider):
+            found.add("tools")
+    except lite.BadRequestError as error:
+        raise ConfigurationError(
+            f"model {model!r} names no provider that LiteLLM knows",
+            hint="write provider/model, such as openai/gpt-4o-mini, or local for the embedded model",
+        ) from error
+    # A reasoning model thinks before its first written token, so that token's log-probability is no verdict.
+    if "logprobs" in params and "top_logprobs" in params and "reasoning" not in found:
+        found.add("logprobs")
+    return frozenset(found)
+
+
+def _unpack(raw: Any) -> tuple[Body, float | None]:
+    body = raw.model_dump(exclude_none=True)
+    cost = getattr(raw, "_hidden_params", {}).get("response_cost")
+    return body, float(cost) if isinstance(cost, int | float) and cost > 0 else None
+
+
+def _list_price(model: str, body: Body) -> float | None:
+    usage = body.get("usage") or {}
+    lite = litellm()
+    try:
+        prices = lite.cost_per_token(
+            model=model,
+            prompt_tokens=usage.get("prompt_tokens") or 0,
+            completion_tokens=usage.get("completion_tokens") or 0,
+        )
+    except lite.BadRequestError:
+        return None
+    return float(sum(prices)) or None

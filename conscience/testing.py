@@ -1,0 +1,194 @@
+"""A scripted LM: an application's own tests run its program without a model, faults included.
+
+    from conscience import Conscience
+    from conscience.testing import ScriptedLM
+
+    lm = ScriptedLM({"Answer with one word": 0.1, "capital of France": "Paris."})
+    assert Conscience("question -> answer", lm=lm)(question="What is the capital of France?").status == "clean"
+
+An answer is a text; a number from 0 to 1 (the probability of Yes, for one-token questions); a ``Fault``; or an lm15
+``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression over the whole prompt to
+an answer (first match), or a function ``(messages, params) -> answer``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import dspy
+from dspy import lm15
+
+from conscience.rendering import content_text
+
+FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
+
+_FAULTS: Mapping[str, tuple[type[Exception], int | None]] = {
+    "rate_limit": (lm15.RateLimitError, 429),
+    "server": (lm15.ServerError, 500),
+    "timeout": (lm15.TimeoutError, None),
+    "connection": (lm15.TransportError, None),
+    "auth": (lm15.AuthError, 401),
+    "context": (lm15.ContextLengthError, 400),
+    "unsupported": (lm15.UnsupportedFeatureError, None),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A failing call.
+
+    Attributes:
+        kind: what goes wrong.
+        message: what the server says.
+        retry_after: seconds that the server asks to wait (rate_limit, server).
+    """
+
+    kind: FaultKind
+    message: str = "scripted fault"
+    retry_after: float | None = None
+
+    def error(self) -> Exception:
+        cls, status = _FAULTS[self.kind]
+        if self.kind in ("timeout", "connection", "unsupported"):
+            return cls(self.message)
+        return cls(self.message, status=status, retry_after=self.retry_after)  # type: ignore[call-arg]
+
+
+Answer: TypeAlias = str | float | Fault | Any
+"""Any stands for lm15.Response, which carries no types."""
+
+Script: TypeAlias = Sequence[Answer] | Mapping[str, Answer] | Callable[[list[dict[str, Any]], dict[str, Any]], Answer]
+
+
+class ScriptedLM(dspy.LM):  # type: ignore[misc]
+    """A ``dspy.LM`` that answers by script; safe under threads and asyncio.
+
+    Args:
+        script: see the module's text.
+        name: the model's name.
+        logprobs: whether it shows log-probabilities when asked.
+        schema: whether it claims to take a JSON schema.
+        seconds: how long each answer takes.
+        retries: how often DSPy repeats a failing call (0: a fault is seen at once).
+
+    Attributes:
+        calls: (messages, params) of every call so far, in order of arrival.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        name: str = "scripted/lm",
+        logprobs: bool = True,
+        schema: bool = False,
+        seconds: float = 0.0,
+        retries: int = 0,
+    ) -> None:
+        self._played = _Played(script, name, logprobs, schema, seconds)
+        super().__init__(
+            name, engine=_Engine(self._played), async_engine=_AsyncEngine(self._played), cache=False, num_retries=retries
+        )
+
+    @property
+    def calls(self) -> list[tuple[list[dict[str, Any]], dict[str, Any]]]:
+        return self._played.calls
+
+    def __deepcopy__(self, memo: Any) -> ScriptedLM:
+        return self
+
+
+class _Played:
+    def __init__(self, script: Script, name: str, logprobs: bool, schema: bool, seconds: float) -> None:
+        self.script, self.name, self.logprobs, self.schema, self.seconds = script, name, logprobs, schema, seconds
+        self.calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
+        self._lock = threading.Lock()
+
+    def answer(self, request: lm15.Request) -> lm15.Response:
+        messages, params = _plain(request)
+        with self._lock:
+            position = len(self.calls)
+            self.calls.append((messages, params))
+        answer = self._pick(position, messages, params)
+        if isinstance(answer, Fault):
+            raise answer.error()
+        if isinstance(answer, lm15.Response):
+            return answer
+        words = sum(len(content_text(m.get("content")).split()) for m in messages)
+        text = answer if isinstance(answer, str) else ("Yes" if answer >= 0.5 else "No")
+        tokens = None
+        if not isinstance(answer, str) and self.logprobs and params.get("logprobs"):
+            tokens = (_yes_no(min(1 - 1e-6, max(1e-6, float(answer)))),)
+        return lm15.Response(
+            id="scripted",
+            model=self.name,
+            message=lm15.Message.assistant(text) if text else lm15.Message.assistant(lm15.TextPart("")),
+            finish_reason="stop",
+            usage=lm15.Usage(input_tokens=words, output_tokens=len(text.split())),
+            logprobs=tokens,
+        )
+
+    def _pick(self, position: int, messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
+        if callable(self.script):
+            return self.script(messages, params)
+        prompt = "\n".join(content_text(m.get("content")) for m in messages)
+        if isinstance(self.script, Mapping):
+            for pattern, answer in self.script.items():
+                if re.search(pattern, prompt):
+                    return answer
+        elif position < len(self.script):
+            return self.script[position]
+        raise AssertionError(f"the script has no answer for call {position + 1}: …{prompt[-200:]}")
+
+
+class _Engine:
+    def __init__(self, played: _Played) -> None:
+        self.played = played
+
+    @property
+    def supported_params(self) -> tuple[str, ...]:
+        return ("logprobs", "top_logprobs") if self.played.logprobs else ()
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return self.played.schema
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        if self.played.seconds:
+            time.sleep(self.played.seconds)
+        return self.played.answer(request)
+
+
+class _AsyncEngine(_Engine):
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        import asyncio
+
+        if self.played.seconds:
+            await asyncio.sleep(self.played.seconds)
+        return self.played.answer(request)
+
+
+def _plain(request: lm15.Request) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    if request.system is not None:
+        messages.append(
+            {"role": "system", "content": request.system if isinstance(request.system, str) else str(request.system)}
+        )
+    for message in request.messages:
+        messages.append({"role": message.role, "content": message.text if message.text is not None else str(message.parts)})
+    config = request.config
+    names = ("max_tokens", "temperature", "logprobs", "response_format", "seed", "top_p")
+    return messages, {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+
+
+def _yes_no(probability: float) -> lm15.TokenLogprob:
+    yes = lm15.TopLogprob("Yes", math.log(probability))
+    no = lm15.TopLogprob("No", math.log(1 - probability))
+    top = (yes, no) if probability >= 0.5 else (no, yes)
+    return lm15.TokenLogprob(top[0].token, top[0].logprob, top=top)

@@ -1,0 +1,177 @@
+"""What a program call has spent, by role, and the budget it may not exceed.
+
+One ``Ledger`` lives as long as one program call; every model call under it is entered once, under the role that asked.
+A ledger takes a lock for each entry, so modules that use threads inside a call are counted right.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from conscience.errors import BudgetExceeded, ConfigurationError
+
+Role = Literal["generate", "review", "revise", "judge", "propose"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What some model calls cost.
+
+    Attributes:
+        calls: calls that reached a backend (cached answers are not among them).
+        cached: answers taken from the response cache; they cost nothing.
+        input_tokens, output_tokens: as the backend counts them.
+        reused_tokens: the part of ``input_tokens`` that the backend read from its prefix cache.
+        seconds: wall time spent waiting, summed over calls.
+        dollars: price by LiteLLM's list; 0 where the model has no price (see ``unpriced``).
+        unpriced: calls whose price is unknown.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reused_tokens: int = 0
+    seconds: float = 0.0
+    dollars: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The spend of one program call: in all, and by role.
+
+    Attributes:
+        by_role: role → Spend; only the roles that were used.
+        seconds: wall time of the whole program call (calls made side by side count once).
+    """
+
+    by_role: Mapping[str, Spend] = field(default_factory=lambda: MappingProxyType({}))
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Spend:
+        """All roles added up."""
+        return sum(self.by_role.values(), Spend())
+
+    @property
+    def calls(self) -> int:
+        return self.total.calls
+
+    @property
+    def tokens(self) -> int:
+        return self.total.tokens
+
+    @property
+    def dollars(self) -> float:
+        return self.total.dollars
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: ``{"seconds", "calls", "tokens", "dollars", "by_role": {role: {…}}}``."""
+        total = self.total
+        return {
+            "seconds": round(self.seconds, 6),
+            "calls": total.calls,
+            "tokens": total.tokens,
+            "dollars": total.dollars,
+            "by_role": {role: {**asdict(s), "tokens": s.tokens} for role, s in self.by_role.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that one program call may spend; ``None`` is no limit.
+
+    A call that would begin with the budget already spent is not made. Tokens and dollars are known only after a call,
+    so the last call may go over by its own cost; calls and seconds never do (a call still waiting is cut off).
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                raise ConfigurationError(f"budget {f.name}={value!r} is not a number of 0 or more")
+
+    @classmethod
+    def of(cls, value: Budget | Mapping[str, float] | None) -> Budget | None:
+        """A budget from itself or from a mapping such as ``{"calls": 4}``."""
+        if value is None or isinstance(value, Budget):
+            return value
+        allowed = [f.name for f in fields(cls)]
+        if not isinstance(value, Mapping) or (set(value) - set(allowed)):
+            raise ConfigurationError(f"budget {value!r} is not a Budget or a mapping with keys among {allowed}")
+        return cls(**value)  # type: ignore[arg-type]
+
+
+class Ledger:
+    """Call state of one program call: what was spent, the budget, and what happened on the way."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._by_role: dict[str, Spend] = {}
+        self._started_calls = 0
+        self._started = time.perf_counter()
+        self.events: list[str] = []
+
+    def note(self, event: str) -> None:
+        """Records something the caller should know: a fallback, a signal that was not available."""
+        with self._lock:
+            if event not in self.events:
+                self.events.append(event)
+
+    def begin(self) -> float | None:
+        """Claims one call from the budget.
+
+        Returns:
+            Seconds left for it, or None where no time limit is set.
+
+        Raises:
+            BudgetExceeded: nothing is left; names the limit that was met.
+        """
+        budget = self._budget
+        with self._lock:
+            if budget is None:
+                return None
+            total = sum(self._by_role.values(), Spend())
+            elapsed = time.perf_counter() - self._started
+            for name, spent in (
+                ("calls", self._started_calls),
+                ("tokens", total.tokens),
+                ("seconds", elapsed),
+                ("dollars", total.dollars),
+            ):
+                limit = getattr(budget, name)
+                if limit is not None and spent >= limit:
+                    raise BudgetExceeded(f"the budget of {limit} {name} is spent")
+            self._started_calls += 1
+            return None if budget.seconds is None else budget.seconds - elapsed
+
+    def enter(self, role: str, spend: Spend) -> None:
+        """Adds the spend of one finished call under its role."""
+        with self._lock:
+            self._by_role[role] = self._by_role.get(role, Spend()) + spend
+
+    def usage(self) -> Usage:
+        """A snapshot of what was spent so far."""
+        with self._lock:
+            return Usage(MappingProxyType(dict(self._by_role)), time.perf_counter() - self._started)
