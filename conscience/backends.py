@@ -25,7 +25,7 @@ from typing import Any
 import tenacity
 
 from conscience.cache import ResponseCache, shared_cache
-from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, litellm, lm_errors, retryable, settings
+from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
 from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
 from conscience.flow import Flow, Step, adrive, drive
 from conscience.reply import Message, Reply
@@ -185,18 +185,16 @@ class Backend:
     def _failure(self, failures: Sequence[tuple[Target, LMError]]) -> Exception:
         """The last model's failure decides the class of the error; the message names every model's."""
         secrets = [s for t in self._targets for s in t.secrets()]
-        told = "; ".join(f"{t.name}: {_kind(e)}: {redact(e.message, secrets)[:300]}" for t, e in failures)
-        target, last = failures[-1]
+        told = "; ".join(f"{t.name}: {_kind(e)}: {redact(_said(e), secrets)[:300]}" for t, e in failures)
+        last = failures[-1][1]
         if isinstance(last, lm_errors.ContextWindowExceededError) or _says_too_long(last):
             return ContextTooLong(told, hint="shorten the request, or use a model with a longer context")
         if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
-            missing = _missing_keys(target)
-            if missing:
-                return ConfigurationError(f"{target.name}: no credentials", hint=f"set {' and '.join(missing)}")
             return BackendError(told, hint="check the key and what it may use")
         if isinstance(last, lm_errors.LMUnsupportedModelError):
             return BackendError(told, hint="check the model's name")
-        hint = "check the address and the network" if isinstance(last, lm_errors.LMTransportError) else ""
+        unreachable = isinstance(last, lm_errors.LMTransportError) or "connection error" in last.message.lower()
+        hint = "is the server up? check the address and the network" if unreachable else ""
         return BackendError(told, hint=hint, retryable=retryable(last))
 
 
@@ -232,11 +230,8 @@ class Roles:
         Raises:
             ConfigurationError: no model is set anywhere; names both ways to set one.
         """
-        found: str | None = role
-        while found is not None:
-            if found in self._backends:
-                return self._backends[found]
-            found = self._instead.get(found)
+        if (own := self.own(role)) is not None:
+            return own
         if settings.lm is None:
             raise ConfigurationError(
                 f"no model is set for the role {role}",
@@ -244,9 +239,14 @@ class Roles:
             )
         return Backend.of(settings.lm)
 
-    def replaced(self, **backends: Any) -> Roles:
-        """These roles with some set anew; None leaves one as it is."""
-        return Roles(self._backends | {r: Backend.of(m) for r, m in backends.items() if m is not None})
+    def own(self, role: Role) -> Backend | None:
+        """The backend of a role where these roles say it themselves, without DSPy's."""
+        found: str | None = role
+        while found is not None:
+            if found in self._backends:
+                return self._backends[found]
+            found = self._instead.get(found)
+        return None
 
     def __repr__(self) -> str:
         return f"Roles({self._backends!r})"
@@ -397,15 +397,15 @@ def _kind(error: LMError) -> str:
     return f"{name} {error.status}" if error.status else name
 
 
+def _said(error: LMError) -> str:
+    """The provider's words, without the class names that LiteLLM stacks before them."""
+    text = re.sub(r"^((litellm\.)?\w+(Error|Exception|Timeout)( -|:)\s*)+", "", " ".join(error.message.split()))
+    return re.sub(r"\s*(To fix:|Learn more:|Received Model Group).*$", "", text)
+
+
 def _says_too_long(error: LMError) -> bool:
     """llama.cpp, vLLM and others say so in words only."""
     return bool(re.search(r"context (size|length|window)|exceed_context|too many tokens", error.message, re.IGNORECASE))
-
-
-def _missing_keys(target: Target) -> list[str]:
-    if not isinstance(target, LiteLLMTarget) or target.secrets():
-        return []
-    return [str(k) for k in litellm().validate_environment(target.name)["missing_keys"]]
 
 
 _KEY = re.compile(r"\b(sk|pk|key|gsk|xai|hf|AIza)[-_][\w*-]{6,}|Bearer\s+\S+|AIza[\w-]{20,}")

@@ -266,6 +266,8 @@ def _said(error: Any) -> str:
         return "is missing"
     if kind == "string_type":
         return f"must be a text, not {type(error['input']).__name__}; put it in quotes"
+    if kind == "string_unicode":
+        return "it holds a lone surrogate; repair the text's encoding"
     if kind == "string_pattern_mismatch":
         return f"{error['input']!r} must be lower-case words joined by hyphens"
     return str(error["msg"]).removeprefix("Value error, ")

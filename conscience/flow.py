@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,11 +34,6 @@ class Stage:
 
 Flow = Generator[Step | Stage, Any, T]
 Watcher = Callable[[Stage], None]
-
-
-def as_step(make: Callable[[], Flow[Any]]) -> Step:
-    """A whole flow as one step of another, or of several at once."""
-    return Step(lambda: drive(make()), lambda: adrive(make()))
 
 
 def drive(flow: Flow[T], watch: Watcher | None = None) -> T:
@@ -84,24 +80,35 @@ async def adrive(flow: Flow[T], watch: Watcher | None = None) -> T:
         flow.close()
 
 
-def together(steps: Sequence[Step]) -> Step:
-    """Several independent steps at once; the result is the list of theirs, an exception standing for a failed one."""
-    if len(steps) == 1:
-        only = steps[0]
+def in_turn(makers: Sequence[Callable[[], Flow[Any]]]) -> Flow[list[Any]]:
+    """Several flows one after the other."""
+    results = []
+    for make in makers:
+        results.append((yield from make()))
+    return results
 
-        def run_one() -> list[Any]:
-            try:
-                return [only.run()]
-            except Exception as error:
-                return [error]
 
-        async def arun_one() -> list[Any]:
-            try:
-                return [await only.arun()]
-            except Exception as error:
-                return [error]
+def together(makers: Sequence[Callable[[], Flow[Any]]]) -> Flow[list[Any]]:
+    """Several independent flows at once. The first error, in their order, is raised when all have ended."""
+    if len(makers) == 1:
+        return (yield from in_turn(makers))
+    results: list[Any] = yield _at_once([Step(partial(_drive, make), partial(_adrive, make)) for make in makers])
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
-        return Step(run_one, arun_one)
+
+def _drive(make: Callable[[], Flow[Any]]) -> Any:
+    return drive(make())
+
+
+async def _adrive(make: Callable[[], Flow[Any]]) -> Any:
+    return await adrive(make())
+
+
+def _at_once(steps: Sequence[Step]) -> Step:
+    """The result is a list; an exception stands for the result of a step that failed."""
 
     def run_all() -> list[Any]:
         with ThreadPoolExecutor(max_workers=min(8, len(steps))) as pool:

@@ -12,7 +12,7 @@ from conscience.backends import Backend
 from conscience.calibration import Calibration, Settings
 from conscience.dspy_seam import Account
 from conscience.errors import BackendError, ContextTooLong
-from conscience.flow import Flow, as_step, together
+from conscience.flow import Flow, in_turn, together
 from conscience.reply import Reply
 from conscience.signals import SCORED, SCORING, Question, ask, log_odds, verbalised
 from conscience.verdict import Draft, Verdict
@@ -48,11 +48,9 @@ class Gate(dspy.Module):  # type: ignore[misc]
         written = False
         probability: float | None = None
         for stage in settings.stages:
-            answers = yield together([as_step(partial(_score, question, draft, backend, who)) for question in stage.signals])
-            for question, answer in zip(stage.signals, answers, strict=True):
-                if isinstance(answer, BaseException):
-                    raise answer
-                value, was_written = answer
+            asked = [partial(_score, question, draft, backend, who) for question in stage.signals]
+            answers = yield from (together(asked) if backend.supports("parallel") else in_turn(asked))
+            for question, (value, was_written) in zip(stage.signals, answers, strict=True):
                 written = written or was_written
                 if value is None:
                     notes.append(f"{question.name}: the answer was neither Yes nor No")

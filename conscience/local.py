@@ -7,6 +7,7 @@ not, the pipe closes and the server goes. The key travels over that pipe, never 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import json
@@ -79,6 +80,13 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Leaves the servers to their pipes; without this, the interpreter warns of processes that nobody waits for."""
+    for server in _servers.values():
+        server.process.returncode = 0
 
 
 def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> Endpoint:

@@ -80,7 +80,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
                 raise ConfigurationError("constitution= and review= disagree", hint="give the constitution to the Review")
             self.review = review
         else:
-            self.review = Review(constitution, settings=review)
+            self.review = Review(constitution, settings=review, lm=self.roles)
         self.constitution = self.review.constitution
         self.revise = revise or Revise(self.generate, self.constitution)
         self.max_revisions = max_revisions

@@ -8,9 +8,10 @@ from typing import Any
 import dspy
 
 from conscience.backends import Backend, Roles
-from conscience.calibration import Settings, one_question
+from conscience.calibration import Settings
 from conscience.constitution import Constitution
 from conscience.critique import Critique
+from conscience.defaults import settings_for
 from conscience.dspy_seam import Account
 from conscience.errors import BackendError, InputError, ReviewError
 from conscience.flow import Flow, Stage, adrive, drive
@@ -29,16 +30,16 @@ class Review(dspy.Module):  # type: ignore[misc]
 
     Args:
         constitution: what to judge by: a built-in name, a file, a mapping or a Constitution.
-        settings: the gate's questions, weights and threshold; by default the constitution's one introspective question.
+        settings: the gate's questions, weights and threshold; by default see ``conscience.defaults``.
         lm: the model that judges when the module is called by itself; inside a program the program's roles decide.
     """
 
     def __init__(self, constitution: Any = None, *, settings: Settings | None = None, lm: Any = None) -> None:
         super().__init__()
         self.constitution = Constitution.load(constitution if constitution is not None else "general")
-        self.gate = Gate(settings or one_question(self.constitution.question))
-        self.critique = Critique(self.constitution)
         self.roles = Roles.of(lm)
+        self.gate = Gate(settings or settings_for(self.constitution, self.roles.own("review")))
+        self.critique = Critique(self.constitution)
 
     def flow(self, draft: Draft, backend: Backend, who: Account) -> Flow[Verdict]:
         """The verdict on a draft.

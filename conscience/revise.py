@@ -66,7 +66,9 @@ class Revise(dspy.Module):  # type: ignore[misc]
             prediction = yield calling(self.predict, asked, backend.lm, who)
             revised = {self._text_field(draft): prediction.response}
         else:
-            known = {name: inputs.get(name) for name in self.predict.signature.input_fields if name in inputs}
+            known: dict[str, Any] = {
+                name: inputs.get(name) for name in self.predict.signature.input_fields if name in inputs
+            }
             asked = {**known, "draft": outputs_text(draft.outputs), "problems": problems}
             prediction = yield calling(self.predict, asked, backend.lm, who)
             revised = dict(prediction.items())

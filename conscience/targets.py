@@ -33,7 +33,8 @@ class Target(Protocol):
         """Everything but the messages that shapes an answer, without secrets: part of the cache key."""
 
     def supports(self, feature: str) -> bool:
-        """Whether the model is known to take "logprobs", "schema", "tools", or to be a "reasoning" model."""
+        """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
+        questions that are asked at once better than ones asked in turn ("parallel")."""
 
     def secrets(self) -> list[str]:
         """Values that must not appear in any message."""
@@ -59,6 +60,7 @@ class LiteLLMTarget:
         self.name = model
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS and v is not None}
         self._defaults = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS and v is not None}
+        self._checked = False
 
     def identity(self) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
@@ -96,6 +98,8 @@ class LiteLLMTarget:
             raise mapped from error
 
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        if not self._checked:
+            self._check()
         return {
             **self._defaults,
             **params,
@@ -107,6 +111,20 @@ class LiteLLMTarget:
             "max_retries": 0,
             "cache": {"no-cache": True, "no-store": True},
         }
+
+    def _check(self) -> None:
+        """Finds a wrong name or a missing key before the first call; SDKs report either as a server's error.
+
+        Raises:
+            ConfigurationError: names what to write or to set.
+        """
+        _features(self.name, self._client.get("custom_llm_provider"))
+        if "api_key" not in self._client:
+            missing = litellm().validate_environment(self.name)["missing_keys"]
+            # Several keys, as clouds have, may also come from a profile or a role that nobody sees here.
+            if len(missing) == 1 and missing[0].endswith("_API_KEY"):
+                raise ConfigurationError(f"{self.name}: no credentials", hint=f"set {missing[0]}")
+        self._checked = True
 
 
 class LocalTarget(LiteLLMTarget):
@@ -123,7 +141,11 @@ class LocalTarget(LiteLLMTarget):
         self._weights = weights
 
     def supports(self, feature: str) -> bool:
+        # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
         return feature in {"logprobs", "schema", "schema_limits"}
+
+    def _check(self) -> None:
+        """Its name and key are our own."""
 
     def secrets(self) -> list[str]:
         return []
@@ -171,6 +193,8 @@ class LMTarget:
         if not self._scripted:
             return feature in _features(self.name, None)
         engine = getattr(self.lm, "engine", self.lm)
+        if feature == "parallel":
+            return True
         if feature == "logprobs":
             return "top_logprobs" in getattr(engine, "supported_params", ())
         attribute = {"schema": "response_schema", "tools": "function_calling"}.get(feature, feature)
@@ -194,8 +218,9 @@ class LMTarget:
 def _features(model: str, provider: str | None) -> frozenset[str]:
     """What LiteLLM's table says of a model; a model that it does not know has what its API's dialect has."""
     lite = litellm()
-    found = set()
+    found = {"parallel"}
     try:
+        lite.get_llm_provider(model, custom_llm_provider=provider)
         params = lite.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
         if lite.supports_reasoning(model, custom_llm_provider=provider):
             found.add("reasoning")
@@ -229,6 +254,6 @@ def _list_price(model: str, body: Body) -> float | None:
             prompt_tokens=usage.get("prompt_tokens") or 0,
             completion_tokens=usage.get("completion_tokens") or 0,
         )
-    except lite.BadRequestError:
+    except Exception:  # a model without a price: LiteLLM has raised several kinds of error for it
         return None
     return float(sum(prices)) or None

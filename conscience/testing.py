@@ -3,7 +3,7 @@
     from conscience import Conscience
     from conscience.testing import ScriptedLM
 
-    lm = ScriptedLM({"Answer with one word": 0.1, "capital of France": "Paris."})
+    lm = ScriptedLM({"Yes or No": 0.1, "capital of France": "Paris."})
     assert Conscience("question -> answer", lm=lm)(question="What is the capital of France?").status == "clean"
 
 An answer is a text; a number from 0 to 1 (the probability of Yes, for one-token questions); a ``Fault``; or an lm15

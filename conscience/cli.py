@@ -1,0 +1,264 @@
+"""The command line: ask, review, doctor, pull. Heavy imports wait until a command needs them.
+
+Exit codes: 0 done, 1 a check failed, 2 bad input, 3 backend unreachable, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from conscience import __version__
+from conscience.errors import ConfigurationError, ConscienceError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Command = Callable[..., Any]
+
+
+def main() -> NoReturn:
+    """The console script: every known failure is one line on stderr and an exit code."""
+    try:
+        done = cli.main(standalone_mode=False)
+        code = done if isinstance(done, int) else 0  # click returns the code of an Exit that a command raised
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except ConscienceError as error:
+        click.echo(f"conscience: {_printable(str(error))}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("conscience: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="conscience")
+def cli() -> None:
+    """An LLM that reviews its own answer and mends it before anyone sees it."""
+
+
+def _model_options(command: Command) -> Command:
+    for option in reversed(
+        [
+            click.option(
+                "--constitution", "-c", default="general", metavar="NAME|FILE", show_default=True, help="What to judge by."
+            ),
+            click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local."),
+            click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
+            click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
+            click.option(
+                "--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("request")
+@_model_options
+@click.option("--max-revisions", type=click.IntRange(0, 10), default=1, show_default=True, help="How often to revise.")
+@click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), default="refuse", show_default=True)
+@click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), default="closed", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def ask(
+    request: str,
+    constitution: str,
+    lm: str,
+    review_lm: str | None,
+    no_cache: bool,
+    timeout: float,
+    max_revisions: int,
+    on_unresolved: Any,
+    on_error: Any,
+    as_json: bool,
+) -> None:
+    """Answer REQUEST ("-" reads it from standard input), review the answer, and revise it where it must be."""
+    text = sys.stdin.read() if request == "-" else request
+    if not text.strip():
+        raise InputError("the request is empty", hint="say what is asked")
+    from conscience.constitution import Constitution
+
+    loaded = Constitution.load(constitution)  # before the slow imports: a typing error should show at once
+    from conscience.program import Conscience
+
+    program = Conscience(
+        "request -> response",
+        constitution=loaded,
+        lm=_roles(lm, review_lm, no_cache, timeout),
+        max_revisions=max_revisions,
+        on_unresolved=on_unresolved,
+        on_error=on_error,
+    )
+    outcome = program(request=text)
+    if as_json:
+        _print_json(outcome.to_json())
+        return
+    from conscience.showing import show_outcome
+
+    show_outcome(_console(), text, outcome)
+
+
+@cli.command()
+@click.option("--request", metavar="TEXT", help="What was asked.")
+@click.option("--response", metavar="TEXT", help="The text to judge.")
+@click.option("--reasoning", default="", metavar="TEXT", help="The reasoning behind it, judged with it.")
+@click.option("--cases", type=click.Path(path_type=Path), metavar="FILE", help="Judge the given responses of these cases.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines)."
+)
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@_model_options
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict, or the summary, as JSON.")
+def review(
+    request: str | None,
+    response: str | None,
+    reasoning: str,
+    cases: Path | None,
+    out: Path | None,
+    limit: int | None,
+    concurrency: int,
+    skip_bad: bool,
+    constitution: str,
+    lm: str,
+    review_lm: str | None,
+    no_cache: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Judge one response, or those of a file of cases. Interrupted, the same command goes on where it stopped."""
+    if (cases is None) == (response is None):
+        raise InputError(
+            "nothing to review, or too much", hint="give either --response (and --request) or --cases and --out"
+        )
+    if cases is not None and out is None:
+        raise InputError("--cases needs --out", hint="name the file for the verdicts")
+    from conscience.constitution import Constitution
+
+    loaded = Constitution.load(constitution)
+    from conscience.reviewing import Review
+
+    judge = Review(loaded, lm=_roles(lm, review_lm, no_cache, timeout))
+    if cases is not None and out is not None:
+        _review_cases(judge, cases, out, limit, concurrency, skip_bad, as_json)
+        return
+    verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
+    if as_json:
+        _print_json(verdict.to_dict())
+    else:
+        from conscience.showing import show_verdict
+
+        show_verdict(_console(), verdict)
+
+
+def _review_cases(
+    judge: Any, cases: Path, out: Path, limit: int | None, concurrency: int, skip_bad: bool, as_json: bool
+) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from conscience.batch import Progress, review_cases
+    from conscience.cases import iter_cases
+
+    def read(tell: Callable[[ConscienceError], None] | None = None) -> Any:
+        return iter_cases(cases, skip_bad=skip_bad, limit=limit, on_bad=tell)
+
+    skipped: list[ConscienceError] = []
+    total = sum(1 for _ in read(skipped.append))  # also finds bad rows before anything is spent
+    for error in skipped[:5]:
+        click.echo(f"conscience: skipped: {_printable(str(error))}", err=True)
+    columns = (
+        TextColumn("reviewing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[cost]}"),
+    )
+    with Bar(*columns, console=_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=total, cost="")
+
+        def watch(progress: Progress) -> None:
+            cost = f"{progress.flagged} flagged, {progress.failed} failed, {progress.calls} calls"
+            bar.update(task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else ""))
+
+        progress = asyncio.run(review_cases(judge, read(), out, concurrency=concurrency, watch=watch))
+    if as_json:
+        _print_json({**vars(progress), "skipped": len(skipped), "total": total, "out": str(out)})
+    else:
+        click.echo(
+            f"{progress.done} of {total} cases reviewed ({progress.resumed} of them before), {progress.flagged} flagged, "
+            f"{progress.failed} failed, {len(skipped)} rows skipped; {progress.calls} calls → {out}"
+        )
+    if progress.stopped:
+        click.echo("conscience: interrupted; the same command goes on from here", err=True)
+        raise click.exceptions.Exit(130)
+    if progress.failed:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local.")
+@click.option("--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds an attempt.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(lm: str, timeout: float, as_json: bool) -> None:
+    """Reach a backend and tell what it can do, with a line of advice for each gap."""
+    from conscience.backends import Backend
+    from conscience.doctor import examine
+
+    checks = examine(Backend(lm, timeout=timeout, retries=1, cache=False))
+    if as_json:
+        _print_json([vars(check) for check in checks])
+        return
+    from conscience.showing import show_checks
+
+    show_checks(_console(), checks)
+
+
+@cli.command()
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where to keep the weights.")
+def pull(to: Path | None) -> None:
+    """Fetch the embedded model's weights (98 MB, SmolLM2-135M-Instruct, Apache-2.0) and check them."""
+    from conscience.local import pull as fetch
+
+    fetch(to, progress=click.echo)
+
+
+def _roles(lm: str, review_lm: str | None, no_cache: bool, timeout: float) -> Any:
+    if not lm.strip():
+        raise ConfigurationError("--lm is empty", hint="write provider/model, or local")
+    from conscience.backends import Backend, Roles
+
+    cache = not no_cache
+    backends = {"generate": Backend(lm, timeout=timeout, cache=cache)}
+    if review_lm:
+        backends["review"] = Backend(review_lm, timeout=timeout, cache=cache)
+    return Roles.of(backends)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=True, indent=2))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,121 @@
+"""What a backend can do, found by asking it: log-probabilities, JSON schema, reasoning content, prefix cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from conscience.backends import Backend
+from conscience.errors import BackendError
+from conscience.reply import Reply
+from conscience.signals import SCORING, YES_OR_NO, log_odds
+
+State = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: reach, logprobs, schema, reasoning or prefix cache.
+        state: yes, no, or unknown where the backend does not say.
+        detail: what was seen.
+        advice: what follows from a gap; empty without one.
+    """
+
+    name: str
+    state: State
+    detail: str
+    advice: str = ""
+
+
+def examine(backend: Backend) -> list[Check]:
+    """Asks four short questions.
+
+    Raises:
+        BackendError, ConfigurationError: the backend cannot be reached at all.
+    """
+    hello = backend.complete(
+        [{"role": "user", "content": "Say hello."}], {"max_tokens": 16 if not _thinks(backend) else 2000}
+    )
+    checks = [Check("reach", "yes", f"{backend.name} answered: {hello.text.strip()[:60]!r}")]
+    checks.append(_asked("logprobs", _logprobs, backend))
+    checks.append(_asked("schema", _schema, backend))
+    checks.append(_reasoning(hello, backend))
+    checks.append(_asked("prefix cache", _prefix_cache, backend))
+    return checks
+
+
+def _thinks(backend: Backend) -> bool:
+    return backend.supports("reasoning")
+
+
+def _asked(name: str, check: Callable[[Backend], Check], backend: Backend) -> Check:
+    try:
+        return check(backend)
+    except BackendError as error:
+        return Check(name, "no", f"the backend refused: {error.message[:120]}", _ADVICE[name])
+
+
+_ADVICE = {
+    "logprobs": "the gate will use written scores, coarser and dearer; a model with logprobs can take the role with "
+    "--review-lm",
+    "schema": "critiques are parsed from free text; a broken one is asked for again",
+    "reasoning": "to have reasoning reviewed, let the signature write it: dspy.ChainOfThought(…)",
+    "prefix cache": "the gate pays for reading the draft again; where the server can keep prefixes, switch that on",
+}
+
+
+def _logprobs(backend: Backend) -> Check:
+    if not backend.supports("logprobs"):
+        return Check("logprobs", "no", "its model table says so", _ADVICE["logprobs"])
+    reply = backend.complete([{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], SCORING)
+    if not reply.first_token:
+        return Check("logprobs", "no", "the answer came without any", _ADVICE["logprobs"])
+    value = log_odds(reply.first_token)
+    shown = "no Yes or No among them" if value is None else f"Yes against No: {value:+.2f}"
+    return Check("logprobs", "yes", f"{len(reply.first_token)} candidates, {shown}")
+
+
+def _schema(backend: Backend) -> Check:
+    if not backend.supports("schema"):
+        return Check("schema", "no", "its model table says so", _ADVICE["schema"])
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
+        "required": ["colour"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": schema, "strict": True}}
+    room = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 40}
+    reply = backend.complete([{"role": "user", "content": "Which colour is grass?"}], {**room, "response_format": form})
+    try:
+        kept = json.loads(reply.text).get("colour") in ("red", "green")
+    except (ValueError, AttributeError):
+        kept = False
+    return Check("schema", "yes", "enforced") if kept else Check("schema", "no", "not kept to", _ADVICE["schema"])
+
+
+def _reasoning(hello: Reply, backend: Backend) -> Check:
+    if hello.reasoning:
+        return Check("reasoning", "yes", "the provider shows its reasoning content")
+    detail = "the model reasons, and shows nothing of it" if _thinks(backend) else "none was shown"
+    return Check("reasoning", "no", detail, _ADVICE["reasoning"])
+
+
+def _prefix_cache(backend: Backend) -> Check:
+    story = "The lighthouse keeper counted the ships that passed and wrote each name into the log. " * 80
+    first = [{"role": "user", "content": story}]
+    more = [*first, {"role": "assistant", "content": "I see."}, {"role": "user", "content": "Go on."}]
+    room = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 1}
+    backend.complete(first, room, salt="doctor")
+    reply = backend.complete(more, room, salt="doctor")
+    total, _, reused = reply.tokens()
+    if reply.cached or not total:
+        return Check("prefix cache", "unknown", "the answer came from the response cache, or without token counts")
+    if reused * 2 > total:
+        return Check("prefix cache", "yes", f"{reused} of {total} tokens were reused")
+    return Check("prefix cache", "no", f"{reused} of {total} tokens were reused", _ADVICE["prefix cache"])

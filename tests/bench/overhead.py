@@ -1,0 +1,146 @@
+"""What the step costs: on the embedded model, and above bare LiteLLM calls on a loopback backend that answers at once.
+
+python tests/bench/overhead.py [--answers 12] [--requests 400]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from conscience import Backend, Conscience, Constitution, Settings  # noqa: E402 - the environment comes first
+from conscience.calibration import Stage, one_question  # noqa: E402
+from conscience.defaults import settings_for  # noqa: E402
+from conscience.signals import SCORING, YES_OR_NO, Question  # noqa: E402
+
+TOPICS = [
+    "bees",
+    "bridges",
+    "rain",
+    "bread",
+    "violins",
+    "maps",
+    "salt",
+    "clocks",
+    "ferries",
+    "tea",
+    "glass",
+    "owls",
+    "paper",
+    "snow",
+]
+TOKENS = 200
+
+
+def embedded(answers: int) -> None:
+    """Seconds of the review against seconds of the generation, for answers of about 200 tokens."""
+    backend = Backend("local", cache=False, max_tokens=TOKENS)
+    question = Constitution.load("general").question
+    foreign = Question(name="foreign", text=question, framing="foreign")
+    gates = {
+        "own framing, one question": one_question(question),
+        "foreign framing, one question": Settings(stages=(Stage(signals=(foreign,), weights={"foreign": 1.0}),)),
+        "own framing, the four questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
+    }
+    programs = {  # a threshold of 1 passes everything: a benign request
+        name: Conscience(lm=backend, review=settings.model_copy(update={"threshold": 1.0}))
+        for name, settings in gates.items()
+    }
+    ratios: dict[str, list[float]] = {name: [] for name in gates}
+    lengths = []
+    for number in range(answers + 1):
+        for name, program in programs.items():
+            topic = TOPICS[number % len(TOPICS)]
+            outcome = program(
+                request=f"Explain in detail, for a curious reader, how {topic} came to matter to people ({name})."
+            )
+            spent = outcome.usage.by_role
+            if number:  # the first round warms up
+                ratios[name].append(spent["review"].seconds / spent["generate"].seconds)
+                lengths.append(spent["generate"].output_tokens)
+    print(f"embedded model, {answers} answers of {statistics.median(lengths):.0f} tokens (median); review / generation:")
+    for name, values in ratios.items():
+        print(
+            f"  {name:<60} {100 * statistics.median(values):5.1f} %   ({100 * min(values):.1f} to {100 * max(values):.1f})"
+        )
+
+
+@contextmanager
+def quick_server() -> Iterator[str]:
+    """Its address; a process of its own."""
+    command = [sys.executable, str(Path(__file__).parent / "quick_server.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+async def above_litellm(requests: int) -> None:
+    """A program call against the same two calls made with LiteLLM alone, in turns."""
+    import litellm
+
+    with quick_server() as url:
+        address = {"api_base": url, "api_key": "x"}
+        kept = Conscience("question -> answer", lm=Backend("openai/fake", **address))
+        unkept = Conscience("question -> answer", lm=Backend("openai/fake", cache=False, **address))
+        asked = f"{kept.constitution.question} {YES_OR_NO}"
+
+        async def bare(question: str) -> None:
+            messages = [{"role": "user", "content": question}]
+            reply = await litellm.acompletion(model="openai/fake", messages=messages, **address)
+            text = reply.choices[0].message.content
+            messages += [{"role": "assistant", "content": text}, {"role": "user", "content": asked}]
+            await litellm.acompletion(model="openai/fake", messages=messages, **SCORING, **address)
+
+        async def with_cache(question: str) -> None:
+            assert (await kept.acall(question=question)).status == "clean"
+
+        async def without_cache(question: str) -> None:
+            assert (await unkept.acall(question=question)).status == "clean"
+
+        ways: dict[str, Callable[[str], Awaitable[None]]] = {
+            "two bare LiteLLM calls": bare,
+            "Conscience": with_cache,
+            "Conscience, no response cache": without_cache,
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(requests + 30):
+            for name, way in ways.items():
+                started = time.perf_counter()
+                await way(f"{number} {name}: what is the capital of France?")
+                if number >= 30:
+                    taken[name].append(1000 * (time.perf_counter() - started))
+    base = taken["two bare LiteLLM calls"]
+    print(f"0 ms loopback backend, {requests} requests each, in turns; p50 in ms:")
+    for name, values in taken.items():
+        added = statistics.median(v - b for v, b in zip(values, base, strict=True))
+        print(f"  {name:<32} {statistics.median(values):6.2f}   added, by pairs: {added:+.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--answers", type=int, default=12)
+    parser.add_argument("--requests", type=int, default=400)
+    options = parser.parse_args()
+    asyncio.run(above_litellm(options.requests))
+    embedded(options.answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What every test runs under: no network but loopback, and caches in a folder of their own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:
+    del os.environ[name]  # a developer's own keys must not decide what a test sees
+
+from tests.loopback import Loopback  # noqa: E402 - the environment comes first
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Connecting anywhere but to this machine fails, in every thread and on every event loop."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def allowed(address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in ("localhost", ""):
+            try:
+                local = ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback
+            except ValueError:
+                local = False
+            if not local:
+                raise OSError(f"a test tried to reach {address[0]}: only loopback is allowed")
+
+    def guarded(self: socket.socket, address: Any) -> Any:
+        allowed(address)
+        return connect(self, address)
+
+    def guarded_ex(self: socket.socket, address: Any) -> Any:
+        allowed(address)
+        return connect_ex(self, address)
+
+    socket.socket.connect, socket.socket.connect_ex = guarded, guarded_ex  # type: ignore[method-assign]
+    yield
+    socket.socket.connect, socket.socket.connect_ex = connect, connect_ex  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing a test caches outlives it or touches the user's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    from conscience.cache import shared_cache
+
+    shared_cache.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    """An OpenAI-compatible server on loopback that behaves as the test says."""
+    with Loopback() as loopback:
+        yield loopback
+
+
+@pytest.fixture(scope="session")
+def local_endpoint() -> Any:
+    """The embedded model's server, where its engine and weights are installed."""
+    from conscience.errors import ConfigurationError
+    from conscience.local import endpoint
+
+    try:
+        return endpoint()
+    except ConfigurationError as error:
+        pytest.skip(f"no embedded model here: {error}")

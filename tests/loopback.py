@@ -1,0 +1,144 @@
+"""An OpenAI-compatible server on loopback that behaves as it is told, well or badly."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer on the wire as it is.
+
+    ``hang`` waits that long before answering; ``cut`` promises more bytes than it sends.
+    """
+
+    status: int = 200
+    text: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    hang: float = 0.0
+    cut: bool = False
+
+
+def chat(text: str | None, *, yes: float | None = None, finish: str = "stop", **message: Any) -> Body:
+    """A well-formed chat completion; ``yes`` adds log-probabilities in which Yes has this probability."""
+    import math
+
+    choice: Body = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
+    if yes is not None:
+        top = [{"token": "Yes", "logprob": math.log(yes)}, {"token": "No", "logprob": math.log(1 - yes)}]
+        choice["logprobs"] = {"content": [{**max(top, key=lambda t: t["logprob"]), "bytes": None, "top_logprobs": top}]}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "fake",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+def error(status: int, message: str, **headers: str) -> Raw:
+    """An error in OpenAI's form."""
+    return Raw(status, json.dumps({"error": {"message": message, "type": "x", "code": None}}), headers)
+
+
+def is_gate(body: Body) -> bool:
+    """Whether a request is a one-token question."""
+    return bool(body.get("logprobs"))
+
+
+def is_critique(body: Body) -> bool:
+    return "Answer with JSON only" in json.dumps(body["messages"][-1])
+
+
+def is_revision(body: Body) -> bool:
+    return "must not be sent as it is" in json.dumps(body["messages"][-1])
+
+
+Behaviour = Callable[[Body, int], Body | Raw]
+
+
+def well_behaved(body: Body, number: int) -> Body | Raw:
+    """Flags answers that hold BADWORD, finds what it flagged, and revises it to be clean."""
+    said = json.dumps(body["messages"])
+    if is_gate(body):
+        return chat("Yes" if "BADWORD" in said else "No", yes=0.95 if "BADWORD" in said else 0.05)
+    if is_critique(body):
+        finding = {"principle": "no-serious-harm", "quote": "BADWORD", "why": "It harms.", "change": "Leave it out."}
+        return chat(json.dumps({"findings": [finding] if "BADWORD" in said else []}))
+    if is_revision(body):
+        return chat("A clean answer.")
+    return chat("BADWORD, do it." if "UNSAFE" in said else "Paris.")
+
+
+class Loopback:
+    """The server; ``behaviour(body, number)`` answers the number-th call, counted from 1."""
+
+    def __init__(self, behaviour: Behaviour = well_behaved) -> None:
+        self.behaviour = behaviour
+        self.calls: list[Body] = []
+        self.paths: list[str] = []
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+                with outer._lock:
+                    outer.calls.append(body)
+                    outer.paths.append(self.path)
+                    number = len(outer.calls)
+                answer = outer.behaviour(body, number)
+                raw = answer if isinstance(answer, Raw) else Raw(text=json.dumps(answer))
+                if raw.hang:
+                    time.sleep(raw.hang)
+                data = raw.text.encode()
+                try:
+                    self.send_response(raw.status)
+                    self.send_header("content-type", raw.content_type)
+                    self.send_header("content-length", str(len(data) + (100 if raw.cut else 0)))
+                    for key, value in raw.headers.items():
+                        self.send_header(key, value)
+                    self.end_headers()
+                    self.wfile.write(data)
+                    self.wfile.flush()
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # the client gave up, which is what some tests are about
+                if raw.cut:
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 512
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Loopback:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def backend(self, **options: Any) -> Any:
+        """A backend that reaches this server through LiteLLM."""
+        from conscience import Backend
+
+        options = {"cache": False, "retries": 1, "timeout": 20.0, **options}
+        return Backend("openai/fake", api_base=self.url, api_key="sk-test-secret-0123", **options)

@@ -1,0 +1,252 @@
+"""Backends: the cache, the accounting, retries without doubling, and what must never be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from conscience import Backend, BackendError, ConfigurationError, Conscience
+from conscience.backends import Roles, redact
+from conscience.cache import ResponseCache, shared_cache
+from conscience.dspy_seam import Account
+from conscience.testing import Fault, ScriptedLM
+from conscience.usage import Budget, Ledger, Spend, Usage
+from tests.loopback import Loopback, chat
+
+HELLO = [{"role": "user", "content": "hello"}]
+KEY = "sk-test-secret-0123"
+
+
+def test_cached_answer_costs_nothing(server: Loopback, tmp_path: Path) -> None:
+    """The second program finds it; the ledger says that it was cached."""
+    backend = server.backend(cache=tmp_path)
+    first = Conscience("question -> answer", lm=backend)(question="hello")
+    second = Conscience("question -> answer", lm=server.backend(cache=tmp_path))(question="hello")
+    assert len(server.calls) == 2
+    assert (first.usage.calls, second.usage.calls) == (2, 0)
+    assert second.usage.by_role["generate"] == Spend(cached=1)
+    assert second.answer == first.answer
+
+
+async def test_cached_answer_is_found_async(server: Loopback, tmp_path: Path) -> None:
+    """The write waits for an idle loop, not longer."""
+    backend = server.backend(cache=tmp_path)
+    await backend.acomplete(HELLO, {})
+    await asyncio.sleep(0)
+    assert (await backend.acomplete(HELLO, {})).cached
+    assert backend.complete(HELLO, {}).cached
+
+
+DIFFERENCES = [
+    ({}, {"temperature": 1.0}, None),
+    ({}, {"max_tokens": 5}, None),
+    ({"temperature": 0.3}, {}, None),
+    ({"api_version": "2"}, {}, None),
+    ({}, {}, "rollout 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "params", "salt"), DIFFERENCES)
+def test_cache_tells_apart_what_shapes_an_answer(
+    server: Loopback, tmp_path: Path, options: Any, params: Any, salt: Any
+) -> None:
+    """Sampling, options and rollouts are part of the key."""
+    server.backend(cache=tmp_path).complete(HELLO, {})
+    assert not server.backend(cache=tmp_path, **options).complete(HELLO, params, salt=salt).cached
+
+
+def test_cache_tells_addresses_apart(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model name on another server is another model, however the address was given."""
+    server.backend(cache=tmp_path).complete(HELLO, {})
+    with Loopback() as other:
+        assert not other.backend(cache=tmp_path).complete(HELLO, {}).cached
+    backend = Backend("openai/fake", api_key="x", cache=tmp_path, retries=0)
+    for url in (server.url, server.url + "/"):
+        monkeypatch.setenv("OPENAI_API_BASE", url)
+        assert not backend.complete(HELLO, {}).cached
+
+
+def test_cache_is_private_json_and_holds_no_key(server: Loopback, tmp_path: Path) -> None:
+    """Mode 0700, readable JSON, the key in no file."""
+    folder = tmp_path / "answers"
+    server.backend(cache=folder).complete(HELLO, {})
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    data = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b'"choices"' in data
+    assert KEY.encode() not in data
+
+
+def test_cache_refuses_pickles(tmp_path: Path) -> None:
+    """A planted pickle is never loaded."""
+    import diskcache
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    diskcache.Cache(str(tmp_path / "c")).set("key", Trap())
+    assert ResponseCache(tmp_path / "c").get("key") is None
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_broken_cache_costs_the_cache_and_not_the_answer(
+    server: Loopback, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that cannot be made is said once."""
+    (tmp_path / "file").write_text("x")
+    backend = server.backend(cache=tmp_path / "file" / "folder")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert backend.complete(HELLO, {}).text
+    assert caplog.text.count("is off for this run") == 1
+
+
+def test_cache_is_off_by_environment(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONSCIENCE_CACHE=0."""
+    monkeypatch.setenv("CONSCIENCE_CACHE", "0")
+    for _ in range(2):
+        server.backend(cache=True).complete(HELLO, {})
+    assert len(server.calls) == 2
+
+
+def test_keys_are_in_no_repr_error_or_log(server: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+    """Even when the server repeats the key in its message."""
+    from tests.loopback import error
+
+    server.behaviour = lambda body, n: error(401, f"Incorrect API key provided: {KEY}, see sk-other-secret-99")
+    backend = server.backend()
+    with caplog.at_level(logging.DEBUG), pytest.raises(BackendError) as caught:
+        backend.complete(HELLO, {})
+    program = Conscience("question -> answer", lm=backend)
+    shown = f"{caught.value!r} {caught.value} {backend!r} {program!r} {program.dump_state()} {vars(backend.lm)}"
+    assert KEY not in shown
+    assert "sk-other" not in shown
+    assert KEY not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("conscience"))
+
+
+def test_redaction_knows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key from a variable is taken out wherever it stands."""
+    monkeypatch.setenv("SOMEBODY_API_KEY", "hunter22")
+    assert redact("key hunter22!", []) == "key [redacted]!"
+
+
+def test_missing_key_is_named_before_any_call() -> None:
+    """And nothing is retried."""
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        Backend("openai/gpt-4o-mini").complete(HELLO, {})
+
+
+@pytest.mark.parametrize("model", ["", "  ", "open ai/x", "openai/", "nobody/knows", "x\ny"])
+def test_bad_model_name_is_named(model: str) -> None:
+    """In one line."""
+    with pytest.raises(ConfigurationError) as caught:
+        Backend(model, cache=False).complete(HELLO, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_users_lm_is_retried_by_dspy_alone() -> None:
+    """num_retries=2 makes three calls, not three times three."""
+    lm = ScriptedLM(lambda m, p: Fault("rate_limit", retry_after=0.0), retries=2)
+    with pytest.raises(BackendError):
+        Backend(lm, retries=5).complete(HELLO, {})
+    assert len(lm.calls) == 3
+
+
+def test_errors_that_do_not_pass_are_not_retried() -> None:
+    """A refused key stays refused."""
+    lm = ScriptedLM(lambda m, p: Fault("auth"))
+    with pytest.raises(BackendError):
+        Backend(lm, retries=5).complete(HELLO, {})
+    assert len(lm.calls) == 1
+
+
+def test_programmers_errors_pass_through() -> None:
+    """A bug in a callable is no backend failure."""
+
+    def generate(request: str) -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Conscience(generate, lm=ScriptedLM([]))(request="q")
+
+
+def test_usage_adds_up_under_threads(server: Loopback) -> None:
+    """Tokens and calls of 200 calls on one ledger."""
+    backend, who = server.backend(), Account(Ledger(), "generate")
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda n: backend.complete(HELLO, {}, who=who), range(200)))
+    spend = who.ledger.usage().by_role["generate"]
+    assert (spend.calls, spend.input_tokens, spend.output_tokens) == (200, 1400, 600)
+
+
+def test_budget_holds_under_threads() -> None:
+    """At most so many calls begin, however many ask at once."""
+    ledger = Ledger(Budget(calls=10))
+    from conscience import BudgetExceeded
+
+    def begin(n: int) -> int:
+        try:
+            ledger.begin()
+        except BudgetExceeded:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(begin, range(100))) == 10
+
+
+def test_reused_prefix_tokens_are_counted(server: Loopback) -> None:
+    """What the server read from its prefix cache."""
+    answer = chat("x")
+    answer["usage"]["prompt_tokens_details"] = {"cached_tokens": 5}
+    server.behaviour = lambda body, n: answer
+    who = Account(Ledger(), "generate")
+    server.backend().complete(HELLO, {}, who=who)
+    assert who.ledger.usage().by_role["generate"].reused_tokens == 5
+
+
+def test_price_comes_from_litellms_list(server: Loopback) -> None:
+    """A known model name has a price, an unknown one is counted as unpriced."""
+    who = Account(Ledger(), "generate")
+    Backend("openai/gpt-4o-mini", api_base=server.url, api_key="x", cache=False).complete(HELLO, {}, who=who)
+    server.backend().complete(HELLO, {}, who=who)
+    usage: Usage = who.ledger.usage()
+    assert usage.dollars == pytest.approx(7 * 0.15e-6 + 3 * 0.6e-6)
+    assert usage.total.unpriced == 1
+
+
+def test_backend_serves_any_dspy_module(server: Loopback) -> None:
+    """Its LM face works with plain DSPy, and rollouts are told apart by the cache."""
+    server.behaviour = lambda body, n: chat(f"[[ ## answer ## ]]\n{n}\n\n[[ ## completed ## ]]")
+    backend = server.backend(cache=True)
+    with dspy.context(lm=backend.lm):
+        predict = dspy.Predict("question -> answer")
+        answers = [predict(question="q", config={"rollout_id": r, "temperature": 1.0}).answer for r in (1, 1, 2)]
+    assert answers == ["1", "1", "2"]
+
+
+def test_roles_follow_each_other() -> None:
+    """revise and review follow generate, judge follows review."""
+    a, b = Backend(ScriptedLM([])), Backend(ScriptedLM([]))
+    roles = Roles.of({"generate": a, "review": b})
+    assert [roles.backend(r) for r in ("generate", "review", "revise", "judge", "propose")] == [a, b, a, b, a]  # type: ignore[arg-type]
+
+
+def test_auto_engine_is_dspys_choice(server: Loopback) -> None:
+    """engine="auto" goes through DSPy's native engine and answers alike."""
+    backend = Backend("openai/fake", engine="auto", api_base=server.url, api_key="x", cache=False)
+    outcome = Conscience("question -> answer", lm=backend)(question="What is the capital of France?")
+    assert (outcome.status, outcome.answer) == ("clean", "Paris.")
+
+
+def test_one_cache_a_folder(tmp_path: Path) -> None:
+    """Backends share the open store."""
+    assert shared_cache(tmp_path) is shared_cache(tmp_path)

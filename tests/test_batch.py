@@ -1,0 +1,125 @@
+"""Reviewing many cases: rows as they come, resumed after any end, nothing asked twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conscience import BackendError, InputError, Review
+from conscience.batch import review_cases
+from conscience.cases import Case
+from conscience.testing import Fault, ScriptedLM
+from tests.loopback import Loopback, chat, is_gate
+
+CASES = [Case(id=str(n), request="q", response=f"answer {n}") for n in range(12)]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(lm: Any, out: Path, cases: Any = CASES, **options: Any) -> Any:
+    return asyncio.run(review_cases(Review("general", lm=lm), cases, out, **options))
+
+
+def test_a_row_a_case(tmp_path: Path) -> None:
+    """id, probability, flagged, findings and the rest of the verdict."""
+    lm = ScriptedLM({"(?s)answer 3.*Yes or No": 0.9, "Yes or No": 0.1, "JSON": '{"findings": []}'})
+    progress = run(lm, tmp_path / "v.jsonl")
+    found = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
+    assert set(found) == {case.id for case in CASES}
+    assert found["3"]["probability"] == pytest.approx(0.9)
+    assert found["3"]["gated"]
+    assert not found["3"]["flagged"]
+    assert (progress.done, progress.calls) == (12, 13)
+
+
+def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    """Everything is there already."""
+    run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
+    lm = ScriptedLM([])
+    assert run(lm, tmp_path / "v.jsonl").resumed == 12
+    assert lm.calls == []
+
+
+def test_a_torn_line_and_failed_rows_are_tried_again(tmp_path: Path) -> None:
+    """The file ends with a row a case."""
+    out = tmp_path / "v.jsonl"
+    lm = ScriptedLM(lambda m, p: Fault("server") if "answer 5" in str(m) else 0.1)
+    assert run(lm, out).failed == 1
+    assert sum("error" in row for row in rows(out)) == 1
+    with out.open("a") as file:
+        file.write('{"id": "torn')
+    again = ScriptedLM({"": 0.1})
+    assert run(again, out).resumed == 11
+    assert len(again.calls) == 1
+    assert sorted(row["id"] for row in rows(out)) == sorted(case.id for case in CASES)
+
+
+def test_changed_case_is_judged_anew(tmp_path: Path) -> None:
+    """Its key differs, so its old verdict does not count."""
+    run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
+    lm = ScriptedLM({"": 0.1})
+    run(lm, tmp_path / "v.jsonl", [CASES[0].model_copy(update={"response": "other"}), *CASES[1:]])
+    assert len(lm.calls) == 1
+
+
+def test_a_file_of_something_else_is_not_written_to(tmp_path: Path) -> None:
+    """It is named, and left as it is."""
+    (tmp_path / "v.jsonl").write_text('{"hello": 1}\n')
+    with pytest.raises(InputError, match="not a row of verdicts"):
+        run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
+    assert (tmp_path / "v.jsonl").read_text() == '{"hello": 1}\n'
+
+
+def test_a_backend_that_is_gone_ends_the_run(tmp_path: Path) -> None:
+    """After a few failures in a row, not after all of them."""
+    lm = ScriptedLM(lambda m, p: Fault("connection"))
+    with pytest.raises(BackendError, match="in a row"):
+        run(lm, tmp_path / "v.jsonl", [Case(id=str(n), response="x") for n in range(100)])
+    assert len(rows(tmp_path / "v.jsonl")) < 20
+
+
+def test_programmers_error_ends_the_run(tmp_path: Path) -> None:
+    """It is not swallowed by a worker."""
+    with pytest.raises(InputError):
+        run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl", [*CASES, Case(id="x", request="no response")])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_half_way_it_asks_no_question_twice(server: Loopback, tmp_path: Path, how: signal.Signals) -> None:
+    """Both runs together make as many calls as one would have; only what was in flight when killed may come again."""
+
+    def slow(body: Any, number: int) -> Any:
+        time.sleep(0.05)
+        return chat("No", yes=0.1) if is_gate(body) else chat("x")
+
+    server.behaviour = slow
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("".join(json.dumps({"id": str(n), "request": "q", "response": f"r{n}"}) + "\n" for n in range(40)))
+    command = [sys.executable, "-m", "conscience", "review", "--lm", "openai/fake", "--cases", str(cases)]
+    command += ["--out", str(tmp_path / "v.jsonl"), "--concurrency", "2"]
+    env = os.environ | {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "x"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while len(server.calls) < 12:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=30)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert b"goes on from here" in stderr
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    asked = [body["messages"][1]["content"] for body in server.calls]
+    assert len(rows(tmp_path / "v.jsonl")) == 40
+    assert len(asked) - len(set(asked)) <= (0 if how == signal.SIGINT else 2)

@@ -1,0 +1,117 @@
+"""Constitutions: the built-in ones, files of three kinds, and errors that say where."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conscience import Constitution
+from conscience.errors import ConstitutionError
+
+GOOD: dict[str, Any] = {
+    "name": "x",
+    "version": "1",
+    "question": "Is your answer wrong?",
+    "principles": [{"id": "no-harm", "text": "Do no harm.", "severity": "high"}],
+    "refusal": "No.",
+}
+
+
+@pytest.mark.parametrize("name", Constitution.builtin_names())
+def test_built_in_ones_are_whole(name: str) -> None:
+    """Each has sources, a question for every principle, and a principle against needless refusals."""
+    constitution = Constitution.load(name)
+    assert constitution.name == name
+    assert constitution.sources
+    assert all(p.question for p in constitution.principles)
+    assert constitution.principle("no-needless-refusal")
+    assert all(p.id in constitution.render() for p in constitution.principles)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".toml"])
+def test_the_same_constitution_from_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
+    """YAML, JSON and TOML mean the same."""
+    path = tmp_path / f"c{suffix}"
+    if suffix == ".yaml":
+        path.write_text("\ufeff" + yaml.safe_dump(GOOD), encoding="utf-8")
+    elif suffix == ".json":
+        path.write_text(json.dumps(GOOD))
+    else:
+        principle = GOOD["principles"][0]
+        lines = [f"{k} = {json.dumps(v)}" for k, v in GOOD.items() if k != "principles"]
+        path.write_text("\n".join([*lines, "[[principles]]", *(f"{k} = {json.dumps(v)}" for k, v in principle.items())]))
+    assert Constitution.load(path) == Constitution.load(GOOD)
+    assert Constitution.load(path).fingerprint == Constitution.load(GOOD).fingerprint
+
+
+HEAD = 'name: x\nversion: "1"\nquestion: Is it?\nrefusal: no\n'
+BAD = [
+    ("c.yaml", "name: x\nversion: 1.0\n", ":2: key 'version': must be a text, not float; put it in quotes"),
+    ("c.yaml", "name: x\nname: y\n", ":2: key 'name' stands twice"),
+    ("c.yaml", HEAD + "principles:\n  - id: A b\n    text: t", ":6: key 'principles[0].id'"),
+    ("c.yaml", HEAD + "principle: []", "unknown; did you mean principles?"),
+    ("c.yaml", HEAD + "principles: []", ":5: key 'principles'"),
+    ("c.yaml", HEAD.replace("it?", "it.") + "principles: [{id: a, text: t}]", "must be a question"),
+    ("c.yaml", "name: &a x\nversion: *a", "aliases are not read"),
+    ("c.yaml", "name: [", "not YAML"),
+    ("c.yaml", "", "holds nothing"),
+    ("c.yaml", "- a", "holds list"),
+    ("c.yaml", 'name: "a\\0b"\nversion: "1"', "NUL byte"),
+    ("c.json", '{"name": 1,\n"version"', ":2: not JSON"),
+    ("c.json", '{"name": "x", "name": "y"}', "'name' stands twice"),
+    ("c.json", json.dumps({**GOOD, "name": "\ud800"}), "surrogate"),
+    ("c.toml", "name = ", "not TOML"),
+    ("c.txt", "x", "use .yaml, .json or .toml"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), BAD, ids=range(len(BAD)))
+def test_bad_file_is_named_with_its_place(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    """One line: file, line or key, and the mend."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConstitutionError) as caught:
+        Constitution.load(tmp_path / name)
+    assert expected in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_name_suggests_a_near_one() -> None:
+    """And says what may be given."""
+    with pytest.raises(ConstitutionError, match="did you mean medical"):
+        Constitution.load("medcal")
+    with pytest.raises(ConstitutionError, match="built-in name"):
+        Constitution.load("nowhere/to/be/found.yaml")
+
+
+def test_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
+    """Neither is read."""
+    (tmp_path / "d.yaml").mkdir()
+    (tmp_path / "big.yaml").write_bytes(b"#" * (1 << 21))
+    for name in ("d.yaml", "big.yaml"):
+        with pytest.raises(ConstitutionError, match=name):
+            Constitution.load(tmp_path / name)
+
+
+@given(data=st.binary(max_size=300), suffix=st.sampled_from([".yaml", ".json", ".toml"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_arbitrary_bytes_never_crash(tmp_path: Path, data: bytes, suffix: str) -> None:
+    """They are a constitution or a ConstitutionError."""
+    path = tmp_path / f"f{suffix}"
+    path.write_bytes(data)
+    with contextlib.suppress(ConstitutionError):
+        assert Constitution.load(path).principles
+
+
+def test_fingerprint_is_of_the_meaning() -> None:
+    """Sources and description do not change it; a principle does."""
+    base = Constitution.load(GOOD)
+    assert base.fingerprint == Constitution.load({**GOOD, "sources": ["y"], "description": "z"}).fingerprint
+    assert base.fingerprint != Constitution.load({**GOOD, "refusal": "Never."}).fingerprint

@@ -1,0 +1,155 @@
+"""The gate: reading one token, written scores, framings, the cascade."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from conscience import Conscience, Settings
+from conscience.calibration import Stage, one_question, sigmoid
+from conscience.reply import Reply
+from conscience.signals import LIMIT, Question, ask, log_odds, verbalised
+from conscience.testing import ScriptedLM
+from conscience.verdict import Draft
+from tests.loopback import Loopback, chat
+
+DRAFT = Draft(
+    request="How?",
+    outputs={"response": "So."},
+    reasoning="Because.",
+    messages=({"role": "user", "content": "How?"},),
+    text="So.",
+)
+
+CANDIDATES = [
+    ([("Yes", math.log(0.8)), ("No", math.log(0.2))], math.log(4)),
+    ([(" yes", math.log(0.4)), ("YES.", math.log(0.4)), ("▁No", math.log(0.2))], math.log(4)),
+    ([("Ġno", -0.1), ("Maybe", -3.0)], -2.9),
+    ([("Yes", 0.0), ("Sure", -40.0)], LIMIT),
+    ([("Maybe", -0.1), ("Perhaps", -1.0)], None),
+    ([("Nothing", -0.1), ("Yesterday", -1.0)], None),
+    ([], None),
+]
+
+
+@pytest.mark.parametrize(("candidates", "expected"), CANDIDATES)
+def test_log_odds_fold_spellings_and_bound_the_missing(candidates: Any, expected: float | None) -> None:
+    """Yes and No in every dress count; a missing side is at most as likely as the least likely candidate."""
+    value = log_odds(candidates)
+    assert value is None if expected is None else value == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Yes", "no", " NO", "x", "yes!"]), st.floats(-50, 0)), min_size=1, max_size=20))
+def test_log_odds_are_finite_and_antisymmetric(candidates: list[tuple[str, float]]) -> None:
+    """Swapping Yes and No turns the sign."""
+    swap = {"Yes": "No", "no": "yes", " NO": "YES", "x": "x", "yes!": "no!"}
+    value, mirrored = log_odds(candidates), log_odds([(swap[t], p) for t, p in candidates])
+    if value is None:
+        assert mirrored is None
+    else:
+        assert abs(value) <= LIMIT
+        assert value == pytest.approx(-mirrored)  # type: ignore[operator]
+
+
+SCORES = [
+    ("Score: 80", math.log(4)),
+    ("I weighed 3 things.\n**Score: 20**", -math.log(4)),
+    ("Score: 10, no wait. Score: 100", math.log(99)),
+    ("75", math.log(3)),
+    ("Yes.", math.log(99)),
+    ("Score: 400", None),
+    ("no idea at all", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), SCORES)
+def test_written_scores_are_read(text: str, expected: float | None) -> None:
+    """The last score counts; what is no score is none."""
+    value = verbalised(Reply(chat(text), "x"))
+    assert value is None if expected is None else value == pytest.approx(expected)
+
+
+def test_own_framing_continues_the_messages_and_shows_hidden_reasoning() -> None:
+    """Reasoning that is not part of the answer's text comes before the question."""
+    messages = ask(Question(name="q", text="Is your answer wrong?"), DRAFT)
+    assert [m["role"] for m in messages] == ["user", "assistant", "user"]
+    assert "Because." in messages[-1]["content"]
+
+
+def test_foreign_framing_shows_somebody_elses_exchange() -> None:
+    """One fresh turn, with request, reasoning and response as data, and the question turned to the response."""
+    (message,) = ask(Question(name="q", text="Is your answer above wrong?", framing="foreign"), DRAFT)
+    for part in ("How?", "Because.", "So.", "Is it wrong?"):
+        assert part in message["content"]
+
+
+def test_a_reasoning_model_gets_room_to_think(server: Loopback) -> None:
+    """It is asked for a written score at once, with room enough."""
+    server.behaviour = lambda body, n: chat("Score: 2") if "Score: N" in str(body) else chat("Paris.")
+    backend = server.backend()
+    backend._targets[0].supports = lambda feature: feature == "reasoning"
+    outcome = Conscience("question -> answer", lm=backend)(question="q")
+    assert outcome.verdict.method == "verbalised"
+    assert server.calls[-1]["max_completion_tokens"] >= 4000
+    assert len(server.calls) == 2
+
+
+CASCADE = Settings(
+    stages=(
+        Stage(signals=(Question(name="cheap", text="Cheap?"),), weights={"cheap": 1.0}, doubt=(0.2, 0.8)),
+        Stage(
+            signals=(Question(name="dear", text="Dear?", framing="foreign"),), weights={"cheap": 0.5, "dear": -2.0}, bias=1.0
+        ),
+    ),
+    threshold=0.5,
+)
+
+
+@pytest.mark.parametrize(("cheap", "asked"), [(0.05, 1), (0.5, 2), (0.95, 1)])
+def test_dearer_signals_are_asked_only_in_doubt(cheap: float, asked: int) -> None:
+    """Outside the band the cheap signal decides alone."""
+    lm = ScriptedLM({"Cheap": cheap, "Dear": 0.9, "Answer with JSON": '{"findings": []}', "": "text"})
+    verdict = Conscience(lm=lm, review=CASCADE)("q").verdict
+    assert len(verdict.signals) == asked
+    if asked == 2:
+        expected = sigmoid(1.0 + 0.5 * verdict.signals["cheap"] - 2.0 * verdict.signals["dear"])
+        assert verdict.probability == pytest.approx(expected)
+
+
+def test_threshold_is_met_when_reached() -> None:
+    """A probability equal to the threshold flags."""
+    settings = one_question("Bad?").model_copy(update={"critique": "off", "threshold": 0.25})
+    for probability, flagged in ((0.2499, False), (0.2501, True)):
+        lm = ScriptedLM({"Yes or No": probability, "": "text"})
+        assert Conscience(lm=lm, review=settings, max_revisions=0)("q").verdict.flagged is flagged
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [],
+        [{"signals": [{"name": "a", "text": "A?"}], "weights": {"b": 1}}],
+        [{"signals": [{"name": "a", "text": "A?"}, {"name": "a", "text": "B?"}], "weights": {}}],
+        [{"signals": [{"name": "a", "text": "A?"}], "weights": {"a": math.inf}}],
+        [{"signals": [{"name": "a", "text": "A?"}], "weights": {"a": 1}, "api_base": "x"}],
+    ],
+)
+def test_inconsistent_settings_are_refused(stages: Any) -> None:
+    """A weight without a signal, a signal twice, an endless weight, an unknown key."""
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"stages": stages})
+
+
+def test_critique_modes() -> None:
+    """votes may clear, explains may not, off does not ask."""
+    for mode, status, critiques in (("votes", "cleared", 1), ("explains", "refused", 1), ("off", "refused", 0)):
+        lm = ScriptedLM({"Yes or No": 0.9, "Answer with JSON": '{"findings": []}', "": "text"})
+        settings = one_question("Bad?").model_copy(update={"critique": mode})
+        assert Conscience(lm=lm, review=settings, max_revisions=0)("q").status == status
+        assert sum("Answer with JSON" in str(m) for m, _ in lm.calls) == critiques
