@@ -156,20 +156,20 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             try:
                 verdict = yield from self.review.flow(current, *run.role("review"))
             except (ReviewError, BackendError, BudgetExceeded) as error:
-                return run.unreviewed(draft, current, error, revisions)
+                return run.unreviewed(draft, current, error, first, revisions)
             if current is draft:
                 first = verdict
             else:
                 revisions.append(Revision(current, verdict))
             if not verdict.flagged:
-                return run.passed(draft, current, verdict, revisions)
+                return run.passed(draft, current, first or verdict, revisions)
             if len(revisions) >= self.max_revisions:
                 return run.unresolved(draft, first, revisions)
             yield Stage("revise")
             try:
                 current = yield from self.revise.flow(current, verdict, inputs, *run.role("revise"))
             except BudgetExceeded as error:
-                return run.unreviewed(draft, None, error, revisions)
+                return run.unreviewed(draft, None, error, first, revisions)
             except ConscienceError as error:
                 run.ledger.note(f"revise: {error.message}")
                 return run.unresolved(draft, first, revisions)
@@ -191,21 +191,24 @@ class _Run:
 
     def unresolved(self, draft: Draft, first: Verdict | None, revisions: list[Revision]) -> Outcome:
         policy = self.program.on_unresolved
-        reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
-        verdict = reviewed[-1][0]
         if policy == "raise":
             raise UnresolvedError(
                 f"still flagged after {len(revisions)} revisions",
                 hint="rephrase the request, or set on_unresolved to refuse or best",
             )
         if policy == "refuse":
-            return self._outcome("refused", draft, verdict, revisions, None)
+            return self._outcome("refused", draft, first, revisions, None)
         self.ledger.note("still flagged: the least doubtful text is shown, as on_unresolved says")
-        verdict, shown = min(reviewed, key=_doubt)
-        return self._outcome("refused", draft, verdict, revisions, shown)
+        reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
+        return self._outcome("refused", draft, first, revisions, min(reviewed, key=_doubt)[1])
 
     def unreviewed(
-        self, draft: Draft | None, pending: Draft | None, error: ConscienceError, revisions: list[Revision] | None = None
+        self,
+        draft: Draft | None,
+        pending: Draft | None,
+        error: ConscienceError,
+        first: Verdict | None = None,
+        revisions: list[Revision] | None = None,
     ) -> Outcome:
         """``pending`` is the text whose review failed; a text known to be flagged is not shown even when open."""
         policy = self.program.on_error
@@ -213,7 +216,7 @@ class _Run:
             raise error
         self.ledger.note(f"unreviewed: {error.message}")
         shown = pending if policy == "open" else None
-        return self._outcome("unreviewed", draft if shown else None, None, revisions or [], shown, str(error))
+        return self._outcome("unreviewed", draft if shown else None, first, revisions or [], shown, str(error))
 
     def _outcome(
         self,

@@ -46,7 +46,9 @@ def show_outcome(console: Console, request: str, outcome: Outcome) -> None:
     width = max(36, (console.width - 2 * len(panels)) // len(panels)) if len(panels) > 1 else None
     console.print(Columns(panels, width=width, equal=True) if len(panels) > 1 else panels[0])
     if outcome.verdict is not None:
-        console.print(_verdict(outcome.verdict))
+        console.print(_verdict("draft", outcome.verdict))
+    for number, revision in enumerate(outcome.revisions, 1):
+        console.print(_verdict(f"revision {number}", revision.verdict))
     colour = _COLOURS[outcome.status]
     console.print(
         Panel(Text(safe(outcome.response)), title=f"answer: {outcome.status}", border_style=colour, title_align="left")
@@ -62,7 +64,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
     """One verdict."""
     word, colour = ("flagged", "red") if verdict.flagged else ("passed", "green")
     console.print(Text(word, style=f"bold {colour}"))
-    console.print(_verdict(verdict))
+    console.print(_verdict("verdict", verdict))
 
 
 def show_checks(console: Console, checks: list[Check]) -> None:
@@ -80,10 +82,10 @@ def _panel(title: str, text: str, style: str) -> Panel:
     return Panel(Text(safe(text).strip(), style=style), title=title, title_align="left", border_style="dim")
 
 
-def _verdict(verdict: Verdict) -> Any:
+def _verdict(of: str, verdict: Verdict) -> Any:
     probability = "no probability" if verdict.probability is None else f"probability {verdict.probability:.2f}"
     signals = ", ".join(f"{name} {value:+.2f}" for name, value in verdict.signals.items()) or "none"
-    head = Text(f"verdict: {probability}, threshold {verdict.threshold:.2f}, by {verdict.method}; signals: {signals}")
+    head = Text(f"{of}: {probability}, threshold {verdict.threshold:.2f}, by {verdict.method}; signals: {signals}")
     lines: list[Any] = [head]
     for finding in verdict.findings:
         quote = f' "{safe(finding.quote)}"' if finding.grounded else ""

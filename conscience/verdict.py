@@ -128,7 +128,7 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
 
     Attributes:
         status: see ``Status``.
-        verdict: the review of the text that was returned, or of the last one that was not; None when it failed.
+        verdict: the review of the draft; None when it failed. Each revision carries its own.
         draft: what was generated first; None when it may not be shown (unreviewed, and the policy is closed).
         revisions: the revised drafts in order, with their verdicts.
         response: the text that is returned, whatever the signature calls its fields: the answer, or the refusal text.

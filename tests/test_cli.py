@@ -39,7 +39,7 @@ def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
     outcome = json.loads(done.stdout)
     assert (outcome["status"], outcome["response"]) == ("revised", "A clean answer.")
     assert outcome["draft"]["response"] == "BADWORD, do it."
-    assert outcome["verdict"]["probability"] == pytest.approx(0.05)
+    assert outcome["verdict"]["probability"] == pytest.approx(0.95)
     assert outcome["verdict"]["signals"]
     assert len(outcome["revisions"]) == 1
     assert set(outcome["usage"]["by_role"]) == {"generate", "review", "revise"}
@@ -53,7 +53,8 @@ def test_ask_shows_draft_verdict_and_revision(fake: dict[str, str]) -> None:
         "BADWORD, do it.",
         "revision 1",
         "A clean answer.",
-        "verdict: probability 0.05",
+        "draft: probability 0.95",
+        "revision 1: probability 0.05",
         "cost:",
         "answer: revised",
     ):

@@ -273,6 +273,7 @@ def test_conscience_calls_are_on_the_outcome_for_json() -> None:
     import json
 
     shown = json.loads(json.dumps(Conscience("question -> answer", lm=script())(question="q").to_json()))
-    assert shown["verdict"]["probability"] == pytest.approx(0.1)
+    assert shown["verdict"]["probability"] == pytest.approx(0.9)
+    assert shown["revisions"][0]["verdict"]["probability"] == pytest.approx(0.1)
     assert shown["revisions"][0]["response"] == "Good."
     assert shown["usage"]["by_role"]["review"]["calls"] == 3
