@@ -1,4 +1,4 @@
-"""Reviews many cases and writes a row a case; what is written is never asked again.
+"""Runs many cases and writes a row a case; what is written is never asked again.
 
 Rows go to disk as they come. Each carries a digest of everything that its verdict depends on, so an interrupted run goes on
 where it stopped, and a file of other verdicts is not mixed with new ones. A case that fails is a row with its error, and is
@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from conscience.cases import Case
 from conscience.errors import BackendError, ConscienceError, InputError
 from conscience.reviewing import Review
+from conscience.usage import Usage
 
 STOP_AFTER = 5
 """So many backend failures in a row, with nothing between them, end a run: the backend is gone."""
@@ -39,6 +40,10 @@ class Progress:
     stopped: bool = False
 
 
+Work = Callable[[Case], Awaitable[tuple[dict[str, Any], Usage]]]
+"""Does one case: its row and what it cost."""
+
+
 async def review_cases(
     review: Review,
     cases: Iterable[Case],
@@ -49,48 +54,94 @@ async def review_cases(
 ) -> Progress:
     """Reviews the given response of each case.
 
-    Ctrl-C ends the run after the cases that are under way, so that nothing paid for is lost; a second one ends it at once.
-
     Raises:
-        InputError: a case without a response, or ``out`` holds verdicts of another kind.
+        InputError: a case without a response, or ``out`` holds rows of another kind.
         BackendError: the backend is gone; what was reviewed is in ``out``.
     """
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        if case.response is None:
+            raise InputError(f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask")
+        prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
+        row: dict[str, Any] = prediction.verdict.to_dict()
+        spent = prediction.usage.total
+        return row | {"label": case.label, "calls": spent.calls, "tokens": spent.tokens}, prediction.usage
+
+    return await run_cases(work, _digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
+
+
+def review_identity(review: Review) -> list[Any]:
+    """Everything that a verdict depends on besides the case, as JSON."""
+    settings = review.gate.calibration.settings.model_dump(mode="json")
+    instructions = review.critique.predict.signature.instructions
+    return [review.constitution.fingerprint, review.roles.backend("review").name, settings, instructions]
+
+
+async def run_cases(
+    work: Work,
+    identity: str,
+    cases: Iterable[Case],
+    out: Path,
+    *,
+    concurrency: int = 4,
+    max_dollars: float | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Does the work for each case that has no row yet.
+
+    Ctrl-C ends the run after the cases that are under way, so that nothing paid for is lost; a second one ends it at once.
+
+    Args:
+        work: does one case.
+        identity: a digest of everything that a row depends on besides its case.
+        cases: streamed.
+        out: the file of rows.
+        concurrency: cases under way at once.
+        max_dollars: no further case is begun once this is spent.
+        watch: is told the progress after each case.
+
+    Raises:
+        InputError: ``out`` holds rows of another kind, or ``work`` refuses a case as unfit.
+        BackendError: the backend is gone; what was done is in ``out``.
+    """
     progress = Progress()
-    judge = _judge(review)
-    kept = _kept(out, judge)
+    kept = _kept(out)
     failures: list[BackendError] = []
     tell = watch or (lambda progress: None)
     queue: asyncio.Queue[Case] = asyncio.Queue(concurrency)
     with out.open("a", encoding="utf-8") as file:
 
-        async def work() -> None:
+        async def worker() -> None:
             while True:
                 case = await queue.get()
+                row: dict[str, Any] = {"id": case.id, "key": _key(case, identity)}
                 try:
-                    row = await _row(review, case, judge, progress)
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    file.flush()
+                    done, usage = await work(case)
+                    row |= done
+                    progress.calls += usage.calls
+                    progress.dollars += usage.dollars
+                    progress.flagged += bool(done.get("flagged"))
                     failures.clear()
-                except BackendError as error:
-                    failures.append(error)
+                except InputError:
+                    raise
+                except ConscienceError as error:
+                    row["error"] = str(error)
                     progress.failed += 1
-                    row = {"id": case.id, "key": _key(case, judge), "error": str(error)}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    file.flush()
+                    if isinstance(error, BackendError):
+                        failures.append(error)
                 finally:
-                    progress.done += 1
-                    tell(progress)
                     queue.task_done()
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+                progress.done += 1
+                tell(progress)
 
-        async with _workers(work, concurrency) as workers, _interrupt() as stop:
+        async with _workers(worker, concurrency) as workers, _interrupt() as stop:
             for case in cases:
-                if stop.is_set() or len(failures) >= STOP_AFTER:
+                spent = max_dollars is not None and progress.dollars >= max_dollars
+                if stop.is_set() or spent or len(failures) >= STOP_AFTER:
                     break
-                if case.response is None:
-                    raise InputError(
-                        f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask"
-                    )
-                if _key(case, judge) in kept:
+                if _key(case, identity) in kept:
                     progress.done += 1
                     progress.resumed += 1
                     tell(progress)
@@ -105,42 +156,19 @@ async def review_cases(
     return progress
 
 
-async def _row(review: Review, case: Case, judge: str, progress: Progress) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": case.id, "key": _key(case, judge)}
-    try:
-        prediction = await review.acall(request=case.request, response=case.response or "", reasoning=case.reasoning)
-    except BackendError:
-        raise
-    except ConscienceError as error:
-        progress.failed += 1
-        return row | {"error": str(error)}
-    verdict = prediction.verdict
-    total = prediction.usage.total
-    progress.calls += total.calls
-    progress.dollars += total.dollars
-    progress.flagged += verdict.flagged
-    judged: dict[str, Any] = verdict.to_dict()
-    return row | judged | {"label": case.label, "calls": total.calls, "tokens": total.tokens}
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _judge(review: Review) -> str:
-    """A digest of who judges and how."""
-    settings = review.gate.calibration.settings.model_dump(mode="json")
-    backend = review.roles.backend("review").name
-    parts = [review.constitution.fingerprint, backend, settings, review.critique.predict.signature.instructions]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+def _key(case: Case, identity: str) -> str:
+    return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-def _key(case: Case, judge: str) -> str:
-    asked = json.dumps([judge, case.id, case.request, case.response, case.reasoning])
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
-def _kept(out: Path, judge: str) -> set[str]:
+def _kept(out: Path) -> set[str]:
     """The keys of finished rows. A torn last line and rows with errors are taken out of the file.
 
     Raises:
-        InputError: the file is not one of verdicts.
+        InputError: the file is not one of rows.
     """
     if not out.exists():
         try:
@@ -158,7 +186,7 @@ def _kept(out: Path, judge: str) -> set[str]:
         except (ValueError, KeyError, TypeError):
             if number == len(lines) and not line.endswith(b"\n"):
                 continue
-            raise InputError(f"{out}:{number}: not a row of verdicts", hint="choose another --out") from None
+            raise InputError(f"{out}:{number}: not a row of a run", hint="choose another --out") from None
         if not failed:
             kept.add(key)
             good.append(line)
@@ -175,9 +203,10 @@ async def _workers(work: Callable[[], Any], count: int) -> AsyncIterator[list[as
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while pending := [task for task in tasks if not task.done()]:  # a client under a worker may swallow a cancellation
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=1)
 
 
 async def _put(queue: asyncio.Queue[Case], case: Case, workers: list[asyncio.Task[None]]) -> None:

@@ -1,85 +1,127 @@
-"""Cases: requests with what is known to be right, read a row at a time from JSON Lines or CSV files.
+"""Cases: requests with what is known to be right, read a row at a time from files, datasets and the built-in packs.
 
-A bad row is named by file, line and field. Files are streamed, so one that is larger than memory is no trouble; only a
-digest of each id is kept, to refuse an id that comes twice.
+A bad row is named by file, line and field. Everything is streamed, so a source that is larger than memory is no trouble;
+all that grows is a digest of each id with the place where it stands, to refuse an id that comes twice.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import json
+import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from conscience.errors import CaseError
+from conscience.reply import Message
+from conscience.sources import BadRow, Input, inputs
 
 Label = Literal["aligned", "misaligned"]
-LONGEST_LINE = 8 << 20
-"""Bytes; a longer line is a bad row, and is never held in memory."""
-
 ROLES = ("system", "developer", "user", "assistant", "tool")
+
+DEEPEST = 32
+"""Lists and objects inside each other; more is a bad row."""
+
+
+def _digits(value: Any) -> Any:
+    """Numbered ids and groups are names too."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_digits)]
+Text = str | tuple[Message, ...]
 
 
 class Case(BaseModel):
     """One case.
 
     Attributes:
-        id: unique in a file; made from the content where a row has none.
-        request: a text or chat messages; may be empty where a response is given.
+        id: unique in all that is read together. A row without one gets a digest of its content: the same content gives
+            the same id wherever it stands, and an edited row a new one.
+        request: a text or chat messages (tool messages too); may be empty where a response is given.
         response: a given response to judge; None where the program is to answer.
-        reasoning: the reasoning behind the given response.
+        reasoning: the reasoning behind the given response; None is taken as empty.
         label: whether the given response is acceptable (aligned) or not (misaligned).
         oracle: name of the oracle that decides about answers to this case.
         references: right revisions, written by people.
         choices: for multiple choice, the answers to choose from.
-        answer: index of the right choice.
+        answer: index of the right choice, from 0.
         request_safe: whether the request should be answered rather than refused.
         group: the category to hold out when generalisation is measured.
         pair: cases of one pair stay on one side of every split.
-        weight: how much the case counts; above 0.
+        weight: how much the case counts; finite and above 0.
         source: where it comes from.
         meta: every other column.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(min_length=1, max_length=200)
-    request: str | tuple[dict[str, Any], ...] = ""
+    id: Name
+    request: Text = ""
     response: str | None = None
     reasoning: str = ""
     label: Label | None = None
-    oracle: str | None = None
+    oracle: Name | None = None
     references: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     answer: int | None = Field(default=None, ge=0)
     request_safe: bool | None = None
-    group: str | None = None
-    pair: str | None = None
+    group: Name | None = None
+    pair: Name | None = None
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    source: str | None = None
-    meta: dict[str, Any] = Field(default_factory=dict)
+    source: Name | None = None
+    meta: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
     def misaligned(self) -> bool | None:
         """The label as a truth value; None without one."""
         return None if self.label is None else self.label == "misaligned"
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _sayable(cls, value: Any) -> Any:
+        if fault := _fault(value):
+            raise ValueError(fault)
+        return value
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{reprlib.repr(value)} is neither a text nor a list of messages")
+        return tuple(_message(message, f"message {number}") for number, message in enumerate(value, 1))
+
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _thought(cls, value: Any) -> Any:
+        return "" if value is None else value
+
     @model_validator(mode="after")
-    def _sensible(self) -> Case:
-        if not isinstance(self.request, str):
-            for position, message in enumerate(self.request):
-                if message.get("role") not in ROLES:
-                    raise ValueError(f"request[{position}] has no role among {', '.join(ROLES)}")
-        if not self.request and not (self.response or "").strip():
-            raise ValueError("it has neither a request nor a response")
+    def _whole(self) -> Case:
+        if isinstance(self.request, str):
+            asked = bool(self.request.strip())
+        else:
+            asked = any(message.get("content") or message.get("tool_calls") for message in self.request)
+        if not asked and not (self.response or "").strip():
+            raise ValueError("has neither a request nor a response")
         if self.answer is not None and self.answer >= len(self.choices):
-            raise ValueError(f"answer {self.answer} is no index into {len(self.choices)} choices")
+            raise ValueError(f"field 'answer': {self.answer} is no index into {len(self.choices)} choices")
         return self
 
 
@@ -90,173 +132,154 @@ def iter_cases(
     on_bad: Callable[[CaseError], None] | None = None,
     limit: int | None = None,
 ) -> Iterator[Case]:
-    """The cases of one file or of several, one at a time.
+    """The cases of one source or of several, one at a time.
 
     Args:
-        source: .jsonl, .ndjson, .json, .csv or .tsv files, each perhaps with .gz after it.
+        source: a .jsonl, .ndjson, .json (a list), .csv or .tsv file, perhaps with .gz after it; a folder of .jsonl files;
+            a folder written by ``datasets.save_to_disk``; ``pack:NAME`` (see ``PACKS``); ``hf:NAME`` or ``hf:NAME:SPLIT``
+            from the Hugging Face hub; or several of these. In CSV a blank is absent, and ``references`` and ``choices``
+            are JSON lists or separated by '|'.
         skip_bad: goes on after a bad row instead of raising.
         on_bad: is told each bad row that was skipped.
-        limit: stops after so many cases.
+        limit: stops after so many cases; what lies behind is not read.
 
     Raises:
-        CaseError: a file cannot be read, or a row is bad and ``skip_bad`` is off.
+        CaseError: a source cannot be read at all, or a row is bad and ``skip_bad`` is off.
+        ConfigurationError: a dataset is asked for, and the extra ``datasets`` is not installed.
     """
-    paths = [source] if isinstance(source, str | Path) else list(source)
-    seen: dict[bytes, str] = {}
+    if limit is not None and limit <= 0:
+        return
+    opened: list[Input] = []
+    seen: dict[int, int] = {}  # digest of an id → number of its input and row in one integer: smaller than any text
     count = 0
-    for path in map(Path, paths):
-        for place, row in _rows(path):
-            if limit is not None and count >= limit:
-                return
+    for input_ in inputs(source):
+        opened.append(input_)
+        for number, row in input_.rows():
             try:
-                if isinstance(row, CaseError):
-                    raise row
-                case = _case(row, place)
-                digest = hashlib.blake2b(case.id.encode(), digest_size=8).digest()
-                if digest in seen:
-                    raise CaseError(f"{place}: field 'id': {case.id!r} was already used at {seen[digest]}")
-                seen[digest] = place
-            except CaseError as error:
+                case = _case(row)
+                here = (len(opened) - 1) << 48 | number
+                first = seen.setdefault(_digest(case.id), here)
+                if first != here:
+                    place = opened[first >> 48].place(first & (1 << 48) - 1)
+                    if row.get("id") in (None, ""):
+                        raise BadRow(f"the same row already stands at {place}", hint="give both an id, or drop one")
+                    raise BadRow(f"field 'id': {case.id!r} was already used at {place}")
+            except BadRow as bad:
+                error = CaseError(f"{input_.place(number)}: {bad}", hint=bad.hint)
                 if not skip_bad:
-                    raise
+                    raise error from None
                 if on_bad is not None:
                     on_bad(error)
                 continue
-            count += 1
             yield case
+            count += 1
+            if count == limit:
+                return
 
 
-def load_cases(source: str | Path | Iterable[str | Path], **options: Any) -> list[Case]:
+def load_cases(
+    source: str | Path | Iterable[str | Path],
+    *,
+    skip_bad: bool = False,
+    on_bad: Callable[[CaseError], None] | None = None,
+    limit: int | None = None,
+) -> list[Case]:
     """``iter_cases`` as a list."""
-    return list(iter_cases(source, **options))
+    return list(iter_cases(source, skip_bad=skip_bad, on_bad=on_bad, limit=limit))
 
 
-_LISTS = ("references", "choices")
+_SPOKEN = ("request", "response", "reasoning")
+"""Fields in which an empty text says something; in all others a blank is absent."""
 
 
-def _case(row: Any, place: str) -> Case:
+def _case(row: Any) -> Case:
+    if isinstance(row, BadRow):
+        raise row
     if not isinstance(row, Mapping):
-        raise CaseError(f"{place}: holds {type(row).__name__}, not an object of fields")
-    known = {k: v for k, v in row.items() if k in Case.model_fields and v is not None and k != "meta"}
-    meta = {k: v for k, v in row.items() if k not in Case.model_fields}
-    text = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
-    if "\\u0000" in text:
-        raise CaseError(f"{place}: field {_holding(row, chr(0))!r}: holds a NUL byte")
-    if (bad := _surrogate(row)) is not None:
-        raise CaseError(f"{place}: field {bad!r}: holds a lone surrogate")
-    known.setdefault("id", hashlib.blake2b(text.encode(), digest_size=6).hexdigest())
-    if isinstance(known["id"], int):
-        known["id"] = str(known["id"])
+        raise BadRow(f"{reprlib.repr(row)} is not an object of fields")
+    given: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in Case.model_fields:
+            if value is not None and (value != "" or name in _SPOKEN):
+                given[name] = value
+        elif value is not None:
+            if fault := _fault(name) or _fault(value):
+                raise BadRow(f"field {reprlib.repr(name)}: {fault}")
+            meta[name] = value
+    inner = given.pop("meta", {})
+    if not isinstance(inner, Mapping):
+        raise BadRow(f"field 'meta': {reprlib.repr(inner)} is not an object of fields")
+    if twice := meta.keys() & inner.keys():
+        raise BadRow(f"field {reprlib.repr(min(twice))}: is both a column and in 'meta'")
+    given["meta"] = meta | dict(inner)
     try:
-        return Case.model_validate(known | {"meta": {**meta, **dict(row.get("meta") or {})}})
-    except (ValidationError, ValueError, TypeError) as error:
-        if not isinstance(error, ValidationError):
-            raise CaseError(f"{place}: field 'meta': {error}") from None
-        first = error.errors(include_url=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else "row"
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise CaseError(f"{place}: field {field!r}: {said}") from None
+        case = Case.model_validate({"id": "none"} | given)
+    except ValidationError as error:
+        raise BadRow(_told(error)) from None
+    if "id" in given:
+        return case
+    return case.model_copy(update={"id": f"{_digest(json.dumps(given, sort_keys=True)):016x}"})
 
 
-def _holding(row: Mapping[str, Any], what: str) -> str:
-    return next((str(k) for k, v in row.items() if what in f"{k}{v}"), "row")
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def _surrogate(row: Mapping[str, Any]) -> str | None:
-    for key, value in row.items():
-        text = f"{key}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}"
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            return key.encode("utf-8", "replace").decode()
-    return None
+def _told(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "literal_error":
+        message = f"{reprlib.repr(first['input'])} is not one of {', '.join(get_args(Label))}"
+    elif message.startswith("Input should be "):
+        message = (
+            f"{reprlib.repr(first['input'])} is not {message.removeprefix('Input should be ').replace('tuple', 'list')}"
+        )
+    if not first["loc"]:
+        return message
+    field, *inside = first["loc"]
+    where = f"{field}[{inside[0]}]" if inside and isinstance(inside[0], int) else str(field)
+    return f"field {where!r}: {message}"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, row) for each row; a row that cannot be parsed comes as the error that it is."""
-    suffixes = [s.lower() for s in path.suffixes]
-    kind = next((s for s in reversed(suffixes) if s != ".gz"), "")
-    if kind not in (".jsonl", ".ndjson", ".json", ".csv", ".tsv"):
-        raise CaseError(f"{path}: unknown kind of file {path.suffix!r}", hint="use .jsonl, .json, .csv or .tsv")
-    try:
-        with gzip.open(path, "rb") if suffixes[-1] == ".gz" else path.open("rb") as file:
-            if kind == ".json":
-                yield from _json_rows(path, file.read(LONGEST_LINE * 8))
-            elif kind in (".csv", ".tsv"):
-                yield from _csv_rows(path, file, "\t" if kind == ".tsv" else ",")
-            else:
-                yield from _json_lines(path, file)
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CaseError(f"{path}: cannot be read: {reason}") from None
-
-
-def _json_lines(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
-    number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
-        place = f"{path}:{number}"
-        if len(line) > LONGEST_LINE:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(LONGEST_LINE)
-            yield place, CaseError(f"{place}: longer than {LONGEST_LINE >> 20} MB")
-            continue
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield place, _json(line, place)
-
-
-def _json(data: bytes, place: str) -> Any:
-    try:
-        return json.loads(data)
-    except UnicodeDecodeError as error:
-        return CaseError(f"{place}: not UTF-8 at byte {error.start}")
-    except json.JSONDecodeError as error:
-        return CaseError(f"{place}: not JSON: {error.msg} at column {error.colno}")
-    except (RecursionError, ValueError) as error:
-        return CaseError(f"{place}: not JSON: {error}")
-
-
-def _json_rows(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
-    rows = _json(data.removeprefix(b"\xef\xbb\xbf"), str(path))
-    if isinstance(rows, CaseError):
-        raise rows
-    if not isinstance(rows, list):
-        raise CaseError(f"{path}: holds {type(rows).__name__}, not a list of rows")
-    for number, row in enumerate(rows, 1):
-        yield f"{path}[{number}]", row
-
-
-def _csv_rows(path: Path, file: Any, separator: str) -> Iterator[tuple[str, Any]]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="", errors="surrogateescape")
-    reader = csv.DictReader(text, delimiter=separator, strict=True)
-    csv.field_size_limit(LONGEST_LINE)
-    while True:
+def _fault(value: Any, depth: int = 0) -> str | None:
+    """Why a value cannot be written as JSON or sent to a provider; None if it can."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return "holds a NUL byte"
         try:
-            row = next(reader, None)
-        except csv.Error as error:
-            yield f"{path}:{reader.line_num}", CaseError(f"{path}:{reader.line_num}: not CSV: {error}")
-            continue
-        if row is None:
-            return
-        place = f"{path}:{reader.line_num}"
-        if None in row or any(value is None for value in row.values()):
-            yield place, CaseError(f"{place}: has not as many fields as the header")
-            continue
-        yield place, _typed(row)
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds a lone surrogate"
+        return None
+    if value is None or isinstance(value, int):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} is not a number in JSON"
+    if depth == DEEPEST:
+        return f"is nested more than {DEEPEST} deep"
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            return f"{reprlib.repr(odd[0])} cannot name a field"
+        return next(filter(None, (_fault(part, depth + 1) for part in chain(value.keys(), value.values()))), None)
+    if isinstance(value, list | tuple):
+        return next(filter(None, (_fault(part, depth + 1) for part in value)), None)
+    return f"holds {type(value).__name__}, which JSON does not know"
 
 
-def _typed(row: Mapping[str, str]) -> dict[str, Any]:
-    """CSV knows only text: blanks are absent, lists are JSON or separated by '|', truth values are words."""
-    typed: dict[str, Any] = {}
-    for key, value in row.items():
-        if value == "":
-            continue
-        if key in _LISTS:
-            listed = _json(value.encode("utf-8", "replace"), "") if value.startswith("[") else value.split("|")
-            typed[key] = value if isinstance(listed, CaseError) else listed
-        elif key == "request" and value.startswith('[{"role"'):
-            messages = _json(value.encode("utf-8", "replace"), "")
-            typed[key] = value if isinstance(messages, CaseError) else messages
-        else:
-            typed[key] = value
-    return typed
+def _message(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise ValueError(f"{where}: {reprlib.repr(message)} is not an object with role and content")
+    kept = {name: value for name, value in message.items() if value is not None}  # a dataset fills in what is absent
+    content, calls = kept.get("content"), kept.get("tool_calls", [])
+    if kept.get("role") not in ROLES:
+        raise ValueError(f"{where}: role {reprlib.repr(kept.get('role'))} is not one of {', '.join(ROLES)}")
+    if not _objects(calls) or not all(isinstance(call.get("function", {}), Mapping) for call in calls):
+        raise ValueError(f"{where}: 'tool_calls' is not a list of calls")
+    if not (isinstance(content, str) or _objects(content) or (content is None and calls)):
+        raise ValueError(f"{where}: 'content' is neither a text nor a list of parts")
+    return kept
+
+
+def _objects(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(part, Mapping) for part in value)

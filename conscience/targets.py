@@ -207,7 +207,8 @@ class LMTarget:
     async def acall(
         self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
     ) -> tuple[Body, float | None]:
-        body = await asyncio.wait_for(acall_lm(self.lm, messages, params), seconds)
+        async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
+            body = await acall_lm(self.lm, messages, params)
         return body, self._price(body)
 
     def _price(self, body: Body) -> float | None:

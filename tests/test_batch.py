@@ -76,7 +76,7 @@ def test_changed_case_is_judged_anew(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_not_written_to(tmp_path: Path) -> None:
     """It is named, and left as it is."""
     (tmp_path / "v.jsonl").write_text('{"hello": 1}\n')
-    with pytest.raises(InputError, match="not a row of verdicts"):
+    with pytest.raises(InputError, match="not a row of a run"):
         run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
     assert (tmp_path / "v.jsonl").read_text() == '{"hello": 1}\n'
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conscience.cases import LONGEST_LINE, Case, iter_cases, load_cases
+from conscience.cases import Case, iter_cases, load_cases
 from conscience.errors import CaseError
+from conscience.sources import LONGEST_LINE
 from tests.conftest import DATA
 
 ROW = {"id": "1", "request": "q", "response": "r", "label": "aligned", "group": "g", "extra": 7}
@@ -48,10 +49,10 @@ BAD = [
     ({**ROW, "weight": 0}, "field 'weight'"),
     ({**ROW, "weight": "NaN"}, "field 'weight'"),
     ({**ROW, "choices": ["a"], "answer": 1}, "no index into 1 choices"),
-    ({**ROW, "request": [{"role": "king", "content": "x"}]}, "request[0] has no role"),
+    ({**ROW, "request": [{"role": "king", "content": "x"}]}, "role 'king' is not one of"),
     ({**ROW, "request": "a\0b"}, "field 'request': holds a NUL byte"),
     ({**ROW, "response": "\ud800"}, "field 'response': holds a lone surrogate"),
-    ("[1, 2]", "holds list"),
+    ("[1, 2]", "not an object"),
     ('{"id": "1", ', "not JSON"),
     ('{"id": ' + "[" * 100_000, "not JSON"),
 ]

@@ -54,7 +54,7 @@ def embedded(answers: int) -> None:
     gates = {
         "own framing, one question": one_question(question),
         "foreign framing, one question": Settings(stages=(Stage(signals=(foreign,), weights={"foreign": 1.0}),)),
-        "own framing, the four questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
+        "own framing, the two questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
     }
     programs = {  # a threshold of 1 passes everything: a benign request
         name: Conscience(lm=backend, review=settings.model_copy(update={"threshold": 1.0}))
