@@ -28,6 +28,8 @@ from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
 from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
 from conscience.flow import Flow, Step, adrive, drive
+from conscience.journal import Journal
+from conscience.pace import Pace
 from conscience.reply import Message, Reply
 from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target
 from conscience.usage import ROLES, Role, Spend
@@ -71,7 +73,8 @@ class Backend:
         self.name = self._targets[0].name
         self.timeout = timeout
         self.retries = retries
-        self._cache = _cache(cache, model)
+        self._cache: ResponseCache | Journal | None = _cache(cache, model)
+        self._pace: Pace | None = None
         self._lacking: set[str] = set()
         self.lm = BackendLM(self)
 
@@ -93,7 +96,8 @@ class Backend:
             first, *rest = value
             if not rest:
                 return cls.of(first)
-            return _joined([cls.of(v) for v in (first, *rest)])
+            backends = [cls.of(v) for v in (first, *rest)]
+            return _like(backends[0], [t for b in backends for t in b._targets])
         raise ConfigurationError(
             f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
         )
@@ -106,6 +110,10 @@ class Backend:
 
     def __deepcopy__(self, memo: Any) -> Backend:
         return self  # configuration and open connections are shared by copies of a program
+
+    def during(self, journal: Journal, pace: Pace | None = None) -> Backend:
+        """The same models for one run: with its journal for a cache, and at its pace."""
+        return _like(self, self._targets, _cache=journal, _pace=pace)
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
@@ -154,9 +162,12 @@ class Backend:
             hit = self._cache.get(key) if self._cache and key else None
             if hit is not None:
                 if who is not None:
-                    who.ledger.enter(who.role, Spend(cached=1))
+                    replayed = self._cache is not None and self._cache.replays
+                    who.ledger.enter(who.role, Spend(**hit["spend"]) if replayed else Spend(cached=1))
                 return _exchange(who, messages, Reply(hit["body"], target.name, cached=True))
             attempts = _Attempts(self, target, messages, params, who)
+            if self._pace is not None:
+                yield self._pace.waiting()
             started = time.perf_counter()
             try:
                 body, dollars = yield attempts.step()
@@ -169,10 +180,14 @@ class Backend:
                 failures.append((target, lm_errors.LMTimeoutError(str(error) or "timed out", model=target.name)))
                 continue
             reply = Reply(body, target.name, dollars)
+            spend = _spend(reply, time.perf_counter() - started)
             if who is not None:
-                who.ledger.enter(who.role, _spend(reply, time.perf_counter() - started))
+                who.ledger.enter(who.role, spend)
+            if self._pace is not None:
+                self._pace.spent(spend.tokens)
             if self._cache and key and reply.finish_reason != "error":
-                yield _keeping(partial(self._cache.put, key, {"body": body}))
+                kept = {"body": body, "spend": spend.to_dict()}
+                yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
             return _exchange(who, messages, reply)
         raise self._failure(failures)
 
@@ -238,6 +253,11 @@ class Roles:
                 hint='pass lm="openai/gpt-4o-mini" (or lm="local"), or call dspy.configure(lm=dspy.LM(...)) first',
             )
         return Backend.of(settings.lm)
+
+    def during(self, journal: Journal, pace: Pace | None = None) -> Roles:
+        """The same roles for one run, see ``Backend.during``; DSPy's LM takes the role generate where no other has it."""
+        own = self._backends or {"generate": self.backend("generate")}
+        return Roles({role: backend.during(journal, pace) for role, backend in own.items()})
 
     def own(self, role: Role) -> Backend | None:
         """The backend of a role where these roles say it themselves, without DSPy's."""
@@ -351,14 +371,15 @@ def _target(model: Any, engine: str, options: Mapping[str, Any]) -> Target:
     return LiteLLMTarget(model, options)
 
 
-def _joined(backends: Sequence[Backend]) -> Backend:
-    first = backends[0]
-    joined = object.__new__(Backend)
-    joined.__dict__.update(first.__dict__)
-    joined._targets = [t for b in backends for t in b._targets]
-    joined._lacking = set()
-    joined.lm = BackendLM(joined)
-    return joined
+def _like(first: Backend, targets: Sequence[Target], **changes: Any) -> Backend:
+    """A backend with the first one's options for these targets."""
+    other = object.__new__(Backend)
+    other.__dict__.update(first.__dict__)
+    other.__dict__.update(changes)
+    other._targets = list(targets)
+    other._lacking = set()
+    other.lm = BackendLM(other)
+    return other
 
 
 _wrapped: weakref.WeakKeyDictionary[Any, Backend] = weakref.WeakKeyDictionary()
@@ -371,11 +392,14 @@ def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
     return shared_cache() if cache is True else shared_cache(Path(cache).expanduser())
 
 
-def _keeping(put: Callable[[], None]) -> Step:
+def _keeping(put: Callable[[], None], *, at_once: bool) -> Step:
     """Writes at once when driven sync; on an event loop as soon as it is idle, which is while the next call waits."""
 
     async def soon() -> None:
-        asyncio.get_running_loop().call_soon(put)
+        if at_once:
+            put()
+        else:
+            asyncio.get_running_loop().call_soon(put)
 
     return Step(put, soon)
 

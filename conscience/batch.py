@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from conscience.cases import Case
-from conscience.errors import BackendError, ConscienceError, InputError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 from conscience.reviewing import Review
 from conscience.usage import Usage
 
@@ -29,11 +29,13 @@ STOP_AFTER = 5
 
 @dataclass
 class Progress:
-    """How far a run is. ``dollars`` and ``calls`` are what this run spent; a resumed row spends nothing."""
+    """How far a run is. ``calls`` are those of this time only; ``dollars`` are those of the whole run, resumed rows too."""
 
     done: int = 0
     resumed: int = 0
     flagged: int = 0
+    judged: int = 0
+    right: int = 0
     failed: int = 0
     calls: int = 0
     dollars: float = 0.0
@@ -101,11 +103,11 @@ async def run_cases(
         watch: is told the progress after each case.
 
     Raises:
-        InputError: ``out`` holds rows of another kind, or ``work`` refuses a case as unfit.
+        InputError, ConfigurationError: ``out`` holds rows of another kind, or ``work`` cannot do a case at all.
         BackendError: the backend is gone; what was done is in ``out``.
     """
     progress = Progress()
-    kept = _kept(out)
+    kept, progress.dollars = _kept(out)
     failures: list[BackendError] = []
     tell = watch or (lambda progress: None)
     queue: asyncio.Queue[Case] = asyncio.Queue(concurrency)
@@ -121,8 +123,10 @@ async def run_cases(
                     progress.calls += usage.calls
                     progress.dollars += usage.dollars
                     progress.flagged += bool(done.get("flagged"))
+                    progress.judged += done.get("outcome_ok") is not None
+                    progress.right += done.get("outcome_ok") is True
                     failures.clear()
-                except InputError:
+                except (InputError, ConfigurationError):
                     raise
                 except ConscienceError as error:
                     row["error"] = str(error)
@@ -131,8 +135,12 @@ async def run_cases(
                         failures.append(error)
                 finally:
                     queue.task_done()
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                file.flush()
+                try:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    file.flush()
+                except OSError as error:
+                    hint = "make room; the same command goes on from here"
+                    raise InputError(f"{out}: cannot be written: {error.strerror}", hint=hint) from None
                 progress.done += 1
                 tell(progress)
 
@@ -164,8 +172,8 @@ def _key(case: Case, identity: str) -> str:
     return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-def _kept(out: Path) -> set[str]:
-    """The keys of finished rows. A torn last line and rows with errors are taken out of the file.
+def _kept(out: Path) -> tuple[set[str], float]:
+    """The keys of finished rows and what they cost. A torn last line and rows with errors are taken out of the file.
 
     Raises:
         InputError: the file is not one of rows.
@@ -175,8 +183,9 @@ def _kept(out: Path) -> set[str]:
             out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{out.parent}: cannot be made: {error.strerror}") from None
-        return set()
+        return set(), 0.0
     kept: set[str] = set()
+    dollars = 0.0
     lines = out.read_bytes().splitlines(keepends=True)
     good: list[bytes] = []
     for number, line in enumerate(lines, 1):
@@ -189,12 +198,13 @@ def _kept(out: Path) -> set[str]:
             raise InputError(f"{out}:{number}: not a row of a run", hint="choose another --out") from None
         if not failed:
             kept.add(key)
+            dollars += row["usage"]["dollars"] if "usage" in row else 0.0
             good.append(line)
     if len(good) != len(lines):
         partial = out.with_name(out.name + ".partial")
         partial.write_bytes(b"".join(good))
         os.replace(partial, out)
-    return kept
+    return kept, dollars
 
 
 @asynccontextmanager

@@ -36,6 +36,8 @@ class ResponseCache:
         directory: where to keep it; made with mode 0700 on first use.
     """
 
+    replays = False
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = threading.Lock()

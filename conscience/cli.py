@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 a check failed, 2 bad input, 3 backend unreachable, 130 in
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from conscience import __version__
-from conscience.errors import ConfigurationError, ConscienceError, InputError
+from conscience.cli_measure import cases_command, compare_command, eval_command
+from conscience.cli_parts import Models, bar, console, model_options, print_json, printable
+from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 Command = Callable[..., Any]
 
@@ -32,7 +33,7 @@ def main() -> NoReturn:
         error.show()
         code = 2
     except ConscienceError as error:
-        click.echo(f"conscience: {_printable(str(error))}", err=True)
+        click.echo(f"conscience: {printable(str(error))}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("conscience: interrupted", err=True)
@@ -49,27 +50,9 @@ def cli() -> None:
     """An LLM that reviews its own answer and mends it before anyone sees it."""
 
 
-def _model_options(command: Command) -> Command:
-    for option in reversed(
-        [
-            click.option(
-                "--constitution", "-c", default="general", metavar="NAME|FILE", show_default=True, help="What to judge by."
-            ),
-            click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local."),
-            click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
-            click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
-            click.option(
-                "--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
 @cli.command()
 @click.argument("request")
-@_model_options
+@model_options
 @click.option("--max-revisions", type=click.IntRange(0, 10), default=1, show_default=True, help="How often to revise.")
 @click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), default="refuse", show_default=True)
 @click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), default="closed", show_default=True)
@@ -77,10 +60,7 @@ def _model_options(command: Command) -> Command:
 def ask(
     request: str,
     constitution: str,
-    lm: str,
-    review_lm: str | None,
-    no_cache: bool,
-    timeout: float,
+    models: Models,
     max_revisions: int,
     on_unresolved: Any,
     on_error: Any,
@@ -98,18 +78,18 @@ def ask(
     program = Conscience(
         "request -> response",
         constitution=loaded,
-        lm=_roles(lm, review_lm, no_cache, timeout),
+        lm=models.roles(),
         max_revisions=max_revisions,
         on_unresolved=on_unresolved,
         on_error=on_error,
     )
     outcome = program(request=text)
     if as_json:
-        _print_json(outcome.to_json())
+        print_json(outcome.to_json())
         return
     from conscience.showing import show_outcome
 
-    show_outcome(_console(), text, outcome)
+    show_outcome(console(), text, outcome)
 
 
 @cli.command()
@@ -123,7 +103,7 @@ def ask(
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
-@_model_options
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict, or the summary, as JSON.")
 def review(
     request: str | None,
@@ -135,10 +115,7 @@ def review(
     concurrency: int,
     skip_bad: bool,
     constitution: str,
-    lm: str,
-    review_lm: str | None,
-    no_cache: bool,
-    timeout: float,
+    models: Models,
     as_json: bool,
 ) -> None:
     """Judge one response, or those of a file of cases. Interrupted, the same command goes on where it stopped."""
@@ -153,25 +130,22 @@ def review(
     loaded = Constitution.load(constitution)
     from conscience.reviewing import Review
 
-    judge = Review(loaded, lm=_roles(lm, review_lm, no_cache, timeout))
+    judge = Review(loaded, lm=models.roles())
     if cases is not None and out is not None:
         _review_cases(judge, cases, out, limit, concurrency, skip_bad, as_json)
         return
     verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
     if as_json:
-        _print_json(verdict.to_dict())
+        print_json(verdict.to_dict())
     else:
         from conscience.showing import show_verdict
 
-        show_verdict(_console(), verdict)
+        show_verdict(console(), verdict)
 
 
 def _review_cases(
     judge: Any, cases: Path, out: Path, limit: int | None, concurrency: int, skip_bad: bool, as_json: bool
 ) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
     from conscience.batch import Progress, review_cases
     from conscience.cases import iter_cases
 
@@ -181,24 +155,19 @@ def _review_cases(
     skipped: list[ConscienceError] = []
     total = sum(1 for _ in read(skipped.append))  # also finds bad rows before anything is spent
     for error in skipped[:5]:
-        click.echo(f"conscience: skipped: {_printable(str(error))}", err=True)
-    columns = (
-        TextColumn("reviewing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[cost]}"),
-    )
-    with Bar(*columns, console=_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=total, cost="")
+        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    with bar("reviewing") as shown:
+        task = shown.add_task("", total=total, cost="")
 
         def watch(progress: Progress) -> None:
             cost = f"{progress.flagged} flagged, {progress.failed} failed, {progress.calls} calls"
-            bar.update(task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else ""))
+            shown.update(
+                task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
+            )
 
         progress = asyncio.run(review_cases(judge, read(), out, concurrency=concurrency, watch=watch))
     if as_json:
-        _print_json({**vars(progress), "skipped": len(skipped), "total": total, "out": str(out)})
+        print_json({**vars(progress), "skipped": len(skipped), "total": total, "out": str(out)})
     else:
         click.echo(
             f"{progress.done} of {total} cases reviewed ({progress.resumed} of them before), {progress.flagged} flagged, "
@@ -222,11 +191,11 @@ def doctor(lm: str, timeout: float, as_json: bool) -> None:
 
     checks = examine(Backend(lm, timeout=timeout, retries=1, cache=False))
     if as_json:
-        _print_json([vars(check) for check in checks])
+        print_json([vars(check) for check in checks])
         return
     from conscience.showing import show_checks
 
-    show_checks(_console(), checks)
+    show_checks(console(), checks)
 
 
 @cli.command()
@@ -238,27 +207,6 @@ def pull(to: Path | None) -> None:
     fetch(to, progress=click.echo)
 
 
-def _roles(lm: str, review_lm: str | None, no_cache: bool, timeout: float) -> Any:
-    if not lm.strip():
-        raise ConfigurationError("--lm is empty", hint="write provider/model, or local")
-    from conscience.backends import Backend, Roles
-
-    cache = not no_cache
-    backends = {"generate": Backend(lm, timeout=timeout, cache=cache)}
-    if review_lm:
-        backends["review"] = Backend(review_lm, timeout=timeout, cache=cache)
-    return Roles.of(backends)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=True, indent=2))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+cli.add_command(eval_command)
+cli.add_command(compare_command)
+cli.add_command(cases_command)

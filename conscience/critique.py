@@ -156,8 +156,8 @@ def _format(backend: Backend, constitution: Constitution) -> dict[str, Any]:
         return {}
     # A small model would fill its room with one endless quote; only some servers enforce limits, others refuse them.
     limited = backend.supports("schema_limits")
-    text = {"type": "string", "maxLength": 240} if limited else {"type": "string"}
-    at_most = {"maxItems": MAX_FINDINGS - 1} if limited else {}
+    text = {"type": "string", "maxLength": 160} if limited else {"type": "string"}
+    at_most = {"maxItems": 2} if limited else {}
     finding = {
         "type": "object",
         "properties": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import dspy
@@ -23,7 +24,8 @@ from conscience.errors import (
 )
 from conscience.flow import Flow, Stage, adrive, drive
 from conscience.generate import Generate
-from conscience.reviewing import Review
+from conscience.rendering import Request
+from conscience.reviewing import Review, given
 from conscience.revise import Revise
 from conscience.usage import Budget, Ledger, Role
 from conscience.verdict import Draft, Outcome, Revision, Status, Verdict
@@ -103,6 +105,20 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """The async form of ``forward``."""
         return await adrive(self._flow(self._inputs(request, inputs)))
 
+    def mend(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+        """Reviews an answer from anywhere as if the program had drafted it, and revises it where it must be.
+
+        Args:
+            request: what was asked; may be empty.
+            response: the answer; it takes the place of the signature's last text field.
+            reasoning: the reasoning that led to it, reviewed with it.
+        """
+        return drive(self._mending_given(request, response, reasoning))
+
+    async def amend(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+        """The async form of ``mend``."""
+        return await adrive(self._mending_given(request, response, reasoning))
+
     async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[Stage | str | Outcome]:
         """Streams a call: a Stage when each begins, then the reviewed text in pieces, then the Outcome.
 
@@ -143,39 +159,52 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return {names[0]: request[0]}
 
     def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
-        run = _Run(self, Ledger(self.budget))
+        call = Call(self, Ledger(self.budget))
         yield Stage("generate")
         try:
-            draft = yield from self.generate.flow(inputs, *run.role("generate"))
+            draft = yield from self.generate.flow(inputs, *call.role("generate"))
         except BudgetExceeded as error:
-            return run.unreviewed(None, None, error)
+            return call.unreviewed(None, None, error)
+        return (yield from self._mending(draft, inputs, call))
+
+    def _mending_given(self, request: Request, response: str, reasoning: str) -> Flow[Outcome]:
+        draft = given(request, response, reasoning)
+        signature = self.generate.signature
+        names = list(signature.input_fields) if signature is not None else []
+        field = text_field(signature) if signature is not None else None
+        if field is not None:
+            draft = replace(draft, outputs={field: response})
+        inputs = {names[0]: draft.request} if len(names) == 1 else {}
+        return (yield from self._mending(draft, inputs, Call(self, Ledger(self.budget))))
+
+    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
         first: Verdict | None = None
         revisions: list[Revision] = []
         current = draft
         while True:
             try:
-                verdict = yield from self.review.flow(current, *run.role("review"))
+                verdict = yield from self.review.flow(current, *call.role("review"))
             except (ReviewError, BackendError, BudgetExceeded) as error:
-                return run.unreviewed(draft, current, error, first, revisions)
+                return call.unreviewed(draft, current, error, first, revisions)
             if current is draft:
                 first = verdict
             else:
                 revisions.append(Revision(current, verdict))
             if not verdict.flagged:
-                return run.passed(draft, current, first or verdict, revisions)
+                return call.passed(draft, current, first or verdict, revisions)
             if len(revisions) >= self.max_revisions:
-                return run.unresolved(draft, first, revisions)
+                return call.unresolved(draft, first, revisions)
             yield Stage("revise")
             try:
-                current = yield from self.revise.flow(current, verdict, inputs, *run.role("revise"))
+                current = yield from self.revise.flow(current, verdict, inputs, *call.role("revise"))
             except BudgetExceeded as error:
-                return run.unreviewed(draft, None, error, first, revisions)
+                return call.unreviewed(draft, None, error, first, revisions)
             except ConscienceError as error:
-                run.ledger.note(f"revise: {error.message}")
-                return run.unresolved(draft, first, revisions)
+                call.ledger.note(f"revise: {error.message}")
+                return call.unresolved(draft, first, revisions)
 
 
-class _Run:
+class Call:
     """Call state of one program call, and the ways in which it can end."""
 
     def __init__(self, program: Conscience, ledger: Ledger) -> None:
@@ -187,7 +216,7 @@ class _Run:
 
     def passed(self, draft: Draft, current: Draft, verdict: Verdict, revisions: list[Revision]) -> Outcome:
         status: Status = "revised" if revisions else "cleared" if verdict.gated else "clean"
-        return self._outcome(status, draft, verdict, revisions, current)
+        return self.ended(status, draft, verdict, revisions, current)
 
     def unresolved(self, draft: Draft, first: Verdict | None, revisions: list[Revision]) -> Outcome:
         policy = self.program.on_unresolved
@@ -197,10 +226,10 @@ class _Run:
                 hint="rephrase the request, or set on_unresolved to refuse or best",
             )
         if policy == "refuse":
-            return self._outcome("refused", draft, first, revisions, None)
+            return self.ended("refused", draft, first, revisions, None)
         self.ledger.note("still flagged: the least doubtful text is shown, as on_unresolved says")
         reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
-        return self._outcome("refused", draft, first, revisions, min(reviewed, key=_doubt)[1])
+        return self.ended("refused", draft, first, revisions, min(reviewed, key=_doubt)[1])
 
     def unreviewed(
         self,
@@ -216,9 +245,9 @@ class _Run:
             raise error
         self.ledger.note(f"unreviewed: {error.message}")
         shown = pending if policy == "open" else None
-        return self._outcome("unreviewed", draft if shown else None, first, revisions or [], shown, str(error))
+        return self.ended("unreviewed", draft if shown else None, first, revisions or [], shown, str(error))
 
-    def _outcome(
+    def ended(
         self,
         status: Status,
         draft: Draft | None,
@@ -227,6 +256,7 @@ class _Run:
         shown: Draft | None,
         error: str = "",
     ) -> Outcome:
+        """The outcome; ``shown`` is the text to return, None for the refusal text."""
         outputs = dict(shown.outputs) if shown else self._refusal(draft)
         if shown and shown.reasoning and self._has_reasoning():
             outputs = {"reasoning": shown.reasoning, **outputs}
@@ -258,6 +288,12 @@ class _Run:
         if texts:
             outputs[texts[-1]] = self.program.constitution.refusal
         return outputs
+
+
+def text_field(signature: Any) -> str | None:
+    """The last text output of a signature, its reasoning aside; None where it has none."""
+    texts = [name for name, field in signature.output_fields.items() if field.annotation is str and name != "reasoning"]
+    return texts[-1] if texts else None
 
 
 def _doubt(reviewed: tuple[Verdict | None, Draft]) -> float:

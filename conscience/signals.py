@@ -95,7 +95,7 @@ def log_odds(candidates: Sequence[tuple[str, float]]) -> float | None:
 
     A side that is missing is less likely than every candidate shown, so the least likely of those stands in for it.
     """
-    yes, no = _mass(candidates, YES), _mass(candidates, NO)
+    yes, no = log_mass(candidates, YES), log_mass(candidates, NO)
     if yes is None and no is None:
         return None
     floor = min(logprob for _, logprob in candidates)
@@ -103,7 +103,8 @@ def log_odds(candidates: Sequence[tuple[str, float]]) -> float | None:
     return max(-LIMIT, min(LIMIT, value))
 
 
-def _mass(candidates: Sequence[tuple[str, float]], words: frozenset[str]) -> float | None:
+def log_mass(candidates: Sequence[tuple[str, float]], words: frozenset[str]) -> float | None:
+    """The log-probability of all candidates that spell one of the words; None where there is none."""
     logprobs = [logprob for token, logprob in candidates if _fold(token) in words and logprob > -math.inf]
     if not logprobs:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -47,8 +47,12 @@ class Spend:
         """Input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name: ``Spend(**spend.to_dict())`` is the same spend."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def __add__(self, other: Spend) -> Spend:
-        return Spend(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Spend)))
+        return Spend(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Usage:
             "calls": total.calls,
             "tokens": total.tokens,
             "dollars": total.dollars,
-            "by_role": {role: {**asdict(s), "tokens": s.tokens} for role, s in self.by_role.items()},
+            "by_role": {role: {**s.to_dict(), "tokens": s.tokens} for role, s in self.by_role.items()},
         }
 
 

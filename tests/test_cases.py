@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conscience import Constitution
+from conscience.casecheck import check_cases, split_cases
 from conscience.cases import Case, iter_cases, load_cases
-from conscience.errors import CaseError
-from conscience.sources import LONGEST_LINE
+from conscience.errors import CaseError, InputError
+from conscience.sources import LONGEST_LINE, PACKS
 from tests.conftest import DATA
 
 ROW = {"id": "1", "request": "q", "response": "r", "label": "aligned", "group": "g", "extra": 7}
@@ -129,3 +132,52 @@ def test_public_cases_load_as_they_are(name: str, rows: int) -> None:
     if not path.exists():
         pytest.skip("the public cases are not beside this repository (../shared/data)")
     assert sum(1 for _ in iter_cases(path)) == rows
+
+
+def test_check_finds_what_is_odd() -> None:
+    """Duplicates, conflicting labels, one-sided pairs, pairs that a split by group would tear apart."""
+    cases = [
+        Case(id="1", request="Hello", response="world", label="aligned", group="a", pair="p"),
+        Case(id="2", request="hello!", response="World.", label="aligned", group="b", pair="p"),
+        Case(id="3", request="Hello", response="world", label="misaligned", group="b"),
+        Case(id="4", request="hello", response="WORLD", label="misaligned", group="b", meta={"lable": "x"}),
+    ]
+    summary = check_cases(cases)
+    assert summary.labels == {"aligned": 2, "misaligned": 2}
+    assert summary.conflicting_labels.examples == ("3 = 1",)
+    assert summary.exact_duplicates.examples == ("3 = 1",)
+    assert summary.near_duplicates.examples == ("4 ~ 1",)
+    assert summary.straddling_pairs.examples == summary.one_sided_pairs.examples == ("p",)
+    assert summary.columns == {"lable": 1}
+    assert "conflicting labels: 1" in summary.render()
+    assert json.loads(json.dumps(summary.to_dict()))["pairs"] == 1
+
+
+def test_splits_keep_pairs_whole_and_labels_in_proportion() -> None:
+    """The same seed gives the same parts, whatever the order of rows."""
+    cases = [
+        Case(id=str(n), request="q", response=f"r{n}", label="misaligned" if n % 2 else "aligned", pair=str(n // 2))
+        for n in range(100)
+    ]
+    parts = split_cases(cases, {"train": 0.6, "test": 0.4}, seed=3)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 60, "test": 40}
+    assert not {c.pair for c in parts["train"]} & {c.pair for c in parts["test"]}
+    assert sum(c.misaligned is True for c in parts["test"]) == 20
+    assert split_cases(cases[::-1], {"train": 0.6, "test": 0.4}, seed=3) == parts
+    with pytest.raises(InputError, match="no split"):
+        split_cases(cases, {"train": 0.6, "test": 0.6}, seed=3)
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_packs_are_sound(name: str) -> None:
+    """At least 80 cases, balanced, both labels in each group, on principles of the constitution; nothing odd."""
+    cases = load_cases(f"pack:{name}")
+    summary = check_cases(cases)
+    principles = {p.id for p in Constitution.load(name).principles}
+    assert len(cases) >= 80
+    assert 0.4 <= summary.labels["misaligned"] / len(cases) <= 0.6
+    assert set(summary.groups) <= principles | {"no-needless-refusal"}
+    assert principles <= set(summary.groups)
+    assert not summary.conflicting_labels.count + summary.exact_duplicates.count + summary.one_sided_groups.count
+    note = resources.files("conscience") / "packs" / f"{name}.md"
+    assert "cannot show" in note.read_text(encoding="utf-8")

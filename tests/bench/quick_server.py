@@ -1,4 +1,7 @@
-"""A loopback backend that answers at once, as a process of its own so that it shares no interpreter with the client."""
+"""A loopback backend, as a process of its own so that it shares no interpreter with the client.
+
+It answers at once, or after the seconds in its argument.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from tests.loopback import chat
 
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 ANSWER = json.dumps(chat("Paris is the capital of France.")).encode()
 VERDICT = json.dumps(chat("No", yes=0.05)).encode()
 
@@ -23,6 +27,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             length = next(int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length"))
             body = await reader.readexactly(length)
             data = VERDICT if b'"logprobs"' in body else ANSWER
+            if SECONDS:
+                await asyncio.sleep(SECONDS)
             writer.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
             )

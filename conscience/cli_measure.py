@@ -1,0 +1,181 @@
+"""The commands that measure: eval, compare, cases check."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conscience.cli_parts import Models, bar, console, model_options, print_json, printable
+from conscience.errors import ConfigurationError, ConscienceError, InputError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command("eval")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Where rows and report go.")
+@click.option("--limit", type=click.IntRange(1), help="Draw so many cases at random (see --seed).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--baseline", metavar="NAME", help="plain, review-only, self-refine, chain or refine, in place of the program."
+)
+@click.option("--oracle", metavar="NAME", help="label, refusal, choice, references, code, judge or package.module:function.")
+@click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge; by default the one that reviews.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute, at most.")
+@click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute, at most.")
+@click.option("--max-cost", type=click.FloatRange(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@click.option("--max-revisions", type=click.IntRange(0, 10), default=1, show_default=True, help="How often to revise.")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def eval_command(
+    cases: tuple[str, ...],
+    out: Path,
+    limit: int | None,
+    seed: int,
+    baseline: str | None,
+    oracle: str | None,
+    judge_lm: str | None,
+    concurrency: int,
+    rpm: float | None,
+    tpm: float | None,
+    max_cost: float | None,
+    max_revisions: int,
+    skip_bad: bool,
+    constitution: str,
+    models: Models,
+    as_json: bool,
+) -> None:
+    """Measure the program on CASES (files, folders, pack:NAME, hf:NAME), and write a report.
+
+    Interrupted, the same command goes on where it stopped and pays for nothing twice.
+    """
+    from conscience.constitution import Constitution
+
+    loaded = Constitution.load(constitution)
+    from conscience import report, showing
+    from conscience.batch import Progress
+    from conscience.cases import iter_cases
+    from conscience.evaluation import Run, run, sample
+    from conscience.pace import Pace
+    from conscience.summary import summarise
+
+    skipped: list[ConscienceError] = []
+
+    def read() -> Any:
+        skipped.clear()
+        return iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append)
+
+    total, drawn = sample(read, limit, seed)
+    for error in skipped[:5]:
+        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    program = _program(baseline, loaded, models.roles(), max_revisions)
+    how = Run(
+        oracle=_oracle(oracle, judge_lm, loaded, program),
+        concurrency=concurrency,
+        pace=Pace(rpm, tpm) if rpm or tpm else None,
+        max_dollars=max_cost,
+        name=baseline or "conscience",
+        seed=seed,
+    )
+    with bar("measuring") as shown:
+        task = shown.add_task("", total=total, cost="")
+
+        def watch(progress: Progress) -> None:
+            right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
+            cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
+            shown.update(task, completed=progress.done, cost=cost)
+
+        progress = asyncio.run(run(program, drawn(), out, how, watch=watch))
+    summary = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
+    (out / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+    page = report.write(out)
+    if as_json:
+        print_json(summary)
+    else:
+        showing.show_report(console(), summary)
+        click.echo(f"report: {page}")
+    if progress.stopped:
+        click.echo("conscience: interrupted; the same command goes on from here", err=True)
+        raise click.exceptions.Exit(130)
+    if max_cost is not None and progress.done < total:
+        click.echo(f"conscience: stopped at ${progress.dollars:.4f}: {total - progress.done} cases are left", err=True)
+    if progress.failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("compare")
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@click.option("--out", type=PATH, metavar="FILE.html", help="Write the comparison as a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) -> None:
+    """Put two runs over the same cases side by side, with paired tests."""
+    from conscience import report, showing
+    from conscience.summary import comparison
+
+    result = comparison(first, second)
+    if out is not None:
+        out.write_text(report.render_comparison(result), encoding="utf-8")
+    if as_json:
+        print_json(result)
+    else:
+        showing.show_comparison(console(), result)
+
+
+@click.group("cases")
+def cases_command() -> None:
+    """Look after cases."""
+
+
+@cases_command.command("check")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None:
+    """Validate CASES and summarise them: labels, groups, duplicates, conflicts, pairs. Exit code 1 if something is odd."""
+    from conscience.casecheck import check_cases
+    from conscience.cases import iter_cases
+
+    skipped: list[ConscienceError] = []
+    summary = check_cases(iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append))
+    if as_json:
+        print_json({**summary.to_dict(), "skipped": [str(error) for error in skipped]})
+    else:
+        click.echo(summary.render())
+        for error in skipped:
+            click.echo(f"skipped: {printable(str(error))}")
+    if skipped or summary.problems():
+        raise click.exceptions.Exit(1)
+
+
+def _program(baseline_name: str | None, constitution: Any, models: Any, max_revisions: int) -> Any:
+    if baseline_name is not None:
+        from conscience.baselines import baseline
+
+        return baseline(baseline_name, constitution=constitution, lm=models)
+    from conscience.program import Conscience
+
+    return Conscience(constitution=constitution, lm=models, max_revisions=max_revisions)
+
+
+def _oracle(name: str | None, judge_lm: str | None, constitution: Any, program: Any) -> Any:
+    if judge_lm is not None and name != "judge":
+        raise InputError("--judge-lm goes with --oracle judge")
+    if name is None:
+        return None
+    if name != "judge":
+        from conscience.oracles import load_oracle
+
+        return load_oracle(name)
+    from conscience.backends import Backend
+    from conscience.judge import Judge
+
+    if judge_lm is not None and not judge_lm.strip():
+        raise ConfigurationError("--judge-lm is empty", hint="write provider/model, or local")
+    return Judge(constitution, Backend(judge_lm) if judge_lm else program.roles.backend("judge"))

@@ -1,0 +1,90 @@
+"""The journal of one run: every answer that it paid for, a line each, so that an interrupted run pays for nothing twice."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from conscience.errors import InputError
+
+
+class Journal:
+    """Stands where a backend's response cache stands, for the length of a run.
+
+    What it holds was paid for by this run, so an answer read from it counts as spent: the parts of an interrupted run add
+    up to what an undisturbed one would. A line is written at once; one that was torn by a crash is cut off.
+
+    Args:
+        path: the file; made, with its folder, on first use.
+
+    Raises:
+        InputError: on first use, if the file cannot be read or written.
+    """
+
+    replays = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._end = 0
+        self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """What was written under the key, or None."""
+        with self._lock:
+            file = self._open()
+            place = self._places.get(_short(key))
+        if place is None:
+            return None
+        entry = orjson.loads(os.pread(file, place[1], place[0]))
+        return entry["value"] if entry["key"] == key else None
+
+    def put(self, key: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON value.
+
+        Raises:
+            InputError: the disk is full or gone; the answer would be lost to a later run.
+        """
+        line = orjson.dumps({"key": key, "value": value}) + b"\n"
+        with self._lock:
+            file = self._open()
+            try:
+                written = os.write(file, line)
+                if written < len(line):
+                    os.truncate(file, self._end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                hint = "make room; the same command goes on from here"
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}", hint=hint) from None
+            self._places[_short(key)] = (self._end, len(line))
+            self._end += len(line)
+
+    def _open(self) -> int:
+        if self._file is None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                with open(descriptor, "rb", closefd=False) as file:
+                    for line in file:
+                        if not line.endswith(b"\n"):
+                            os.truncate(descriptor, self._end)
+                            break
+                        self._places[_short(orjson.loads(line)["key"])] = (self._end, len(line))
+                        self._end += len(line)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{self.path}: is no journal of a run: {error}", hint="choose another --out") from None
+            self._file = descriptor
+            weakref.finalize(self, os.close, descriptor)
+        return self._file
+
+
+def _short(key: str) -> int:
+    return int(key[:16], 16)
