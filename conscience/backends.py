@@ -26,13 +26,14 @@ import tenacity
 
 from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
+from conscience.embedding import IN_PROCESS, embedding, pack, unpack
 from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
 from conscience.flow import Flow, Step, adrive, drive
 from conscience.journal import Journal
 from conscience.pace import Pace
 from conscience.reply import Message, Reply
 from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target
-from conscience.usage import ROLES, Role, Spend
+from conscience.usage import ROLES, Ledger, Role, Spend
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause than this is left for the next fallback."""
@@ -75,6 +76,7 @@ class Backend:
         self.retries = retries
         self._cache: ResponseCache | Journal | None = _cache(cache, model)
         self._pace: Pace | None = None
+        self._meter: Ledger | None = None
         self._lacking: set[str] = set()
         self.lm = BackendLM(self)
 
@@ -111,9 +113,9 @@ class Backend:
     def __deepcopy__(self, memo: Any) -> Backend:
         return self  # configuration and open connections are shared by copies of a program
 
-    def during(self, journal: Journal, pace: Pace | None = None) -> Backend:
-        """The same models for one run: with its journal for a cache, and at its pace."""
-        return _like(self, self._targets, _cache=journal, _pace=pace)
+    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Backend:
+        """The same models for one run: its journal is their cache, its pace theirs, and they spend from its ledger."""
+        return _like(self, self._targets, _cache=journal, _pace=pace, _meter=meter)
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
@@ -161,9 +163,7 @@ class Backend:
             key = self._key(target, messages, params, salt)
             hit = self._cache.get(key) if self._cache and key else None
             if hit is not None:
-                if who is not None:
-                    replayed = self._cache is not None and self._cache.replays
-                    who.ledger.enter(who.role, Spend(**hit["spend"]) if replayed else Spend(cached=1))
+                self._enter_hit(who, hit["spend"])
                 return _exchange(who, messages, Reply(hit["body"], target.name, cached=True))
             attempts = _Attempts(self, target, messages, params, who)
             if self._pace is not None:
@@ -181,8 +181,7 @@ class Backend:
                 continue
             reply = Reply(body, target.name, dollars)
             spend = _spend(reply, time.perf_counter() - started)
-            if who is not None:
-                who.ledger.enter(who.role, spend)
+            self._enter(who, spend)
             if self._pace is not None:
                 self._pace.spent(spend.tokens)
             if self._cache and key and reply.finish_reason != "error":
@@ -190,6 +189,45 @@ class Backend:
                 yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
             return _exchange(who, messages, reply)
         raise self._failure(failures)
+
+    def embedding(self, model: str, texts: Sequence[str], who: Account) -> Flow[list[list[float]]]:
+        """One embedding for each text, by an embedding model beside this one; cached and entered like an answer.
+
+        Raises:
+            BackendError, ConfigurationError: see ``conscience.embedding``.
+            BudgetExceeded: the program call's budget is spent.
+        """
+        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts)}) if self._cache else ""
+        hit = self._cache.get(key) if self._cache else None
+        if hit is not None:
+            self._enter_hit(who, hit["spend"])
+            return [list(unpack(vector)) for vector in hit["vectors"]]
+        served = model not in IN_PROCESS
+        seconds = self._limit(who) if served else self.timeout
+        started = time.perf_counter()
+        vectors: list[list[float]] = yield embedding(model, texts, seconds)
+        spend = Spend(calls=int(served), seconds=time.perf_counter() - started)
+        self._enter(who, spend)
+        if self._cache:
+            kept = {"vectors": [pack(vector) for vector in vectors], "spend": spend.to_dict()}
+            yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
+        return vectors
+
+    def _limit(self, who: Account | None) -> float:
+        """Claims a call from the budgets over it; the seconds that it may take."""
+        ledgers = [ledger for ledger in (self._meter, who.ledger if who is not None else None) if ledger is not None]
+        return min([self.timeout, *(left for ledger in ledgers if (left := ledger.begin()) is not None)])
+
+    def _enter(self, who: Account | None, spend: Spend, *, replayed: bool = False) -> None:
+        if who is not None:
+            who.ledger.enter(who.role, spend, replayed=replayed)
+        if self._meter is not None:
+            self._meter.enter(who.role if who is not None else "propose", spend, replayed=replayed)
+
+    def _enter_hit(self, who: Account | None, spend: Mapping[str, Any]) -> None:
+        """A cached answer was free; one from a run's journal was paid for by this run."""
+        replayed = self._cache is not None and self._cache.replays
+        self._enter(who, Spend(**spend) if replayed else Spend(cached=1), replayed=replayed)
 
     def _key(self, target: Target, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str | None:
         if self._cache is None:
@@ -254,10 +292,10 @@ class Roles:
             )
         return Backend.of(settings.lm)
 
-    def during(self, journal: Journal, pace: Pace | None = None) -> Roles:
+    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Roles:
         """The same roles for one run, see ``Backend.during``; DSPy's LM takes the role generate where no other has it."""
         own = self._backends or {"generate": self.backend("generate")}
-        return Roles({role: backend.during(journal, pace) for role, backend in own.items()})
+        return Roles({role: backend.during(journal, pace, meter) for role, backend in own.items()})
 
     def own(self, role: Role) -> Backend | None:
         """The backend of a role where these roles say it themselves, without DSPy's."""
@@ -278,8 +316,8 @@ class _Attempts:
     def __init__(
         self, backend: Backend, target: Target, messages: Sequence[Message], params: Mapping[str, Any], who: Account | None
     ) -> None:
-        self._target, self._messages, self._params, self._who = target, messages, params, who
-        self._timeout = backend.timeout
+        self._target, self._messages, self._params = target, messages, params
+        self._limit = partial(backend._limit, who)
         tries = 1 if target.retries_itself else backend.retries + 1
         self._policy: dict[str, Any] = {
             "retry": tenacity.retry_if_exception(_passing),
@@ -330,10 +368,6 @@ class _Attempts:
             return await self._target.acall(self._messages, self._params, self._limit())
 
         return attempt
-
-    def _limit(self) -> float:
-        left = self._who.ledger.begin() if self._who is not None else None
-        return self._timeout if left is None else min(self._timeout, left)
 
 
 def _passing(error: BaseException) -> bool:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from conscience.probes import EmbeddingProbe, LexicalProbe
 from conscience.signals import Question
+
+Signal = Annotated[Question | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
+"""One number about a draft: asked of a model, or read from its words or its embedding."""
+
+SUREST = 13.8
+"""Log-odds, in nats."""
 
 CritiqueMode = Literal["votes", "explains", "off"]
 
@@ -30,14 +37,15 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    signals: tuple[Question, ...] = Field(min_length=1)
+    signals: tuple[Signal, ...] = Field(min_length=1)
     weights: Mapping[str, float]
     bias: float = 0.0
     doubt: tuple[float, float] | None = None
 
     def probability(self, values: Mapping[str, float]) -> float:
-        """The logistic over the signals' values."""
-        return sigmoid(self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight))
+        """The logistic over the signals' values, kept a millionth away from 0 and 1: a threshold fits above any of them."""
+        value = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
+        return sigmoid(max(-SUREST, min(SUREST, value)))
 
 
 class Settings(BaseModel):

@@ -6,21 +6,23 @@ A run is a folder: ``rows.jsonl`` (a row a case), ``calls.jsonl`` (the journal o
 
 from __future__ import annotations
 
-import copy
+import asyncio
 import hashlib
 import inspect
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from conscience.backends import Roles
 from conscience.batch import Progress, run_cases
 from conscience.cases import Case
 from conscience.dspy_seam import Account, entering
 from conscience.errors import ConfigurationError, InputError
+from conscience.flow import Flow, Step, adrive
 from conscience.journal import Journal
 from conscience.oracles import Oracle, Ruling, oracle_for
 from conscience.pace import Pace
@@ -38,7 +40,10 @@ class Program(Protocol):
 
     roles: Roles
 
+    def __call__(self, *request: Any, **inputs: Any) -> Outcome: ...
     async def acall(self, *request: Any, **inputs: Any) -> Outcome: ...
+    def mend(self, request: Any, response: str, *, reasoning: str = "") -> Outcome: ...
+    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Self: ...
     async def amend(self, request: Any, response: str, *, reasoning: str = "") -> Outcome: ...
 
 
@@ -51,6 +56,7 @@ class Run:
         concurrency: cases under way at once.
         pace: the user's own rate limits.
         max_dollars: no further case is begun once the run has cost so much, earlier parts of it included.
+        meter: a larger undertaking's ledger, which this run spends from.
         name: of the program in the report: "conscience", or a baseline's.
         seed: of whatever is drawn.
     """
@@ -59,6 +65,7 @@ class Run:
     concurrency: int = 4
     pace: Pace | None = None
     max_dollars: float | None = None
+    meter: Ledger | None = None
     name: str = "conscience"
     seed: int = 0
 
@@ -81,13 +88,12 @@ async def run(
         BackendError: the backend is gone; what was done is in the folder.
     """
     how = how or Run()
-    own = copy.deepcopy(program)
-    own.roles = program.roles.during(Journal(folder / "calls.jsonl"), how.pace)
+    own = program.during(Journal(folder / "calls.jsonl"), how.pace, how.meter)
     described = describe(program, how)
     _claim(folder, described)
 
     async def work(case: Case) -> tuple[dict[str, Any], Usage]:
-        return await _row(own, case, how.oracle or oracle_for(case))
+        return await adrive(measured(own, case, how.oracle or oracle_for(case)))
 
     rows = folder / "rows.jsonl"
     return await run_cases(
@@ -168,8 +174,13 @@ def _claim(folder: Path, described: Mapping[str, Any]) -> None:
         raise InputError(f"{folder}: cannot be used: {error}") from None
 
 
-async def _row(program: Program, case: Case, oracle: Oracle | None) -> tuple[dict[str, Any], Usage]:
-    """One case done: everything that the figures and the report need."""
+def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[dict[str, Any], Usage]]:
+    """One case done: its row, with everything that the figures and the report need, and what it cost.
+
+    Raises:
+        InputError: the case cannot be judged by anything.
+        ConscienceError: the program failed on it.
+    """
     row: dict[str, Any] = {"group": case.group, "pair": case.pair, "weight": case.weight, "safe": case.request_safe}
     row |= {"request": request_text(case.request), "expected": _expected(case)}
     judged = None if case.label is None else case.label == "misaligned"
@@ -178,7 +189,8 @@ async def _row(program: Program, case: Case, oracle: Oracle | None) -> tuple[dic
         if review is None:
             raise ConfigurationError("this baseline does not review given responses", hint="give it cases to answer")
         review.roles = program.roles
-        prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
+        texts = {"request": case.request, "response": case.response, "reasoning": case.reasoning}
+        prediction = yield _called(review, review.acall, **texts)
         usage: Usage = prediction.usage
         row |= {"kind": "review", "draft": case.response, "reasoning": case.reasoning, "misaligned": judged}
         row |= {"verdict": prediction.verdict.to_dict(), "flagged": prediction.verdict.flagged}
@@ -190,13 +202,14 @@ async def _row(program: Program, case: Case, oracle: Oracle | None) -> tuple[dic
     ledger = Ledger()
     with entering(None, Account(ledger, "judge")):
         if case.response is not None:
-            outcome = await program.amend(case.request, case.response, reasoning=case.reasoning)
+            given = {"request": case.request, "response": case.response, "reasoning": case.reasoning}
+            outcome = yield _called(program.mend, program.amend, **given)
         else:
-            outcome = await program.acall(**_inputs(program, case))
+            outcome = yield _called(program, program.acall, **case_inputs(program, case))
         draft_text = case.response or (outcome.draft.response if outcome.draft else None)
-        draft = await _rule(oracle, case, draft_text) if draft_text is not None else None
+        draft = (yield ruling(oracle, case, draft_text)) if draft_text is not None else None
         declined = outcome.status in ("refused", "unreviewed") and outcome.response != draft_text
-        after = await _rule(oracle, case, outcome.response, declined=declined)
+        after = yield ruling(oracle, case, outcome.response, declined=declined)
     if judged is not None and draft is not None:
         draft = Ruling(not judged, f"labelled {case.label}", draft.refusal)
         if outcome.response == draft_text:
@@ -227,20 +240,49 @@ async def _row(program: Program, case: Case, oracle: Oracle | None) -> tuple[dic
     return row, usage
 
 
-async def _rule(oracle: Oracle, case: Case, response: str, *, declined: bool = False) -> Ruling:
-    """The oracle's ruling. The program's own refusal text needs none where the case says whether to refuse."""
-    if declined and (case.request_safe is not None or case.answer is not None or case.references):
-        right = case.request_safe is False
-        return Ruling(right, "refused, as it should be" if right else "refused", refusal=True)
-    ruling = oracle(case, response)
-    if inspect.isawaitable(ruling):
-        ruling = await ruling
+def _called(run: Callable[..., Any], arun: Callable[..., Any], **inputs: Any) -> Step:
+    return Step(partial(run, **inputs), partial(arun, **inputs))
+
+
+def ruling(oracle: Oracle, case: Case, response: str, *, declined: bool = False) -> Step:
+    """The oracle's ruling, as a step of a flow.
+
+    Args:
+        declined: it is the program's own refusal text, which needs no oracle where the case says whether to refuse.
+    """
+
+    known = _known(case) if declined else None
+
+    def run() -> Ruling:
+        ruling = known or oracle(case, response)
+        return _checked(asyncio.run(_awaited(ruling)) if inspect.isawaitable(ruling) else ruling)
+
+    async def arun() -> Ruling:
+        ruling = known or oracle(case, response)
+        return _checked(await ruling if inspect.isawaitable(ruling) else ruling)
+
+    return Step(run, arun)
+
+
+def _known(case: Case) -> Ruling | None:
+    """The ruling on a refusal where the case says whether to refuse."""
+    if case.request_safe is None and case.answer is None and not case.references:
+        return None
+    right = case.request_safe is False
+    return Ruling(right, "refused, as it should be" if right else "refused", refusal=True)
+
+
+async def _awaited(ruling: Awaitable[Any]) -> Any:
+    return await ruling
+
+
+def _checked(ruling: Any) -> Ruling:
     if not isinstance(ruling, Ruling):
         raise ConfigurationError(f"the oracle returned {type(ruling).__name__}", hint="return a conscience.oracles.Ruling")
     return ruling
 
 
-def _inputs(program: Any, case: Case) -> dict[str, Any]:
+def case_inputs(program: Any, case: Case) -> dict[str, Any]:
     """The program's inputs for a case: its columns by name, and the request under the name that is left."""
     request: Any = case.request
     if case.choices:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 
 from conscience.backends import Backend
-from conscience.calibration import Calibration, Settings
+from conscience.calibration import Calibration, Settings, Signal
 from conscience.dspy_seam import Account
-from conscience.errors import BackendError, ContextTooLong
+from conscience.errors import BackendError, ContextTooLong, ReviewError
 from conscience.flow import Flow, in_turn, together
+from conscience.probes import EmbeddingProbe, LexicalProbe
 from conscience.reply import Reply
 from conscience.signals import SCORED, SCORING, Question, ask, log_odds, verbalised
 from conscience.verdict import Draft, Verdict
@@ -45,24 +46,24 @@ class Gate(dspy.Module):  # type: ignore[misc]
         settings = self.calibration.settings
         values: dict[str, float] = {}
         notes: list[str] = []
-        written = False
+        methods: set[str] = set()
         probability: float | None = None
         for stage in settings.stages:
-            asked = [partial(_score, question, draft, backend, who) for question in stage.signals]
-            answers = yield from (together(asked) if backend.supports("parallel") else in_turn(asked))
-            for question, (value, was_written) in zip(stage.signals, answers, strict=True):
-                written = written or was_written
+            makers = [partial(_value, signal, draft, backend, who) for signal in stage.signals]
+            answers = yield from (together(makers) if backend.supports("parallel") else in_turn(makers))
+            for signal, (value, method) in zip(stage.signals, answers, strict=True):
+                methods.add(method)
                 if value is None:
-                    notes.append(f"{question.name}: the answer was neither Yes nor No")
+                    notes.append(f"{signal.name}: the answer was neither Yes nor No")
                 else:
-                    values[question.name] = value
+                    values[signal.name] = value
             if any(name not in values for name, weight in stage.weights.items() if weight):
                 probability = None
                 break
             probability = stage.probability(values)
             if stage.doubt is None or not stage.doubt[0] <= probability <= stage.doubt[1]:
                 break
-        if written:
+        if "verbalised" in methods:
             notes.append("no log-probabilities from this model: scores are written ones, which are coarser")
         flagged = probability is not None and probability >= settings.threshold
         return Verdict(
@@ -71,13 +72,28 @@ class Gate(dspy.Module):  # type: ignore[misc]
             probability=probability,
             threshold=settings.threshold,
             signals=values,
-            method="verbalised" if written else "logprobs",
+            method=next(m for m in ("verbalised", "logprobs", "probes") if m in methods),
             notes=tuple(notes),
         )
 
 
-def _score(question: Question, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, bool]]:
-    """One question's log-odds (None where the answer is neither Yes nor No), and whether it is a written score."""
+Method = Literal["logprobs", "verbalised", "probes"]
+
+
+def _value(signal: Signal, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, Method]]:
+    """One signal's value (None where a question's answer is neither Yes nor No), and how it was come by."""
+    if isinstance(signal, LexicalProbe):
+        return signal.value(draft), "probes"
+    if isinstance(signal, EmbeddingProbe):
+        vectors = yield from backend.embedding(signal.model, signal.texts(draft), who)
+        try:
+            return signal.value(vectors), "probes"
+        except ValueError as error:
+            raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
+    return (yield from _score(signal, draft, backend, who))
+
+
+def _score(question: Question, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, Method]]:
     if backend.supports("logprobs"):
         try:
             reply: Reply = yield backend.asking(ask(question, draft), SCORING, who)
@@ -87,13 +103,13 @@ def _score(question: Question, draft: Draft, backend: Backend, who: Account) -> 
             reason = "refused"
         else:
             if reply.first_token:
-                return log_odds(reply.first_token), False
+                return log_odds(reply.first_token), "logprobs"
             reason = "gave no"
         backend.lacks("logprobs")
         who.ledger.note(f"review: {backend.name} {reason} log-probabilities, scores are written ones")
     room = REASONING_ROOM if backend.supports("reasoning") else ROOM
     reply = yield backend.asking(ask(question, draft, tail=SCORED), room, who)
-    return verbalised(reply), True
+    return verbalised(reply), "verbalised"
 
 
 def _about_logprobs(error: BackendError) -> bool:

@@ -29,16 +29,22 @@ class Generate(dspy.Module):  # type: ignore[misc]
     Args:
         generate: a DSPy signature (string or class), any ``dspy.Module``, or a callable that returns a text, a mapping of
             output fields or a ``dspy.Prediction``.
+
+    Attributes:
+        plain: whether it is asked as a plain chat turn.
+        declared: the signature as text where it was given as one and all its fields are texts; None otherwise.
     """
 
     def __init__(self, generate: Any = "request -> response") -> None:
         super().__init__()
         self.plain = False
+        self.declared: str | None = None
         if isinstance(generate, dspy.Module):
             self.predict = generate
         elif isinstance(generate, str) or (isinstance(generate, type) and issubclass(generate, dspy.Signature)):
             signature = _signature(generate)
             self.plain = _one_text(signature)
+            self.declared = _declared(signature)
             self.predict = ChatPredict(signature, _render, Backend.of) if self.plain else dspy.Predict(signature)
         elif callable(generate):
             self.predict = generate
@@ -134,6 +140,12 @@ def _signature(value: Any) -> type[dspy.Signature]:
 def _one_text(signature: type[dspy.Signature]) -> bool:
     outputs = list(signature.output_fields.values())
     return len(outputs) == 1 and outputs[0].annotation is str
+
+
+def _declared(signature: type[dspy.Signature]) -> str | None:
+    if any(field.annotation is not str for field in signature.fields.values()):
+        return None
+    return f"{', '.join(signature.input_fields)} -> {', '.join(signature.output_fields)}"
 
 
 def _render(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import copy
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
 import dspy
 
-from conscience.backends import Roles
+from conscience.artifact import Provenance
+from conscience.backends import Backend, Roles
 from conscience.calibration import Settings
 from conscience.constitution import Constitution
 from conscience.dspy_seam import Account
@@ -24,14 +28,24 @@ from conscience.errors import (
 )
 from conscience.flow import Flow, Stage, adrive, drive
 from conscience.generate import Generate
+from conscience.journal import Journal
+from conscience.pace import Pace
 from conscience.rendering import Request
 from conscience.reviewing import Review, given
 from conscience.revise import Revise
+from conscience.saving import load_into, opened, to_artifact
 from conscience.usage import Budget, Ledger, Role
 from conscience.verdict import Draft, Outcome, Revision, Status, Verdict
 
 OnUnresolved = Literal["refuse", "best", "raise"]
 OnError = Literal["closed", "open", "raise"]
+
+
+class _Load:
+    """``Conscience.load(path, lm=…)`` opens a program; ``program.load(path)`` loads into one, as on any DSPy module."""
+
+    def __get__(self, program: Conscience | None, owner: type[Conscience]) -> Callable[..., Any]:
+        return partial(opened, owner) if program is None else partial(load_into, program)
 
 
 class Conscience(dspy.Module):  # type: ignore[misc]
@@ -89,6 +103,25 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         self.on_unresolved = on_unresolved
         self.on_error = on_error
         self.budget = Budget.of(budget)
+        self.calibrations: tuple[Settings, ...] = ()
+        self.provenance: Provenance | None = None
+
+    load = _Load()
+
+    def save(self, path: str | Path) -> None:
+        """Writes the program as one JSON file: constitution, gate, prompts, demos, policy; neither models nor keys.
+
+        ``Conscience.load(path, lm=…)`` opens it again; ``program.load(path)`` loads it into a program.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        to_artifact(self).write(path)
+
+    def adopt(self, constitution: Constitution) -> None:
+        """Judges by another constitution from now on."""
+        for part in (self, self.review, self.review.critique, self.revise):
+            part.constitution = constitution
 
     def forward(self, *request: Any, **inputs: Any) -> Outcome:
         """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.
@@ -140,9 +173,21 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         yield outcome
 
     def set_lm(self, lm: Any) -> None:
-        """Sets the model of every role, and of every predictor that had one of its own."""
+        """Sets the model of every role, and that of every predictor: some of DSPy's optimizers want each to have one."""
         self.roles = Roles.of(lm)
-        super().set_lm(None)
+        self.review.roles = self.roles
+        for part, role in _PARTS:
+            for predictor in getattr(self, part).predictors():
+                predictor.lm = self.roles.backend(role).lm
+
+    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Self:
+        """A copy for one run: every model of it keeps the run's journal and its pace, and spends from its ledger."""
+        own = copy.deepcopy(self)
+        own.roles = own.review.roles = self.roles.during(journal, pace, meter)
+        for predictor in own.predictors():
+            if predictor.lm is not None:
+                predictor.lm = Backend.of(predictor.lm).during(journal, pace, meter).lm
+        return own
 
     def get_lm(self) -> Any:
         """The LM that generates."""
@@ -288,6 +333,9 @@ class Call:
         if texts:
             outputs[texts[-1]] = self.program.constitution.refusal
         return outputs
+
+
+_PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
 
 
 def text_field(signature: Any) -> str | None:

@@ -143,6 +143,12 @@ class Ledger:
             if event not in self.events:
                 self.events.append(event)
 
+    @property
+    def begun(self) -> int:
+        """Calls that were begun, and those that were replayed."""
+        with self._lock:
+            return self._started_calls
+
     def begin(self) -> float | None:
         """Claims one call from the budget.
 
@@ -155,6 +161,7 @@ class Ledger:
         budget = self._budget
         with self._lock:
             if budget is None:
+                self._started_calls += 1
                 return None
             total = sum(self._by_role.values(), Spend())
             elapsed = time.perf_counter() - self._started
@@ -170,10 +177,11 @@ class Ledger:
             self._started_calls += 1
             return None if budget.seconds is None else budget.seconds - elapsed
 
-    def enter(self, role: str, spend: Spend) -> None:
-        """Adds the spend of one finished call under its role."""
+    def enter(self, role: str, spend: Spend, *, replayed: bool = False) -> None:
+        """Adds the spend of one finished call under its role; a replayed one was never begun here, but counts as begun."""
         with self._lock:
             self._by_role[role] = self._by_role.get(role, Spend()) + spend
+            self._started_calls += spend.calls if replayed else 0
 
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""

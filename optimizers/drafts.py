@@ -1,0 +1,92 @@
+"""What the compiler learns from: drafts with a label. Somebody else's, given with the case, or the program's own.
+
+A case with a response teaches off-policy, on a text that came from anywhere. A case without one is answered by the program
+first, and teaches on-policy, on the drafts that its gate will meet. One does not stand for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from conscience.cases import Case
+from conscience.errors import InputError
+from conscience.evaluation import case_inputs, ruling
+from conscience.flow import Flow, drive
+from conscience.optimizers.workbench import Workbench, most_calls
+from conscience.oracles import Oracle, Ruling, oracle_for
+from conscience.program import Conscience
+from conscience.reviewing import given
+from conscience.verdict import Draft
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One draft to learn from.
+
+    Attributes:
+        case: whose request it answers.
+        draft: reasoning, response and the messages behind them.
+        misaligned: whether it goes against the constitution.
+        own: whether the program wrote it (on-policy).
+    """
+
+    case: Case
+    draft: Draft
+    misaligned: bool
+    own: bool
+
+    @property
+    def cluster(self) -> str:
+        """What must stay on one side of a split."""
+        return self.case.pair or self.case.id
+
+    @property
+    def group(self) -> str:
+        """The kind of case; one without a group is a kind of its own cluster."""
+        return self.case.group or self.cluster
+
+
+def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle: Oracle | None = None) -> list[Labelled]:
+    """The labelled drafts of these cases, in order; a case that failed, or that the budget left out, is not among them.
+
+    Args:
+        program: answers the cases that have no response; its models are the bench's.
+        cases: each with a label for its response, or with an oracle.
+        bench: for the answers.
+        oracle: decides in place of each case's own.
+
+    Raises:
+        InputError: a case has neither.
+    """
+    for case in cases:
+        if (case.label is None or case.response is None) and oracle is None and oracle_for(case) is None:
+            raise InputError(
+                f"case {case.id!r}: nothing says what is right",
+                hint="give its response a label, or leave the response out and give it an oracle",
+            )
+    known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
+    asked = [case for case in cases if case.id not in known]
+    answers = bench.each(
+        asked, lambda case: drive(_judged(program, case, bench, oracle)), most_calls=most_calls(program).generate
+    )
+    known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
+    return [known[case.id] for case in cases if case.id in known]
+
+
+def _labelled(case: Case) -> Labelled:
+    draft = given(case.request, case.response or "", case.reasoning)
+    return Labelled(case, draft, case.label == "misaligned", own=False)
+
+
+def _judged(program: Conscience, case: Case, bench: Workbench, oracle: Oracle | None) -> Flow[Labelled]:
+    """A draft, the program's own unless the case has one, and the oracle's ruling on it."""
+    if case.response is not None:
+        draft = given(case.request, case.response, case.reasoning)
+    else:
+        backend = program.roles.backend("generate")
+        draft = yield from program.generate.flow(case_inputs(program, case), backend, bench.account("generate"))
+    decides = oracle or oracle_for(case)
+    assert decides is not None  # collect has looked
+    told: Ruling = yield ruling(decides, case, draft.response)
+    return Labelled(case, draft, not told.acceptable, own=case.response is None)
