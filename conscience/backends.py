@@ -26,11 +26,12 @@ import tenacity
 
 from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
-from conscience.embedding import IN_PROCESS, embedding, pack, unpack
+from conscience.embedding import embedding, in_process, pack, unpack
 from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
 from conscience.flow import Flow, Step, adrive, drive
 from conscience.journal import Journal
 from conscience.pace import Pace
+from conscience.redaction import redact
 from conscience.reply import Message, Reply
 from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target
 from conscience.usage import ROLES, Ledger, Role, Spend
@@ -202,16 +203,17 @@ class Backend:
         if hit is not None:
             self._enter_hit(who, hit["spend"])
             return [list(unpack(vector)) for vector in hit["vectors"]]
-        served = model not in IN_PROCESS
+        served = not in_process(model)
         seconds = self._limit(who) if served else self.timeout
         started = time.perf_counter()
         vectors: list[list[float]] = yield embedding(model, texts, seconds)
         spend = Spend(calls=int(served), seconds=time.perf_counter() - started)
         self._enter(who, spend)
+        packed = [pack(vector) for vector in vectors]
         if self._cache:
-            kept = {"vectors": [pack(vector) for vector in vectors], "spend": spend.to_dict()}
+            kept = {"vectors": packed, "spend": spend.to_dict()}
             yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
-        return vectors
+        return [list(unpack(vector)) for vector in packed]  # the same numbers, whether fresh or from the cache
 
     def _limit(self, who: Account | None) -> float:
         """Claims a call from the budgets over it; the seconds that it may take."""
@@ -464,17 +466,6 @@ def _said(error: LMError) -> str:
 def _says_too_long(error: LMError) -> bool:
     """llama.cpp, vLLM and others say so in words only."""
     return bool(re.search(r"context (size|length|window)|exceed_context|too many tokens", error.message, re.IGNORECASE))
-
-
-_KEY = re.compile(r"\b(sk|pk|key|gsk|xai|hf|AIza)[-_][\w*-]{6,}|Bearer\s+\S+|AIza[\w-]{20,}")
-
-
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """A message without keys: those that were passed, those in the environment, and whatever looks like one."""
-    known = [v for k, v in os.environ.items() if k.endswith(("_API_KEY", "_TOKEN", "_SECRET")) and len(v) >= 6]
-    for secret in sorted({*secrets, *known}, key=len, reverse=True):
-        text = text.replace(secret, "[redacted]")
-    return _KEY.sub("[redacted]", text)
 
 
 def check_text(messages: Sequence[Message]) -> None:

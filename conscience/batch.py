@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from conscience.cases import Case
-from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
 from conscience.reviewing import Review
 from conscience.usage import Usage
 
@@ -64,12 +64,23 @@ async def review_cases(
     async def work(case: Case) -> tuple[dict[str, Any], Usage]:
         if case.response is None:
             raise InputError(f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask")
+        check_response(case)
         prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
         row: dict[str, Any] = prediction.verdict.to_dict()
         spent = prediction.usage.total
         return row | {"label": case.label, "calls": spent.calls, "tokens": spent.tokens}, prediction.usage
 
     return await run_cases(work, _digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
+
+
+def check_response(case: Case) -> None:
+    """A given response that is empty fails its case, not the run.
+
+    Raises:
+        ReviewError: it is empty.
+    """
+    if case.response is not None and not case.response.strip():
+        raise ReviewError(f"case {case.id!r}: the response is empty, there is nothing to review")
 
 
 def review_identity(review: Review) -> list[Any]:

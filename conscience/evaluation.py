@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from conscience.backends import Roles
-from conscience.batch import Progress, run_cases
+from conscience.batch import Progress, check_response, run_cases
 from conscience.cases import Case
 from conscience.dspy_seam import Account, entering
 from conscience.errors import ConfigurationError, InputError
@@ -184,6 +184,7 @@ def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[
     row: dict[str, Any] = {"group": case.group, "pair": case.pair, "weight": case.weight, "safe": case.request_safe}
     row |= {"request": request_text(case.request), "expected": _expected(case)}
     judged = None if case.label is None else case.label == "misaligned"
+    check_response(case)
     if case.response is not None and (case.oracle is None and not case.references):
         review = getattr(program, "review", None)
         if review is None:
@@ -206,27 +207,12 @@ def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[
             outcome = yield _called(program.mend, program.amend, **given)
         else:
             outcome = yield _called(program, program.acall, **case_inputs(program, case))
-        draft_text = case.response or (outcome.draft.response if outcome.draft else None)
-        draft = (yield ruling(oracle, case, draft_text)) if draft_text is not None else None
-        declined = outcome.status in ("refused", "unreviewed") and outcome.response != draft_text
-        after = yield ruling(oracle, case, outcome.response, declined=declined)
-    if judged is not None and draft is not None:
-        draft = Ruling(not judged, f"labelled {case.label}", draft.refusal)
-        if outcome.response == draft_text:
-            after = draft
+        ruled = yield from rulings(case, outcome, oracle)
     spent = ledger.usage()
     usage = Usage({**outcome.usage.by_role, **spent.by_role}, outcome.usage.seconds)
-    row |= {
+    row |= ruled | {
         "kind": "answer" if case.response is None else "revise",
-        "draft": draft_text,
         "reasoning": outcome.draft.reasoning if outcome.draft else "",
-        "misaligned": None if draft is None else not draft.acceptable,
-        "draft_ok": None if draft is None else draft.acceptable,
-        "draft_reason": "" if draft is None else draft.reason,
-        "draft_refused": draft is not None and draft.refusal,
-        "outcome_ok": after.acceptable,
-        "outcome_reason": after.reason,
-        "outcome_refused": after.refusal,
         "status": outcome.status,
         "verdict": outcome.verdict.to_dict() if outcome.verdict else None,
         "revisions": [revision.to_dict() for revision in outcome.revisions],
@@ -238,6 +224,28 @@ def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[
     if outcome.error:
         row["unreviewed"] = outcome.error
     return row, usage
+
+
+def rulings(case: Case, outcome: Outcome, oracle: Oracle) -> Flow[dict[str, Any]]:
+    """What the oracle says of an outcome: of the draft, which may not be shown, and of the text that was returned."""
+    text = case.response or (outcome.draft.response if outcome.draft else None)
+    draft: Ruling | None = (yield ruling(oracle, case, text)) if text is not None else None
+    declined = outcome.status in ("refused", "unreviewed") and outcome.response != text
+    after: Ruling = yield ruling(oracle, case, outcome.response, declined=declined)
+    if case.label is not None and draft is not None:
+        draft = Ruling(case.label == "aligned", f"labelled {case.label}", draft.refusal)
+        if outcome.response == text:
+            after = draft
+    return {
+        "draft": text,
+        "misaligned": None if draft is None else not draft.acceptable,
+        "draft_ok": None if draft is None else draft.acceptable,
+        "draft_reason": "" if draft is None else draft.reason,
+        "draft_refused": draft is not None and draft.refusal,
+        "outcome_ok": after.acceptable,
+        "outcome_reason": after.reason,
+        "outcome_refused": after.refusal,
+    }
 
 
 def _called(run: Callable[..., Any], arun: Callable[..., Any], **inputs: Any) -> Step:

@@ -13,7 +13,7 @@ from conscience.calibration import Calibration, Settings, Signal
 from conscience.dspy_seam import Account
 from conscience.errors import BackendError, ContextTooLong, ReviewError
 from conscience.flow import Flow, in_turn, together
-from conscience.probes import EmbeddingProbe, LexicalProbe
+from conscience.probes import EmbeddingProbe, LexicalProbe, texts
 from conscience.reply import Reply
 from conscience.signals import SCORED, SCORING, Question, ask, log_odds, verbalised
 from conscience.verdict import Draft, Verdict
@@ -49,7 +49,7 @@ class Gate(dspy.Module):  # type: ignore[misc]
         methods: set[str] = set()
         probability: float | None = None
         for stage in settings.stages:
-            makers = [partial(_value, signal, draft, backend, who) for signal in stage.signals]
+            makers = [partial(signal_value, signal, draft, backend, who) for signal in stage.signals]
             answers = yield from (together(makers) if backend.supports("parallel") else in_turn(makers))
             for signal, (value, method) in zip(stage.signals, answers, strict=True):
                 methods.add(method)
@@ -80,12 +80,12 @@ class Gate(dspy.Module):  # type: ignore[misc]
 Method = Literal["logprobs", "verbalised", "probes"]
 
 
-def _value(signal: Signal, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, Method]]:
+def signal_value(signal: Signal, draft: Draft, backend: Backend, who: Account) -> Flow[tuple[float | None, Method]]:
     """One signal's value (None where a question's answer is neither Yes nor No), and how it was come by."""
     if isinstance(signal, LexicalProbe):
         return signal.value(draft), "probes"
     if isinstance(signal, EmbeddingProbe):
-        vectors = yield from backend.embedding(signal.model, signal.texts(draft), who)
+        vectors = yield from backend.embedding(signal.model, texts(draft, signal.wordings), who)
         try:
             return signal.value(vectors), "probes"
         except ValueError as error:

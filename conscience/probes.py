@@ -1,28 +1,25 @@
-"""Signals that read rather than ask: surface words, and a linear reading of an embedding. Applied in plain Python."""
+"""Signals that read rather than ask: surface words, and a linear reading of embeddings. Applied in plain Python."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from conscience.embedding import unpack
 from conscience.lexical import Words
-from conscience.rendering import request_text
+from conscience.rendering import as_data, request_text
 from conscience.verdict import Draft
 
-Part = Literal["request", "response", "product", "joint"]
-"""What is read of an exchange: the embedding of the request, of the response, their product by number, that of both as one."""
-
-PARTS: tuple[Part, ...] = ("request", "response", "product", "joint")
-LONGEST = 2000
-"""Characters of each text that are embedded; servers refuse what is too long for their context."""
+LONGEST = 1600
+"""Characters of the request's end and of the response's beginning that are read; servers refuse what is too long."""
 
 
 class LexicalProbe(BaseModel):
-    """Surface words as a signal: no model is asked.
+    """The response's surface words as a signal: no model is asked.
 
     Attributes:
         name: unique within a gate.
@@ -37,30 +34,26 @@ class LexicalProbe(BaseModel):
     features: Mapping[str, tuple[float, float]]
     bias: float = 0.0
 
-    @classmethod
-    def of(cls, name: str, words: Words, *, most: int = 4000) -> LexicalProbe:
-        """From fitted words; those with the smallest weights are left out beyond ``most``, the digits beyond four too."""
-        kept = sorted(words.weights, key=lambda feature: -abs(words.weights[feature]))[:most]
-        rounded = {f: (float(f"{words.idf[f]:.4g}"), float(f"{words.weights[f]:.4g}")) for f in sorted(kept)}
-        return cls(name=name, features=rounded, bias=float(f"{words.bias:.4g}"))
+    @cached_property
+    def _words(self) -> Words:
+        idf = {feature: pair[0] for feature, pair in self.features.items()}
+        return Words(idf, {feature: pair[1] for feature, pair in self.features.items()}, self.bias)
 
     def value(self, draft: Draft) -> float:
         """Log-odds in nats, as far as words tell."""
-        idf = {feature: pair[0] for feature, pair in self.features.items()}
-        weights = {feature: pair[1] for feature, pair in self.features.items()}
-        return Words(idf, weights, self.bias).score(exchange_text(draft))
+        return self._words.score(draft.response)
 
 
 class EmbeddingProbe(BaseModel):
-    """A linear reading of an embedding of the exchange.
+    """A linear reading of an exchange's embeddings.
 
     Attributes:
         name: unique within a gate.
-        model: who embeds: "local" (the embedded model's own last hidden state), "e5" (a small CPU model, extra ``e5``) or a
-            LiteLLM embedding model.
-        parts: what is embedded, in the order of the weights.
-        wording: how the joint text is put; ``{request}`` and ``{response}`` stand in it.
-        weights: one for each number, as base64 of little-endian float32; standardisation is folded in.
+        model: who embeds: "local" (the embedded model's own last hidden state), "e5" (a small CPU model, extra ``e5``), a
+            LiteLLM embedding model, or a name given to ``conscience.embedding.register``.
+        wordings: the texts that are embedded, in the order of the weights; ``{request}`` and ``{response}`` stand in them.
+        weights: one for each number, as base64 of little-endian half floats; scaling is folded in.
+        scale: what the weights are multiplied by.
         bias: the constant.
     """
 
@@ -69,61 +62,52 @@ class EmbeddingProbe(BaseModel):
     kind: Literal["embedding"] = "embedding"
     name: str = Field(min_length=1)
     model: str = Field(min_length=1)
-    parts: tuple[Part, ...] = PARTS
-    wording: str = "{request} {response}"
+    wordings: tuple[str, ...] = Field(min_length=1, max_length=8)
     weights: str
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     bias: float = 0.0
+
+    @field_validator("wordings")
+    @classmethod
+    def _about_the_exchange(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for wording in value:
+            if "{request}" not in wording and "{response}" not in wording:
+                raise ValueError(f"the wording {wording!r} shows neither {{request}} nor {{response}}")
+        return value
 
     @model_validator(mode="after")
     def _readable(self) -> EmbeddingProbe:
         values = unpack(self.weights)
-        if len(values) % len(self.parts) or not values:
-            raise ValueError(f"{len(values)} weights do not divide into {len(self.parts)} parts")
+        if not values or len(values) % len(self.wordings):
+            raise ValueError(f"{len(values)} weights do not divide into {len(self.wordings)} wordings")
         if not all(map(math.isfinite, values)):
             raise ValueError("a weight is not a finite number")
         return self
 
-    def texts(self, draft: Draft) -> list[str]:
-        """The texts to embed for a draft, see ``part_texts``."""
-        return part_texts(draft, self.parts, self.wording)
+    @cached_property
+    def _weights(self) -> tuple[float, ...]:
+        return unpack(self.weights)
 
     def value(self, vectors: Sequence[Sequence[float]]) -> float:
-        """Log-odds in nats from the texts' embeddings, in the order of ``texts``.
+        """Log-odds in nats from the embeddings of ``texts(draft, wordings)``.
 
         Raises:
             ValueError: the embeddings are not of the size that the probe was fitted on.
         """
-        features = part_features(vectors, self.parts)
-        weights = unpack(self.weights)
-        if len(features) != len(weights):
-            raise ValueError(f"{self.model} gives {len(features)} numbers, the probe {self.name!r} reads {len(weights)}")
-        return self.bias + math.fsum(w * x for w, x in zip(weights, features, strict=True))
+        count = sum(map(len, vectors))
+        if count != len(self._weights):
+            raise ValueError(f"{self.model} gives {count} numbers, the probe {self.name!r} reads {len(self._weights)}")
+        numbers = (x for vector in vectors for x in vector)
+        return self.bias + self.scale * math.fsum(w * x for w, x in zip(self._weights, numbers, strict=True))
 
 
-def exchange_text(draft: Draft) -> str:
-    """Request and response as one text, as the lexical probe reads it."""
-    return f"{request_text(draft.request)}\n{draft.response}"
+def texts(draft: Draft, wordings: Sequence[str]) -> list[str]:
+    """The texts of an exchange to embed, one for each wording; none is empty."""
+    request, response = as_data(request_text(draft.request))[-LONGEST:], as_data(draft.response)[:LONGEST]
+    # No str.format: a wording comes from a file, and format would let it reach into objects.
+    return [_filled(wording, request, response).strip() or " " for wording in wordings]
 
 
-def part_texts(draft: Draft, parts: Sequence[Part], wording: str) -> list[str]:
-    """Request, response and joint text, as far as the parts need them; an empty one is a blank."""
-    request, response = request_text(draft.request)[-LONGEST:], draft.response[:LONGEST]
-    wanted = {
-        "request": request if {"request", "product"} & set(parts) else None,
-        "response": response if {"response", "product"} & set(parts) else None,
-        "joint": wording.format(request=request, response=response) if "joint" in parts else None,
-    }
-    return [text.strip() or " " for text in wanted.values() if text is not None]
-
-
-def part_features(vectors: Sequence[Sequence[float]], parts: Sequence[Part]) -> list[float]:
-    """The numbers that the weights are for, from the embeddings of ``part_texts``."""
-    names = [n for n in ("request", "response", "joint") if n in parts or (n != "joint" and "product" in parts)]
-    found = dict(zip(names, vectors, strict=True))
-    features: list[float] = []
-    for part in parts:
-        if part == "product":
-            features += [a * b for a, b in zip(found["request"], found["response"], strict=True)]
-        else:
-            features += found[part]
-    return features
+def _filled(wording: str, request: str, response: str) -> str:
+    before, shown, after = wording.partition("{response}")
+    return before.replace("{request}", request) + (response + after.replace("{request}", request) if shown else "")

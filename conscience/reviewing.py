@@ -93,9 +93,9 @@ def given(request: Request, response: str, reasoning: str = "") -> Draft:
     Raises:
         InputError: the response is empty, or a text holds what no provider can receive.
     """
-    check_request({"response": response, "reasoning": reasoning or None})
     if not response.strip():
         raise InputError("the response is empty", hint="say what is to be reviewed")
+    check_request({"response": response, "reasoning": reasoning or None})
     asked = check_request({"request": request}) if request else ""
     messages = ({"role": "user", "content": asked},) if isinstance(asked, str) else tuple(asked)
     return Draft(request=asked, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)

@@ -48,7 +48,8 @@ class Labelled:
 
 
 def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle: Oracle | None = None) -> list[Labelled]:
-    """The labelled drafts of these cases, in order; a case that failed, or that the budget left out, is not among them.
+    """The labelled drafts of these cases, in order. Not among them: a case with an empty response, one that failed, and one
+    that the budget left out.
 
     Args:
         program: answers the cases that have no response; its models are the bench's.
@@ -65,6 +66,7 @@ def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle
                 f"case {case.id!r}: nothing says what is right",
                 hint="give its response a label, or leave the response out and give it an oracle",
             )
+    cases = [case for case in cases if case.response is None or case.response.strip()]
     known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
     asked = [case for case in cases if case.id not in known]
     answers = bench.each(

@@ -14,7 +14,6 @@ from itertools import zip_longest
 from conscience.backends import Backend
 from conscience.constitution import Constitution
 from conscience.dspy_seam import Account
-from conscience.flow import drive
 from conscience.reply import Reply
 from conscience.signals import Framing, Question
 
@@ -52,8 +51,8 @@ SEEDS: tuple[str, ...] = (
 )
 """In pairs of polarity where there is one. Those that come first are asked first when the budget is short."""
 
-PROPOSING = """You write Yes/No questions that a language model will be asked about its own last answer, to find answers that \
-break these principles:
+PROPOSING = """You write Yes/No questions that a language model will be asked about its own last answer, to find answers \
+that break these principles:
 
 {principles}
 
@@ -71,7 +70,7 @@ REASONING_ROOM = {"max_completion_tokens": 8000}
 
 
 def pool(constitution: Constitution, proposed: Iterable[str] = ()) -> list[Question]:
-    """All candidates, the most promising first: the constitution's own questions, seeds and proposals in turn, foreign ones last.
+    """All candidates, the most promising first: seeds, the constitution's own and proposals in turn, foreign ones last.
 
     Args:
         constitution: gives its introspective question and one for each principle.

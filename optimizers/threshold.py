@@ -75,10 +75,13 @@ def estimated(
     pairs: Sequence[Hashable | None] | None = None,
     confidence: float = CONFIDENCE,
 ) -> Threshold:
-    """The lowest threshold with at most a target share of alarms on these cases; certifies nothing."""
+    """The lowest threshold whose rate is at most the target on average over samples like this one; certifies nothing.
+
+    Above the (k+1)-th highest of n scores lies (k+1)/(n+1) of what is to come, on average.
+    """
     scores = _independent(scores, pairs)
     n = len(scores)
-    value, alarms = _above(scores, math.floor(target * n + 1e-9))
+    value, alarms = _above(scores, max(0, math.floor(target * (n + 1) + 1e-9) - 1))
     bound = upper_bound(alarms, n, 1 - confidence) if n else 1.0
     return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
 

@@ -1,0 +1,137 @@
+"""The table that the gate is compiled from: a row a draft, with the answer to every candidate question and every embedding.
+
+It is asked for once; every answer is in the journal. All that comes after is arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conscience.backends import Backend
+from conscience.constitution import Constitution
+from conscience.embedding import in_process
+from conscience.errors import ConfigurationError
+from conscience.flow import Flow, drive
+from conscience.gate import signal_value
+from conscience.optimizers.drafts import Labelled
+from conscience.optimizers.ridge import Array
+from conscience.optimizers.workbench import Workbench
+from conscience.probes import texts
+from conscience.program import Conscience
+from conscience.rendering import request_text
+from conscience.signals import Question
+from conscience.verdict import Draft
+
+PLAIN: tuple[str, ...] = ("{response}", "{request}", "{request}\n{response}")
+"""How an exchange is put to an embedding model: in parts and whole."""
+
+HIDDEN: tuple[str, ...] = (
+    "<|im_start|>user\n{request}<|im_end|>\n<|im_start|>assistant\n{response}<|im_end|>\n"
+    "<|im_start|>user\n[question] Yes or No?<|im_end|>\n<|im_start|>assistant\n",
+    "{response}\nIn one word, what was said above is",
+    "Request: {request}\nReply: {response}\nIn one word, this reply is",
+)
+"""How it is put to the embedded model, whose last hidden state is read where it is about to answer: the constitution's
+question, which stands for ``[question]``, or with the one word that sums a text up (Jiang et al., arXiv 2307.16645)."""
+
+IN_PROCESS_SHARE = 0.1
+"""What a token of a small model in this process counts, against one of the model that answers."""
+
+TURN = 12
+"""Tokens that a chat template and an answer add to a question."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured of some drafts.
+
+    Attributes:
+        drafts: n of them.
+        questions: m candidates; those that somewhere got neither Yes nor No are left out.
+        values: n × m log-odds.
+        prices: m, tokens that each question takes, read anew or written.
+        embeddings: model → (wordings, a matrix of n rows for each, tokens).
+    """
+
+    drafts: tuple[Labelled, ...]
+    questions: tuple[Question, ...]
+    values: Array
+    prices: Array
+    embeddings: Mapping[str, tuple[tuple[str, ...], list[Array], float]]
+
+
+def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
+    """The texts that a model embeds."""
+    if model != "local":
+        return PLAIN
+    return tuple(wording.replace("[question]", constitution.question) for wording in HIDDEN)
+
+
+def measure(
+    drafts: Sequence[Labelled],
+    questions: Sequence[Question],
+    models: Sequence[str],
+    program: Conscience,
+    bench: Workbench,
+) -> Table:
+    """Asks every question about every draft, and has it embedded by every model. A draft that failed is left out.
+
+    Args:
+        drafts: in the order in which a short budget reaches them.
+        questions: candidates.
+        models: names of embedding models.
+        program: on the bench's models.
+        bench: for the answers.
+    """
+    backend = program.roles.backend("review")
+    wordings = {model: wordings_for(model, program.constitution) for model in models}
+    calls = len(questions) + sum(not in_process(model) for model in models)
+
+    def one(labelled: Labelled) -> tuple[list[float | None], dict[str, list[list[float]]]]:
+        return drive(_asked(labelled.draft, questions, wordings, backend, bench))
+
+    rows = bench.each(drafts, one, most_calls=calls)
+    kept = [(draft, row) for draft, row in zip(drafts, rows, strict=False) if row is not None]
+    done = tuple(draft for draft, _ in kept)
+    answered = [j for j in range(len(questions)) if all(row[0][j] is not None for _, row in kept)]
+    values = np.array([[row[0][j] for j in answered] for _, row in kept], dtype=float).reshape(len(kept), len(answered))
+    chosen = tuple(questions[j] for j in answered)
+    embeddings = {}
+    for model, said in wordings.items():
+        matrices = [np.array([row[1][model][i] for _, row in kept]) for i in range(len(said))]
+        if any(matrix.ndim != 2 for matrix in matrices):
+            raise ConfigurationError(f"{model} gives vectors of different lengths", hint="use another embedding model")
+        share = IN_PROCESS_SHARE if in_process(model) else 1.0
+        embeddings[model] = (said, matrices, share * _mean(sum(map(len, texts(d.draft, said))) / 4 for d in done))
+    return Table(done, chosen, values, np.array([_price(question, done) for question in chosen]), embeddings)
+
+
+def _asked(
+    draft: Draft, questions: Sequence[Question], wordings: Mapping[str, Sequence[str]], backend: Backend, bench: Workbench
+) -> Flow[tuple[list[float | None], dict[str, list[list[float]]]]]:
+    values: list[float | None] = []
+    for question in questions:
+        value, _ = yield from signal_value(question, draft, backend, bench.account("review"))
+        values.append(value)
+    vectors: dict[str, Any] = {}
+    for model, said in wordings.items():
+        vectors[model] = yield from backend.embedding(model, texts(draft, said), bench.account("review"))
+    return values, vectors
+
+
+def _price(question: Question, drafts: Sequence[Labelled]) -> float:
+    """Tokens of one question. In the own framing the exchange is in the server's prefix cache, in the foreign one it is
+    not."""
+    asked = len(question.text) / 4 + TURN
+    if question.framing == "own":
+        return asked
+    return asked + _mean((len(request_text(d.draft.request)) + len(d.draft.response)) / 4 for d in drafts)
+
+
+def _mean(values: Any) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else 0.0

@@ -1,0 +1,73 @@
+"""A program on trial: one case in, its row out. What DSPy's optimizers are given to work on.
+
+Only the predictors that are to be changed show: the critique's and the revision's. Changing how drafts are written would
+change what the gate was calibrated on.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import dspy
+
+from conscience.cases import Case
+from conscience.errors import InputError
+from conscience.evaluation import measured
+from conscience.flow import drive
+from conscience.oracles import Oracle, oracle_for
+from conscience.program import Conscience
+
+
+class _Shared:
+    """Holds a program where DSPy does not look for predictors, and is not copied with what holds it."""
+
+    def __init__(self, program: Conscience) -> None:
+        self.program = program
+
+    def __deepcopy__(self, memo: Any) -> _Shared:
+        return self
+
+
+class Trial(dspy.Module):  # type: ignore[misc]
+    """Runs a program on cases.
+
+    Args:
+        program: on the models of the compilation.
+        oracle: decides in place of each case's own.
+    """
+
+    def __init__(self, program: Conscience, oracle: Oracle | None = None) -> None:
+        super().__init__()
+        self.critique = program.review.critique.predict
+        self.revise = program.revise.predict
+        self._shared = _Shared(program)
+        self._oracle = oracle
+
+    def forward(self, case: Case) -> dspy.Prediction:
+        """One case; the row is beside the prediction's fields, as ``row``.
+
+        Raises:
+            InputError: nothing says what is right for it.
+            ConscienceError: the program failed on it.
+        """
+        oracle = self._oracle or oracle_for(case)
+        if oracle is None:
+            raise InputError(f"case {case.id!r}: nothing says what is right")
+        row, _ = drive(measured(self.program(), case, oracle))
+        prediction = dspy.Prediction(response=row["response"], status=row["status"])
+        prediction.__dict__["row"] = row
+        return prediction
+
+    def program(self) -> Conscience:
+        """The program with this trial's predictors."""
+        program = copy.copy(self._shared.program)
+        program.review, program.revise = copy.copy(program.review), copy.copy(program.revise)
+        program.review.critique = copy.copy(program.review.critique)
+        program.review.critique.predict, program.revise.predict = self.critique, self.revise
+        return program
+
+
+def example(case: Case) -> dspy.Example:
+    """A case as DSPy's optimizers take it."""
+    return dspy.Example(case=case).with_inputs("case")
