@@ -164,7 +164,7 @@ class Backend:
             key = self._key(target, messages, params, salt)
             hit = self._cache.get(key) if self._cache and key else None
             if hit is not None:
-                self._enter_hit(who, hit["spend"])
+                self._enter_hit(who, key, hit["spend"])
                 return _exchange(who, messages, Reply(hit["body"], target.name, cached=True))
             attempts = _Attempts(self, target, messages, params, who)
             if self._pace is not None:
@@ -201,7 +201,7 @@ class Backend:
         key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts)}) if self._cache else ""
         hit = self._cache.get(key) if self._cache else None
         if hit is not None:
-            self._enter_hit(who, hit["spend"])
+            self._enter_hit(who, key, hit["spend"])
             return [list(unpack(vector)) for vector in hit["vectors"]]
         served = not in_process(model)
         seconds = self._limit(who) if served else self.timeout
@@ -220,16 +220,21 @@ class Backend:
         ledgers = [ledger for ledger in (self._meter, who.ledger if who is not None else None) if ledger is not None]
         return min([self.timeout, *(left for ledger in ledgers if (left := ledger.begin()) is not None)])
 
-    def _enter(self, who: Account | None, spend: Spend, *, replayed: bool = False) -> None:
+    def _enter(self, who: Account | None, spend: Spend) -> None:
         if who is not None:
-            who.ledger.enter(who.role, spend, replayed=replayed)
+            who.ledger.enter(who.role, spend)
         if self._meter is not None:
-            self._meter.enter(who.role if who is not None else "propose", spend, replayed=replayed)
+            self._meter.enter(who.role if who is not None else "propose", spend)
 
-    def _enter_hit(self, who: Account | None, spend: Mapping[str, Any]) -> None:
-        """A cached answer was free; one from a run's journal was paid for by this run."""
-        replayed = self._cache is not None and self._cache.replays
-        self._enter(who, Spend(**spend) if replayed else Spend(cached=1), replayed=replayed)
+    def _enter_hit(self, who: Account | None, key: str | None, spend: Mapping[str, Any]) -> None:
+        """A cached answer was free; one from a run's journal was paid for by this run, once."""
+        if isinstance(self._cache, ResponseCache):
+            self._enter(who, Spend(cached=1))
+            return
+        if who is not None:
+            who.ledger.enter(who.role, Spend(**spend), replayed=True)
+        if self._meter is not None and self._cache is not None and key and self._cache.first(key):
+            self._meter.enter(who.role if who is not None else "propose", Spend(**spend), replayed=True)
 
     def _key(self, target: Target, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str | None:
         if self._cache is None:

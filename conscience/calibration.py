@@ -56,6 +56,8 @@ class Settings(BaseModel):
         threshold: the probability from which the gate flags, 0 to 1.
         critique: "votes": gate and critique must agree before a draft is touched; "explains": the critique only says
             what to change; "off".
+        certain: from this probability on the critique only explains, even where it votes: it decides the doubtful drafts,
+            between the threshold and this.
         backend: the model that it was calibrated for; empty for the defaults.
     """
 
@@ -64,6 +66,7 @@ class Settings(BaseModel):
     stages: tuple[Stage, ...] = Field(min_length=1)
     threshold: float = Field(default=0.5, ge=0, le=1)
     critique: CritiqueMode = "votes"
+    certain: float = Field(default=1.0, ge=0, le=1)
     backend: str = ""
 
     @model_validator(mode="after")

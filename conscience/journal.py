@@ -36,6 +36,7 @@ class Journal:
         self._file: int | None = None
         self._end = 0
         self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
+        self._met: set[int] = set()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was written under the key, or None."""
@@ -46,6 +47,13 @@ class Journal:
             return None
         entry = orjson.loads(os.pread(file, place[1], place[0]))
         return entry["value"] if entry["key"] == key else None
+
+    def first(self, key: str) -> bool:
+        """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
+        with self._lock:
+            new = _short(key) not in self._met
+            self._met.add(_short(key))
+            return new
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON value.
@@ -66,6 +74,7 @@ class Journal:
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}", hint=hint) from None
             self._places[_short(key)] = (self._end, len(line))
             self._end += len(line)
+            self._met.add(_short(key))
 
     def _open(self) -> int:
         if self._file is None:

@@ -60,6 +60,8 @@ class Review(dspy.Module):  # type: ignore[misc]
             return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
         if not verdict.gated or mode == "off":
             return verdict
+        if verdict.probability >= self.gate.calibration.settings.certain:
+            mode = "explains"
         yield Stage("critique")
         try:
             findings = yield from self.critique.flow(draft, backend, who)

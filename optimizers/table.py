@@ -63,6 +63,12 @@ class Table:
     prices: Array
     embeddings: Mapping[str, tuple[tuple[str, ...], list[Array], float]]
 
+    def only(self, rows: Sequence[int]) -> Table:
+        """The same for some of its rows."""
+        drafts = tuple(self.drafts[i] for i in rows)
+        parts = {m: (said, [matrix[rows] for matrix in all_], cost) for m, (said, all_, cost) in self.embeddings.items()}
+        return Table(drafts, self.questions, self.values[rows], self.prices, parts)
+
 
 def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
     """The texts that a model embeds."""

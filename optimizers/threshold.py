@@ -120,4 +120,4 @@ def _above(scores: Sequence[float], most: int) -> tuple[float, int]:
 
 
 def _independent(scores: Sequence[float], pairs: Sequence[Hashable | None] | None) -> list[float]:
-    return [max(scores[i] for i in group) for group in members(pairs, len(scores))]
+    return [float(max(scores[i] for i in group)) for group in members(pairs, len(scores))]

@@ -7,10 +7,12 @@ change what the gate was calibrated on.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import dspy
 
+from conscience.calibration import Calibration, Settings
 from conscience.cases import Case
 from conscience.errors import InputError
 from conscience.evaluation import measured
@@ -22,8 +24,8 @@ from conscience.program import Conscience
 class _Shared:
     """Holds a program where DSPy does not look for predictors, and is not copied with what holds it."""
 
-    def __init__(self, program: Conscience) -> None:
-        self.program = program
+    def __init__(self, program: Conscience, oracle: Oracle | None, gates: Mapping[str, Settings]) -> None:
+        self.program, self.oracle, self.gates = program, oracle, gates
 
     def __deepcopy__(self, memo: Any) -> _Shared:
         return self
@@ -35,14 +37,17 @@ class Trial(dspy.Module):  # type: ignore[misc]
     Args:
         program: on the models of the compilation.
         oracle: decides in place of each case's own.
+        gates: case id → a gate that was fitted without the case. A gate knows the drafts that it learned from too well: what
+            to do with its verdicts could not be told from them.
     """
 
-    def __init__(self, program: Conscience, oracle: Oracle | None = None) -> None:
+    def __init__(
+        self, program: Conscience, oracle: Oracle | None = None, gates: Mapping[str, Settings] | None = None
+    ) -> None:
         super().__init__()
         self.critique = program.review.critique.predict
         self.revise = program.revise.predict
-        self._shared = _Shared(program)
-        self._oracle = oracle
+        self._shared = _Shared(program, oracle, gates or {})
 
     def forward(self, case: Case) -> dspy.Prediction:
         """One case; the row is beside the prediction's fields, as ``row``.
@@ -51,20 +56,25 @@ class Trial(dspy.Module):  # type: ignore[misc]
             InputError: nothing says what is right for it.
             ConscienceError: the program failed on it.
         """
-        oracle = self._oracle or oracle_for(case)
+        oracle = self._shared.oracle or oracle_for(case)
         if oracle is None:
             raise InputError(f"case {case.id!r}: nothing says what is right")
-        row, _ = drive(measured(self.program(), case, oracle))
+        row, _ = drive(measured(self.program(case), case, oracle))
         prediction = dspy.Prediction(response=row["response"], status=row["status"])
         prediction.__dict__["row"] = row
         return prediction
 
-    def program(self) -> Conscience:
-        """The program with this trial's predictors."""
+    def program(self, case: Case | None = None) -> Conscience:
+        """The program with this trial's predictors, and with the gate that is to judge this case."""
         program = copy.copy(self._shared.program)
-        program.review, program.revise = copy.copy(program.review), copy.copy(program.revise)
-        program.review.critique = copy.copy(program.review.critique)
-        program.review.critique.predict, program.revise.predict = self.critique, self.revise
+        review, program.revise = copy.copy(program.review), copy.copy(program.revise)
+        program.review, review.critique = review, copy.copy(review.critique)
+        review.critique.predict, program.revise.predict = self.critique, self.revise
+        if case is not None and case.id in self._shared.gates:
+            mine, policy = self._shared.gates[case.id], review.gate.calibration.settings
+            settings = mine.model_copy(update={"critique": policy.critique, "certain": policy.certain})
+            review.gate = copy.copy(review.gate)
+            review.gate.calibration = Calibration(settings)
         return program
 
 

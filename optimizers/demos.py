@@ -1,0 +1,95 @@
+"""Demos from the program's own successful corrections: what the critique and the revision saw and said when it went well."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+
+from conscience.cases import Case
+from conscience.optimizers.objective import Row
+from conscience.optimizers.trial import Trial
+from conscience.optimizers.workbench import Workbench
+
+MOST = 3
+"""Demos that a predictor is shown: each is read again at every call."""
+
+Demo = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Demos to choose from, for each of the two predictors."""
+
+    critique: tuple[Demo, ...]
+    revise: tuple[Demo, ...]
+
+    def sets(self, count: int, seed: int) -> list[tuple[list[Demo], list[Demo]]]:
+        """Different choices of demos for critique and revision, none of them empty on both sides; single ones come first."""
+        singles: list[tuple[list[Demo], list[Demo]]] = [([], [demo]) for demo in self.revise]
+        singles += [([demo], []) for demo in self.critique]
+        rng = random.Random(seed)
+        rng.shuffle(singles)
+        mixed = [(_some(self.critique, rng), _some(self.revise, rng)) for _ in range(4 * count)]
+        chosen: list[tuple[list[Demo], list[Demo]]] = []
+        for one in [*singles[: (count + 1) // 2], *mixed]:
+            if any(one) and one not in chosen and len(chosen) < count:
+                chosen.append(one)
+        return chosen
+
+
+def bootstrap(trial: Trial, cases: Sequence[Case], bench: Workbench, most_calls: int) -> Found:
+    """Runs the program on cases and keeps what its predictors did where the outcome was right.
+
+    The critique's demos show both kinds: a wrong draft that was found out, and a right one that was let pass. A case with
+    references gives the revision a person's rewrite where the program's own was not good enough.
+    """
+
+    def one(case: Case) -> tuple[list[tuple[str, Demo]], Row]:
+        with dspy.context(trace=[]):
+            prediction = trial(case=case)
+            steps = list(dspy.settings.trace)
+        taken = []
+        for predictor, inputs, outputs in steps:
+            name = "critique" if predictor is trial.critique else "revise" if predictor is trial.revise else ""
+            if name:
+                taken.append((name, {**inputs, **outputs.toDict()}))
+        return taken, prediction.row
+
+    critique: list[Demo] = []
+    revise: list[Demo] = []
+    for case, done in zip(cases, bench.each(cases, one, most_calls=most_calls), strict=False):
+        if done is None:
+            continue
+        steps, row = done
+        told = next((demo for name, demo in steps if name == "critique"), None)
+        if told is not None and row["draft_ok"] is not None and bool(_findings(row)) != row["draft_ok"]:
+            critique.append(told)
+        changed = next((demo for name, demo in steps if name == "revise"), None)
+        if changed is not None and not row["draft_ok"]:
+            if row["outcome_ok"] and row["status"] == "revised":
+                revise.append(changed)
+            elif case.references:
+                revise.append({**changed, "response": case.references[0]})
+    return Found(tuple(critique), tuple(revise))
+
+
+def set_demos(trial: Trial, critique: Sequence[Demo], revise: Sequence[Demo]) -> Trial:
+    """A copy of a trial with these demos."""
+    changed: Trial = trial.deepcopy()
+    changed.critique.demos = [dspy.Example(**demo) for demo in critique]
+    changed.revise.demos = [dspy.Example(**demo) for demo in revise]
+    return changed
+
+
+def _findings(row: Row) -> Sequence[Any]:
+    found: Sequence[Any] = (row["verdict"] or {}).get("findings", ())
+    return found
+
+
+def _some(demos: Sequence[Demo], rng: random.Random) -> list[Demo]:
+    count = rng.randint(0, min(MOST, len(demos)))
+    return rng.sample(list(demos), count)

@@ -1,0 +1,90 @@
+"""Cases for DSPy's optimizers, and DSPy's examples as cases; the objective as a metric that all of DSPy takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dspy
+
+from conscience.cases import Case
+from conscience.errors import InputError
+from conscience.evaluation import case_inputs, rulings
+from conscience.flow import drive
+from conscience.optimizers.objective import value
+from conscience.optimizers.prompts import feedback
+from conscience.oracles import Oracle, oracle_for
+from conscience.program import Conscience
+from conscience.verdict import Outcome
+
+
+def examples(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
+    """Cases as examples whose inputs are the program's; each has its case beside them, for ``metric``."""
+    found = []
+    for case in cases:
+        inputs = case_inputs(program, case)
+        found.append(dspy.Example(case=case, **inputs).with_inputs(*inputs))
+    return found
+
+
+def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
+    """Cases from cases, or from examples: those of ``examples``, or any with the program's inputs and fields of a case.
+
+    Raises:
+        InputError: a row is neither, and which.
+    """
+    return [_case(row, number, program) for number, row in enumerate(rows)]
+
+
+def metric(oracle: Oracle | None = None) -> Callable[..., Any]:
+    """The objective as a metric over ``examples``, for ``dspy.Evaluate`` and any DSPy optimizer; GEPA gets feedback too.
+
+    Args:
+        oracle: decides in place of each case's own.
+    """
+
+    def measure(
+        gold: dspy.Example, outcome: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
+    ) -> Any:
+        decides = oracle or oracle_for(gold.case)
+        if decides is None:
+            raise InputError(f"case {gold.case.id!r}: nothing says what is right")
+        if not isinstance(outcome, Outcome):  # a program that failed
+            return 0.0
+        row = drive(rulings(gold.case, outcome, decides)) | {
+            "safe": gold.case.request_safe,
+            "status": outcome.status,
+            "verdict": outcome.verdict.to_dict() if outcome.verdict else None,
+            "usage": outcome.usage.to_dict(),
+        }
+        score = max(0.0, min(1.0, value(row, overhead=False)))
+        if pred_name is None:
+            return score
+        part = "revise" if pred_name.startswith("revise") else "critique"
+        told = feedback(part, row) if not pred_name.startswith("generate") else row["draft_reason"]
+        return dspy.Prediction(score=score, feedback=told)
+
+    return measure
+
+
+def _case(row: Any, number: int, program: Conscience) -> Case:
+    if isinstance(row, Case):
+        return row
+    if not isinstance(row, dspy.Example):
+        raise InputError(f"row {number} is {type(row).__name__}, neither a Case nor a dspy.Example")
+    if isinstance(row.get("case"), Case):
+        case: Case = row.case
+        return case
+    fields = dict(row.items())
+    known = {name: fields.pop(name) for name in list(fields) if name in Case.model_fields}
+    signature = program.generate.signature
+    names = [name for name in (signature.input_fields if signature is not None else ()) if name in fields]
+    if "request" not in known and len(names) == 1:
+        known["request"] = fields.pop(names[0])
+    digest = hashlib.sha256(json.dumps({**known, **fields}, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    try:
+        return Case.model_validate({"id": digest, "meta": fields} | known)
+    except ValueError as error:
+        raise InputError(f"row {number} is no case: {error}") from None
