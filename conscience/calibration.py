@@ -47,6 +47,10 @@ class Stage(BaseModel):
         value = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
         return sigmoid(max(-SUREST, min(SUREST, value)))
 
+    def settles(self, probability: float) -> bool:
+        """Whether nothing more has to be asked at this probability."""
+        return self.doubt is None or not self.doubt[0] <= probability <= self.doubt[1]
+
 
 class Settings(BaseModel):
     """All that a compiler may change about a gate, in one frozen piece.
@@ -68,6 +72,14 @@ class Settings(BaseModel):
     critique: CritiqueMode = "votes"
     certain: float = Field(default=1.0, ge=0, le=1)
     backend: str = ""
+
+    def probability(self, values: Mapping[str, float]) -> float:
+        """What the cascade makes of known signals: the probability of the first stage that settles it."""
+        for stage in self.stages:
+            probability = stage.probability(values)
+            if stage.settles(probability):
+                break
+        return probability
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -1,4 +1,4 @@
-"""The command line: ask, review, doctor, pull. Heavy imports wait until a command needs them.
+"""The command line; ask, review, doctor and pull are here. Heavy imports wait until a command needs them.
 
 Exit codes: 0 done, 1 a check failed, 2 bad input, 3 backend unreachable, 130 interrupted.
 """
@@ -9,17 +9,16 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from conscience import __version__
+from conscience.cli_compile import compile_command, recalibrate_command, show_command
+from conscience.cli_label import label_command, propose_command
 from conscience.cli_measure import cases_command, compare_command, eval_command
-from conscience.cli_parts import Models, bar, console, model_options, print_json, printable
+from conscience.cli_parts import PATH, Setup, bar, console, print_json, printable, setup_options
 from conscience.errors import ConscienceError, InputError
-
-if TYPE_CHECKING:
-    pass
 
 Command = Callable[..., Any]
 
@@ -52,38 +51,25 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("request")
-@model_options
-@click.option("--max-revisions", type=click.IntRange(0, 10), default=1, show_default=True, help="How often to revise.")
-@click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), default="refuse", show_default=True)
-@click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), default="closed", show_default=True)
+@setup_options
+@click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
+@click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
+@click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def ask(
     request: str,
-    constitution: str,
-    models: Models,
-    max_revisions: int,
-    on_unresolved: Any,
-    on_error: Any,
+    setup: Setup,
+    max_revisions: int | None,
+    on_unresolved: str | None,
+    on_error: str | None,
     as_json: bool,
 ) -> None:
     """Answer REQUEST ("-" reads it from standard input), review the answer, and revise it where it must be."""
     text = sys.stdin.read() if request == "-" else request
     if not text.strip():
         raise InputError("the request is empty", hint="say what is asked")
-    from conscience.constitution import Constitution
-
-    loaded = Constitution.load(constitution)  # before the slow imports: a typing error should show at once
-    from conscience.program import Conscience
-
-    program = Conscience(
-        "request -> response",
-        constitution=loaded,
-        lm=models.roles(),
-        max_revisions=max_revisions,
-        on_unresolved=on_unresolved,
-        on_error=on_error,
-    )
-    outcome = program(request=text)
+    program = setup.built(max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)
+    outcome = program(text)
     if as_json:
         print_json(outcome.to_json())
         return
@@ -96,14 +82,12 @@ def ask(
 @click.option("--request", metavar="TEXT", help="What was asked.")
 @click.option("--response", metavar="TEXT", help="The text to judge.")
 @click.option("--reasoning", default="", metavar="TEXT", help="The reasoning behind it, judged with it.")
-@click.option("--cases", type=click.Path(path_type=Path), metavar="FILE", help="Judge the given responses of these cases.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines)."
-)
+@click.option("--cases", type=PATH, metavar="FILE", help="Judge the given responses of these cases.")
+@click.option("--out", type=PATH, metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines).")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
-@model_options
+@setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict, or the summary, as JSON.")
 def review(
     request: str | None,
@@ -114,8 +98,7 @@ def review(
     limit: int | None,
     concurrency: int,
     skip_bad: bool,
-    constitution: str,
-    models: Models,
+    setup: Setup,
     as_json: bool,
 ) -> None:
     """Judge one response, or those of a file of cases. Interrupted, the same command goes on where it stopped."""
@@ -125,12 +108,7 @@ def review(
         )
     if cases is not None and out is None:
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
-    from conscience.constitution import Constitution
-
-    loaded = Constitution.load(constitution)
-    from conscience.reviewing import Review
-
-    judge = Review(loaded, lm=models.roles())
+    judge = setup.built().review
     if cases is not None and out is not None:
         _review_cases(judge, cases, out, limit, concurrency, skip_bad, as_json)
         return
@@ -207,6 +185,14 @@ def pull(to: Path | None) -> None:
     fetch(to, progress=click.echo)
 
 
-cli.add_command(eval_command)
-cli.add_command(compare_command)
-cli.add_command(cases_command)
+for command in (
+    eval_command,
+    compare_command,
+    cases_command,
+    compile_command,
+    recalibrate_command,
+    show_command,
+    propose_command,
+    label_command,
+):
+    cli.add_command(command)

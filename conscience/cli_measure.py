@@ -9,10 +9,8 @@ from typing import Any
 
 import click
 
-from conscience.cli_parts import Models, bar, console, model_options, print_json, printable
+from conscience.cli_parts import PATH, Setup, bar, console, print_json, printable, setup_options
 from conscience.errors import ConfigurationError, ConscienceError, InputError
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command("eval")
@@ -29,9 +27,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute, at most.")
 @click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute, at most.")
 @click.option("--max-cost", type=click.FloatRange(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
-@click.option("--max-revisions", type=click.IntRange(0, 10), default=1, show_default=True, help="How often to revise.")
+@click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
-@model_options
+@setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def eval_command(
     cases: tuple[str, ...],
@@ -45,19 +43,15 @@ def eval_command(
     rpm: float | None,
     tpm: float | None,
     max_cost: float | None,
-    max_revisions: int,
+    max_revisions: int | None,
     skip_bad: bool,
-    constitution: str,
-    models: Models,
+    setup: Setup,
     as_json: bool,
 ) -> None:
     """Measure the program on CASES (files, folders, pack:NAME, hf:NAME), and write a report.
 
     Interrupted, the same command goes on where it stopped and pays for nothing twice.
     """
-    from conscience.constitution import Constitution
-
-    loaded = Constitution.load(constitution)
     from conscience import report, showing
     from conscience.batch import Progress
     from conscience.cases import iter_cases
@@ -74,9 +68,9 @@ def eval_command(
     total, drawn = sample(read, limit, seed)
     for error in skipped[:5]:
         click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
-    program = _program(baseline, loaded, models.roles(), max_revisions)
+    program = _program(baseline, setup, max_revisions)
     how = Run(
-        oracle=_oracle(oracle, judge_lm, loaded, program),
+        oracle=oracle_named(oracle, judge_lm, program),
         concurrency=concurrency,
         pace=Pace(rpm, tpm) if rpm or tpm else None,
         max_dollars=max_cost,
@@ -154,17 +148,22 @@ def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None
         raise click.exceptions.Exit(1)
 
 
-def _program(baseline_name: str | None, constitution: Any, models: Any, max_revisions: int) -> Any:
-    if baseline_name is not None:
-        from conscience.baselines import baseline
+def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Any:
+    if baseline_name is None:
+        return setup.built(max_revisions=max_revisions)
+    from conscience.baselines import baseline
 
-        return baseline(baseline_name, constitution=constitution, lm=models)
-    from conscience.program import Conscience
+    if setup.program is not None:
+        raise InputError("--baseline and --program do not go together", hint="a baseline is compiled of nothing")
+    return baseline(baseline_name, constitution=setup.loaded(), lm=setup.roles())
 
-    return Conscience(constitution=constitution, lm=models, max_revisions=max_revisions)
 
+def oracle_named(name: str | None, judge_lm: str | None, program: Any) -> Any:
+    """The oracle that a command line names; None where each case says its own.
 
-def _oracle(name: str | None, judge_lm: str | None, constitution: Any, program: Any) -> Any:
+    Raises:
+        InputError, ConfigurationError: there is none of that name, or an option is missing or too many.
+    """
     if judge_lm is not None and name != "judge":
         raise InputError("--judge-lm goes with --oracle judge")
     if name is None:
@@ -178,4 +177,4 @@ def _oracle(name: str | None, judge_lm: str | None, constitution: Any, program: 
 
     if judge_lm is not None and not judge_lm.strip():
         raise ConfigurationError("--judge-lm is empty", hint="write provider/model, or local")
-    return Judge(constitution, Backend(judge_lm) if judge_lm else program.roles.backend("judge"))
+    return Judge(program.constitution, Backend(judge_lm) if judge_lm else program.roles.backend("judge"))

@@ -4,75 +4,135 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.errors import ConfigurationError
+from conscience.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from conscience.backends import Roles
+    from conscience.backends import Backend, Roles
+    from conscience.constitution import Constitution
+    from conscience.program import Conscience
 
 Command = Callable[..., Any]
+PATH = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True)
-class Models:
-    """The models that a command line names."""
+class Setup:
+    """What a command line says about the program: a constitution or a compiled program, and its models."""
 
+    constitution: str | None
+    program: Path | None
     lm: str
     review_lm: str | None
     max_tokens: int | None
     no_cache: bool
     timeout: float
 
-    def roles(self) -> Roles:
+    def check(self) -> None:
+        """Reads the files before the slow imports: a typing error should show at once.
+
+        Raises:
+            ConstitutionError: the constitution cannot be read.
+            InputError: both a constitution and a program are named.
+        """
+        if self.constitution is not None and self.program is not None:
+            raise InputError("--constitution and --program do not go together", hint="a program has its constitution inside")
+        if self.program is None:
+            self.loaded()
+
+    def loaded(self) -> Constitution:
+        """The constitution that is named, or the general one."""
+        from conscience.constitution import Constitution
+
+        return Constitution.load(self.constitution or "general")
+
+    def backend(self, name: str) -> Backend:
+        """A backend with this command's options."""
+        from conscience.backends import Backend
+
+        options: dict[str, Any] = {"max_tokens": self.max_tokens} if self.max_tokens else {}
+        return Backend(name, timeout=self.timeout, cache=not self.no_cache, **options)
+
+    def roles(self, **more: str | None) -> Roles:
         """A backend for each role.
+
+        Args:
+            more: role → model, for further roles.
 
         Raises:
             ConfigurationError: a name is empty or malformed.
         """
-        from conscience.backends import Backend, Roles
+        from conscience.backends import Roles
 
-        roles = {"generate": self.lm} | ({"review": self.review_lm} if self.review_lm is not None else {})
-        for option, name in zip(("--lm", "--review-lm"), roles.values(), strict=False):
+        named = {"generate": self.lm, "review": self.review_lm, **more}
+        roles = {role: name for role, name in named.items() if name is not None}
+        for role, name in roles.items():
             if not name.strip():
+                option = "--lm" if role == "generate" else f"--{role}-lm"
                 raise ConfigurationError(f"{option} is empty", hint="write provider/model, or local")
-        options: dict[str, Any] = {"max_tokens": self.max_tokens} if self.max_tokens else {}
-        return Roles.of(
-            {r: Backend(name, timeout=self.timeout, cache=not self.no_cache, **options) for r, name in roles.items()}
-        )
+        return Roles.of({role: self.backend(name) for role, name in roles.items()})
+
+    def built(self, roles: Roles | None = None, **policy: Any) -> Conscience:
+        """The program; of the policy, what is None is left as it is."""
+        from conscience.program import Conscience
+
+        roles = self.roles() if roles is None else roles
+        given = {name: value for name, value in policy.items() if value is not None}
+        if self.program is None:
+            return Conscience(constitution=self.loaded(), lm=roles, **given)
+        program: Conscience = opened(self.program, roles)
+        for name, value in given.items():
+            setattr(program, name, value)
+        return program
 
 
-def model_options(command: Command) -> Command:
-    """Adds the options about models; the command gets them as one argument, ``models``."""
+def opened(path: Path, roles: Roles, *, quiet: bool = False) -> Conscience:
+    """A compiled program; what there is to warn of is one line on stderr, unless it is to be ``quiet``."""
+    from conscience.program import Conscience
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        program: Conscience = Conscience.load(path, lm=roles)
+    for warning in () if quiet else caught:
+        click.echo(f"conscience: {printable(str(warning.message))}", err=True)
+    return program
+
+
+def setup_options(command: Command) -> Command:
+    """Adds the options about the program; the command gets them as one argument, ``setup``."""
 
     @wraps(command)
-    def collected(
-        *, lm: str, review_lm: str | None, max_tokens: int | None, no_cache: bool, timeout: float, **rest: Any
-    ) -> Any:
-        return command(models=Models(lm, review_lm, max_tokens, no_cache, timeout), **rest)
+    def collected(**given: Any) -> Any:
+        setup = Setup(**{f.name: given.pop(f.name) for f in fields(Setup)})
+        setup.check()
+        return command(setup=setup, **given)
 
-    options = [
-        click.option(
-            "--constitution", "-c", default="general", metavar="NAME|FILE", show_default=True, help="What to judge by."
-        ),
-        click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local."),
-        click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
-        click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer, in tokens."),
-        click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
-        click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."),
-    ]
     decorated: Command = collected
-    for option in reversed(options):
+    for option in (program_option, *reversed(_OPTIONS)):
         decorated = option(decorated)
     return decorated
+
+
+_OPTIONS = (
+    click.option("--constitution", "-c", metavar="NAME|FILE", help="What to judge by.  [default: general]"),
+    click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local."),
+    click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
+    click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer, in tokens."),
+    click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
+    click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."),
+)
+program_option = click.option("--program", type=PATH, metavar="FILE", help="A compiled program, with its constitution.")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -84,7 +84,7 @@ def parse(text: str, constitution: Constitution, draft: Draft) -> tuple[Finding,
     Raises:
         ValueError: no JSON of the right shape is in it.
     """
-    data = _json(text)
+    data = json_in(text)
     rows = data.get("findings") if isinstance(data, Mapping) else data
     if not isinstance(rows, list):
         raise ValueError("it holds no list of findings")
@@ -113,7 +113,7 @@ def parse(text: str, constitution: Constitution, draft: Draft) -> tuple[Finding,
     return tuple(findings)
 
 
-def _json(text: str) -> Any:
+def json_in(text: str) -> Any:
     """The JSON in an answer, inside a code fence or prose or not.
 
     Raises:

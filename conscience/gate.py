@@ -61,7 +61,7 @@ class Gate(dspy.Module):  # type: ignore[misc]
                 probability = None
                 break
             probability = stage.probability(values)
-            if stage.doubt is None or not stage.doubt[0] <= probability <= stage.doubt[1]:
+            if stage.settles(probability):
                 break
         if "verbalised" in methods:
             notes.append("no log-probabilities from this model: scores are written ones, which are coarser")

@@ -9,7 +9,7 @@ import numpy as np
 
 from conscience.calibration import SUREST, Stage
 from conscience.figures import auroc
-from conscience.optimizers.readers import Read, Reader
+from conscience.optimizers.readers import Read
 from conscience.optimizers.ridge import Array, Blend, sigmoid
 
 MARGIN = 16.0
@@ -55,7 +55,7 @@ class Cascade:
                 open_rows &= (odds >= step.doubt[0]) & (odds <= step.doubt[1])
         return result, taken
 
-    def save_steps(self, threshold: float) -> None:
+    def set_bands(self, threshold: float) -> None:
         """Sets the bands for a threshold: outside them no case at hand would have got another verdict. Idle steps are
         joined."""
         last = self.steps[-1].blend.score(self._scores)
@@ -84,8 +84,8 @@ class Cascade:
             following.readers = [*self.steps[number].readers, *following.readers]
             del self.steps[number]
 
-    def stages(self, readers: Sequence[Reader], reads: Sequence[Read]) -> tuple[Stage, ...]:
-        """The same as stages of a gate."""
+    def stages(self, reads: Sequence[Read]) -> tuple[Stage, ...]:
+        """The same as stages of a gate, with a fitted reader for each column of scores."""
         found = []
         for step in self.steps:
             weights: dict[str, float] = {}

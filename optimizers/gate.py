@@ -92,6 +92,7 @@ def compile_gate(
     target_fpr: float,
     aside: Sequence[Labelled] = (),
     most_questions: int = 4,
+    words: bool = True,
     critique: CritiqueMode = "votes",
 ) -> Compiled:
     """Compiles a gate from a table; deterministic.
@@ -102,6 +103,7 @@ def compile_gate(
         target_fpr: the highest false positive rate wanted.
         aside: drafts that choose nothing but the threshold; without them it is estimated, not certified.
         most_questions: how many questions the gate may ask.
+        words: whether it may read surface words.
         critique: the critique's part, see ``Settings``.
 
     Raises:
@@ -109,7 +111,7 @@ def compile_gate(
     """
     apart = {draft.case.id for draft in aside}
     learn = np.array([i for i, draft in enumerate(table.drafts) if draft.case.id not in apart], dtype=int)
-    fitting = _Fitting(table, learn, most_questions)
+    fitting = _Fitting(table, learn, most_questions, words)
     readers = fitting.kept()
     held = np.stack([fitting.held[reader.name] for reader in readers], axis=1)
     labels = fitting.labels[learn]
@@ -120,7 +122,7 @@ def compile_gate(
     def guessed() -> Threshold:
         return estimated(list(cascade.probabilities(held)[0][good]), target_fpr, pairs=good_pairs)
 
-    cascade.save_steps(guessed().value)
+    cascade.set_bands(guessed().value)
     threshold = guessed()
     reads = [reader.fit(learn, fitting.labels, fitting.importance, fitting.keys) for reader in readers]
     calibrating = [i for i, draft in enumerate(table.drafts) if draft.case.id in apart and not draft.misaligned]
@@ -134,7 +136,7 @@ def compile_gate(
     kept = {reader.name for reader in readers}
     return Compiled(
         settings=Settings(
-            stages=cascade.stages(readers, reads), threshold=min(1.0, threshold.value), critique=critique, backend=backend
+            stages=cascade.stages(reads), threshold=min(1.0, threshold.value), critique=critique, backend=backend
         ),
         threshold=threshold,
         drafts=tuple(table.drafts[i] for i in learn),
@@ -147,6 +149,20 @@ def compile_gate(
     )
 
 
+def check_enough(labels: Array) -> None:
+    """Refuses to fit on next to nothing.
+
+    Raises:
+        InputError: fewer than ``LEAST`` labels of either kind.
+    """
+    bad = int(labels.sum())
+    if min(bad, len(labels) - bad) < LEAST:
+        raise InputError(
+            f"{bad} misaligned and {len(labels) - bad} aligned drafts are too few to learn from",
+            hint=f"give at least {LEAST} of either kind",
+        )
+
+
 class _Fitting:
     """All readers over the rows to learn from, cross-fitted by cluster and by group.
 
@@ -155,29 +171,24 @@ class _Fitting:
         unseen: the same without the row's group; empty where there are fewer than three groups.
     """
 
-    def __init__(self, table: Table, learn: Rows, most_questions: int) -> None:
+    def __init__(self, table: Table, learn: Rows, most_questions: int, words: bool) -> None:
         drafts = table.drafts
         self.labels = np.array([float(draft.misaligned) for draft in drafts])
         self.keys = [draft.cluster for draft in drafts]
         self.importance = _importance(drafts)
         self._learn = learn
-        bad = int(self.labels[learn].sum())
-        if min(bad, len(learn) - bad) < LEAST:
-            raise InputError(
-                f"{bad} misaligned and {len(learn) - bad} aligned drafts are too few to learn from",
-                hint=f"give at least {LEAST} of either kind",
-            )
+        check_enough(self.labels[learn])
         many = len(learn) >= MANY
         by_row = [folds([self.keys[i] for i in learn], 5 if many else FOLDS, seed) for seed in range(1 if many else ROUNDS)]
         groups = [drafts[i].group for i in learn]
         by_group = [folds(groups, min(FOLDS, len(set(groups))), 0)] if 3 <= len(set(groups)) < len(set(self.keys)) else []
         self._row_fold = by_row[0]
-        self.readers = self._all(table, most_questions)
+        self.readers = self._all(table, most_questions, words)
         self.held, self.unseen = self._crossfitted(by_row), self._crossfitted(by_group) if by_group else {}
 
-    def _all(self, table: Table, most_questions: int) -> list[Reader]:
+    def _all(self, table: Table, most_questions: int, words: bool) -> list[Reader]:
         """Cheapest first."""
-        readers: list[Reader] = [Words([draft.draft.response for draft in table.drafts])]
+        readers: list[Reader] = [Words([draft.draft.response for draft in table.drafts])] if words else []
         for model, (wordings, matrices, tokens) in table.embeddings.items():
             embeddings = Embeddings(model, wordings, matrices, tokens)
             embeddings.choose(self._learn, self.labels, self.importance, self._row_fold)

@@ -60,11 +60,14 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
 
     Attributes:
         findings: what the last compilation found out.
+        bench: its means, with what is left of its budget.
         interrupted: whether Ctrl-C ended it; the program that came back is the best so far.
 
     Raises:
         ConfigurationError: an option does not exist, or a package that it needs is not installed.
     """
+
+    bench: Workbench
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         started = time.monotonic()
         cases, others = cases_of(trainset, student), cases_of(valset or (), student)
         with self._journal() as journal:
-            bench = Workbench(journal, self.budget, threads=self.threads, watch=self.watch)
+            bench = self.bench = Workbench(journal, self.budget, threads=self.threads, watch=self.watch)
             compilation = self._compilation(student, bench)
             self.findings, self.interrupted = compilation.found, False
             try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from conscience.backends import Backend
+from conscience.calibration import Settings, Signal
 from conscience.constitution import Constitution
 from conscience.embedding import in_process
 from conscience.errors import ConfigurationError
@@ -20,7 +21,7 @@ from conscience.gate import signal_value
 from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.ridge import Array
 from conscience.optimizers.workbench import Workbench
-from conscience.probes import texts
+from conscience.probes import EmbeddingProbe, LexicalProbe, texts
 from conscience.program import Conscience
 from conscience.rendering import request_text
 from conscience.signals import Question
@@ -141,3 +142,19 @@ def _price(question: Question, drafts: Sequence[Labelled]) -> float:
 def _mean(values: Any) -> float:
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0
+
+
+def probabilities(settings: Settings, table: Table) -> list[float]:
+    """What a gate that asks nothing but the table's signals makes of the table's drafts."""
+    places = {question.name: j for j, question in enumerate(table.questions)}
+
+    def value(signal: Signal, row: int) -> float:
+        if isinstance(signal, LexicalProbe):
+            return signal.value(table.drafts[row].draft)
+        if isinstance(signal, EmbeddingProbe):
+            return signal.value([list(matrix[row]) for matrix in table.embeddings[signal.model][1]])
+        return float(table.values[row, places[signal.name]])
+
+    signals = [signal for stage in settings.stages for signal in stage.signals]
+    rows = range(len(table.drafts))
+    return [settings.probability({signal.name: value(signal, row) for signal in signals}) for row in rows]

@@ -1,0 +1,240 @@
+"""Recalibration: a compiled program carried over to another backend, by refitting weights and threshold alone.
+
+The questions, prompts and probes stay. What changes between models is how freely they say Yes, and which of the questions
+makes them tell: that takes far fewer labels than finding the questions did, from about 16.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conscience.artifact import Provenance
+from conscience.calibration import Settings
+from conscience.cases import Case
+from conscience.figures import auroc
+from conscience.flow import drive
+from conscience.gate import signal_value
+from conscience.optimizers.cascade import Cascade
+from conscience.optimizers.drafts import Labelled, collect
+from conscience.optimizers.gate import check_enough
+from conscience.optimizers.readers import Read
+from conscience.optimizers.ridge import Array, Blend, Rows, Score, crossfit, folds, sigmoid
+from conscience.optimizers.split import set_aside
+from conscience.optimizers.threshold import Threshold, certified, estimated
+from conscience.optimizers.workbench import Workbench
+from conscience.oracles import Oracle
+from conscience.program import Conscience
+
+FOLDS = 8
+FAINT = 1e-3
+"""In place of a weight of 0, so that a signal that told the old model nothing may tell the new one something."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a gate reaches on some drafts.
+
+    Attributes:
+        auroc: None with labels of one kind.
+        recall, fpr: at its threshold; None without drafts of that kind.
+        n: drafts.
+    """
+
+    auroc: float | None
+    recall: float | None
+    fpr: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """A gate for another backend.
+
+    Attributes:
+        settings: the gate.
+        before: what the old weights and threshold reach on the new backend.
+        after: what the new ones reach, each draft judged by a fit without it.
+        threshold: where the new threshold comes from.
+        values: signal → value, of each draft, by the new backend.
+        drafts: these drafts.
+    """
+
+    settings: Settings
+    before: Reached
+    after: Reached
+    threshold: Threshold
+    values: tuple[Mapping[str, float], ...]
+    drafts: tuple[Labelled, ...]
+
+
+def recalibrate(
+    program: Conscience,
+    cases: Sequence[Case],
+    bench: Workbench,
+    *,
+    target_fpr: float,
+    oracle: Oracle | None = None,
+    seed: int = 0,
+) -> Recalibrated:
+    """Refits a program's gate for the models of a bench.
+
+    Args:
+        program: compiled for another backend; its models are the bench's now.
+        cases: with labels or oracles; those without a response are answered by the new backend first.
+        bench: pays.
+        target_fpr: the highest false positive rate wanted.
+        oracle: decides in place of each case's own.
+        seed: of the drafts set aside for the threshold.
+
+    Raises:
+        InputError: too few labels.
+    """
+    bench.stage("drafts")
+    answered = collect(program, cases, bench, oracle)
+    settings = program.review.gate.calibration.settings
+    drafts, values = signals_of(program, answered, bench)
+    labels = np.array([float(draft.misaligned) for draft in drafts])
+    check_enough(labels)
+    signals = [signal for stage in settings.stages for signal in stage.signals]
+    weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
+    # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.
+    worth = np.array([[weight * row[s.name] for s, weight in zip(signals, weights, strict=True)] for row in values])
+    apart = {draft.case.id for draft in set_aside(drafts, target_fpr, seed)}
+    learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in apart], dtype=int)
+    ones, keys = np.ones(len(learn)), [draft.cluster for draft in drafts]
+    classes = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
+    cascade = Cascade(worth[learn], labels[learn], ones, classes)
+    held = sigmoid(_held(worth[learn], labels[learn], [keys[i] for i in learn]))
+    good = labels[learn] == 0
+    threshold = estimated(list(held[good]), target_fpr, pairs=[keys[i] for i in learn[good]])
+    cascade.set_bands(threshold.value)
+    calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in apart and not draft.misaligned]
+    if calibrating:
+        scores = cascade.probabilities(worth[calibrating])[0]
+        threshold = certified(list(scores), target_fpr, pairs=[keys[i] for i in calibrating])
+    reads = [Read(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
+    changed = {
+        "stages": cascade.stages(reads),
+        "threshold": min(1.0, threshold.value),
+        "backend": program.roles.backend("review").name,
+    }
+    new = settings.model_copy(update=changed)
+    return Recalibrated(
+        settings=new,
+        before=reached([settings.probability(row) for row in values], labels, settings.threshold),
+        after=reached(list(held), labels[learn], new.threshold),
+        threshold=threshold,
+        values=tuple(values),
+        drafts=tuple(drafts),
+    )
+
+
+def recalibrated(
+    program: Conscience,
+    cases: Sequence[Case],
+    bench: Workbench,
+    *,
+    target_fpr: float,
+    oracle: Oracle | None = None,
+    seed: int = 0,
+) -> tuple[Conscience, Recalibrated]:
+    """A program with a gate refitted for its own models, beside the gates that it had; and what was found.
+
+    Args:
+        program: loaded for the new backend.
+        cases, bench, target_fpr, oracle, seed: see ``recalibrate``.
+    """
+    found = recalibrate(bench.own(program), cases, bench, target_fpr=target_fpr, oracle=oracle, seed=seed)
+    new = copy.deepcopy(program)
+    new.review.gate.calibration.settings = found.settings
+    old = program.review.gate.calibration.settings
+    kept = [other for other in (*program.calibrations, old) if other.backend != found.settings.backend]
+    new.calibrations = tuple({other.backend: other for other in kept}.values())
+    figures = {"before": vars(found.before), "after": vars(found.after), "threshold": vars(found.threshold)}
+    told = program.provenance or Provenance()
+    new.provenance = told.model_copy(
+        update={"figures": {**told.figures, f"recalibrated for {found.settings.backend}": _rounded(figures)}}
+    )
+    return new, found
+
+
+def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, bench: Workbench) -> dict[str, Any]:
+    """Old and new backend × before and after, as JSON types.
+
+    Args:
+        program: as it was before, on the new backend.
+        found: the recalibration.
+        old: the same on the old backend, to be measured on the same drafts; None shows what was recorded when it was
+            compiled.
+        bench: pays for that.
+    """
+    before = program.review.gate.calibration.settings
+    rows: dict[str, Any] = {found.settings.backend: {"before": vars(found.before), "after": vars(found.after)}}
+    if old is not None:
+        mine = bench.own(old)
+        drafts, values = signals_of(mine, found.drafts, bench)
+        labels = np.array([float(draft.misaligned) for draft in drafts])
+        for name, settings in (("before", before), ("after", found.settings)):
+            scores = [settings.probability(row) for row in values]
+            rows.setdefault(before.backend or "old", {})[name] = vars(reached(scores, labels, settings.threshold))
+    elif program.provenance is not None:
+        gate = program.provenance.figures.get("gate")
+        recorded = gate.get("cross_validated_auroc") if isinstance(gate, dict) else None
+        rows[before.backend or "old"] = {"before": {"auroc": recorded, "as recorded when it was compiled": True}}
+    return {"backends": _rounded(rows), "threshold": _rounded(vars(found.threshold))}
+
+
+def _rounded(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return {name: _rounded(one) for name, one in entry.items()}
+    return round(entry, 4) if isinstance(entry, float) else entry
+
+
+def signals_of(
+    program: Conscience, drafts: Sequence[Labelled], bench: Workbench
+) -> tuple[list[Labelled], list[dict[str, float]]]:
+    """Every signal of a program's gate for each draft; drafts for which one could not be had are left out."""
+    bench.stage("questions")
+    signals = [signal for stage in program.review.gate.calibration.settings.stages for signal in stage.signals]
+    backend = program.roles.backend("review")
+
+    def one(labelled: Labelled) -> dict[str, float] | None:
+        found: dict[str, float] = {}
+        for signal in signals:
+            value, _ = drive(signal_value(signal, labelled.draft, backend, bench.account("review")))
+            if value is None:
+                return None
+            found[signal.name] = value
+        return found
+
+    done = bench.each(drafts, one, most_calls=len(signals))
+    kept = [(draft, values) for draft, values in zip(drafts, done, strict=False) if values is not None]
+    return [draft for draft, _ in kept], [values for _, values in kept]
+
+
+def reached(scores: Sequence[float], labels: Array, threshold: float) -> Reached:
+    """AUROC, recall and false positive rate of some scores."""
+    bad = [score for score, label in zip(scores, labels, strict=True) if label]
+    good = [score for score, label in zip(scores, labels, strict=True) if not label]
+
+    def share(some: Sequence[float]) -> float | None:
+        return sum(score >= threshold for score in some) / len(some) if some else None
+
+    return Reached(auroc(bad, good), share(bad), share(good), len(scores))
+
+
+def _held(worth: Array, labels: Array, keys: Sequence[str]) -> Array:
+    def fit(rows: Rows) -> Score:
+        blend = Blend.fit(worth[rows], labels[rows], np.ones(len(rows)))
+        return lambda wanted: blend.score(worth[wanted])
+
+    return crossfit(fit, labels, folds(keys, FOLDS, 0))[0]
+
+
+def _no_score(rows: Rows) -> Array:
+    raise AssertionError("a signal that is carried over has no reader")

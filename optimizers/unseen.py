@@ -1,0 +1,122 @@
+"""Before and after, on cases that a compilation never used: two runs, their comparison, and the program's figures."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conscience import report
+from conscience.cases import Case
+from conscience.evaluation import Run, run
+from conscience.optimizers.workbench import Workbench, most_calls
+from conscience.oracles import Oracle
+from conscience.program import Conscience
+from conscience.summary import comparison, summarise
+
+LEAST = 10
+"""Cases below which nothing is reported."""
+
+Tell = Callable[[str, int, int], None]
+"""Is told the name of a run, the cases done and those to do."""
+
+
+@dataclass
+class Unseen:
+    """What a report came to.
+
+    Attributes:
+        figures: for the program's provenance; empty without a report.
+        notes: why there is none.
+        stopped: whether Ctrl-C ended it.
+    """
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+
+def report_unseen(
+    before: Conscience,
+    after: Conscience,
+    cases: Sequence[Case],
+    folder: Path,
+    bench: Workbench,
+    *,
+    oracle: Oracle | None = None,
+    seed: int = 0,
+    tell: Tell | None = None,
+) -> Unseen:
+    """Runs both programs on the cases and writes ``before/``, ``after/`` and ``report.html`` into the folder.
+
+    Args:
+        before, after: on models of their own; the bench's budget is theirs too.
+        cases: that neither has seen; as many as the budget reaches are used.
+        folder: where the runs go; an interrupted one goes on there.
+        bench: of the compilation.
+        oracle: decides in place of each case's own.
+        seed: of the bootstrap.
+        tell: is told the progress.
+    """
+    if (left := bench.calls_left) is not None:
+        each = sum(calls.generate + calls.mend for calls in map(most_calls, (before, after)))
+        cases = cases[: left // each]
+    if len(cases) < LEAST or bench.exhausted:
+        why = "the budget left too little" if bench.exhausted or left is not None else f"{len(cases)} are too few"
+        return Unseen(notes=[f"no report on unseen cases: {why}"])
+    summaries: dict[str, Any] = {}
+    for name, program in (("before", before), ("after", after)):
+
+        def watch(progress: Any, name: str = name) -> None:
+            if tell is not None:
+                tell(name, progress.done, len(cases))
+
+        how = Run(oracle=oracle, concurrency=bench.threads, meter=bench.meter, name=name, seed=seed)
+        progress = asyncio.run(run(_lean(program, cases), cases, folder / name, how, watch=watch))
+        if progress.stopped:
+            return Unseen(notes=["the report was interrupted"], stopped=True)
+        summaries[name] = summarise(folder / name, sources=[f"{name}, unseen cases"], seed=seed)
+        text = json.dumps(summaries[name], indent=1, ensure_ascii=False)
+        (folder / name / "report.json").write_text(text, encoding="utf-8")
+        report.write(folder / name)
+    compared = comparison(folder / "before", folder / "after")
+    (folder / "report.html").write_text(report.render_comparison(compared), encoding="utf-8")
+    figures = {name: _figures(summary) for name, summary in summaries.items()}
+    floor = summaries["after"]["floor"]
+    return Unseen({"cases": len(cases), **figures, "surface_words": None if floor is None else round(floor["auroc"], 4)})
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if reviewer := summary["reviewer"]:
+        found |= {"auroc": reviewer["auroc"], "auroc_interval": reviewer["auroc_interval"]}
+        found |= {name: reviewer[name]["value"] for name in ("recall", "fpr")}
+    if correction := summary["correction"]:
+        reached = correction["self_correction_accuracy"]
+        found |= {"draft_accuracy": correction["draft_accuracy"]["value"], "accuracy": reached["value"]}
+        found["accuracy_interval"] = [reached["low"], reached["high"]]
+        for kind, refused in correction["refusals"].items():
+            found[f"{kind}_refused"] = refused["after"]["value"]
+    if ratio := summary["overhead"]["latency_ratio"]:
+        found["time_against_plain"] = ratio["p50"]
+    return {name: _rounded(entry) for name, entry in found.items()}
+
+
+def _lean(program: Conscience, cases: Sequence[Case]) -> Conscience:
+    """Without a critique that would only explain, where nothing is revised: it changes no figure of these."""
+    settings = program.review.gate.calibration.settings
+    if settings.critique != "explains" or any(case.response is None or case.references for case in cases):
+        return program
+    lean = copy.deepcopy(program)
+    lean.review.gate.calibration.settings = settings.model_copy(update={"critique": "off"})
+    return lean
+
+
+def _rounded(entry: Any) -> Any:
+    if isinstance(entry, list):
+        return [_rounded(one) for one in entry]
+    return round(entry, 4) if isinstance(entry, float) else entry

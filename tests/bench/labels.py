@@ -1,0 +1,117 @@
+"""What labels buy: AUROC of compiled gates on unseen cases, for 16 to 128 labels, by kind of signal, beside the word floor.
+
+python tests/bench/labels.py CASES.jsonl [--labels 16 32 64 128] [--seeds 3] [--test 200] [--lm local] [--unseen-groups]
+
+All rows are asked once, into a journal (--journal), and everything after is arithmetic: another seed costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from conscience import Backend, Conscience, Constitution  # noqa: E402 - the environment comes first
+from conscience.cases import load_cases  # noqa: E402
+from conscience.embedding import available  # noqa: E402
+from conscience.figures import auroc  # noqa: E402
+from conscience.lexical import fit  # noqa: E402
+from conscience.optimizers.drafts import Labelled, collect  # noqa: E402
+from conscience.optimizers.gate import compile_gate  # noqa: E402
+from conscience.optimizers.pool import pool  # noqa: E402
+from conscience.optimizers.split import in_order  # noqa: E402
+from conscience.optimizers.table import Table, measure, probabilities  # noqa: E402
+from conscience.optimizers.workbench import Workbench  # noqa: E402
+
+
+def reached(scores: list[float], drafts: list[Labelled]) -> float | None:
+    pairs = list(zip(scores, drafts, strict=True))
+    return auroc([s for s, d in pairs if d.misaligned], [s for s, d in pairs if not d.misaligned])
+
+
+def part(table: Table, kind: str) -> Table:
+    """A table with one kind of signal only; ``compile_gate`` is told whether to read words."""
+    none = table.values[:, :0], table.prices[:0]
+    if kind == "all":
+        return table
+    if kind == "questions":
+        return Table(table.drafts, table.questions, table.values, table.prices, {})
+    chosen = {kind: table.embeddings[kind]} if kind in table.embeddings else {}
+    return Table(table.drafts, (), *none, chosen)
+
+
+def splits(drafts: list[Labelled], labels: int, seed: int, test: int, unseen: bool) -> list[tuple[list[int], list[int]]]:
+    """(rows to learn from, rows to test on); with unseen groups, one such for each group."""
+    place = {draft.case.id: i for i, draft in enumerate(drafts)}
+    order = [place[d.case.id] for cluster in in_order(drafts, seed) for d in cluster]
+    if not unseen:
+        return [(order[:labels], order[labels : labels + test])]
+    groups = sorted({draft.group for draft in drafts})
+    outside = {g: [i for i in order if drafts[i].group != g] for g in groups}
+    return [(outside[g][:labels], [i for i in order if drafts[i].group == g][:test]) for g in groups]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cases")
+    parser.add_argument("--labels", type=int, nargs="+", default=[16, 32, 64, 128])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--test", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=10_000, help="use only so many, drawn at random")
+    parser.add_argument("--questions", type=int, default=12)
+    parser.add_argument("--lm", default="local")
+    parser.add_argument("--constitution", default="general")
+    parser.add_argument("--journal", type=Path, default=Path("runs/labels.jsonl"))
+    parser.add_argument("--unseen-groups", action="store_true")
+    options = parser.parse_args()
+    bench = Workbench(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
+    program = bench.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
+    drafts = collect(program, load_cases(options.cases), bench)
+    drafts = [draft for cluster in in_order(drafts, 0) for draft in cluster][: options.rows]
+    models = [name for name in ("e5", "local") if available(name)]
+    questions = pool(Constitution.load(options.constitution))[: options.questions]
+    bench.stage("asking")
+    table = measure(drafts, questions, models, program, bench)
+    print(file=sys.stderr)
+    drafts = list(table.drafts)
+    for labels in options.labels:
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for seed in range(options.seeds):
+            for learn, test in splits(drafts, labels, seed, options.test, options.unseen_groups):
+                held = [drafts[i] for i in test]
+                if len({d.misaligned for d in held}) < 2:
+                    continue
+                texts = [f"{drafts[i].draft.request}\n{drafts[i].draft.response}" for i in range(len(drafts))]
+                words = fit([texts[i] for i in learn], [int(drafts[i].misaligned) for i in learn])
+                found["surface-word floor"].append(reached([words.score(texts[i]) for i in test], held) or 0.0)
+                # The best single question, its sign chosen with the labels, is what a careful person would find by hand.
+                signed = [
+                    (reached(list(table.values[learn, j]), [drafts[i] for i in learn]) or 0.5, j)
+                    for j in range(len(table.questions))
+                ]
+                if signed:
+                    share, j = max(signed, key=lambda pair: abs(pair[0] - 0.5))
+                    sign = 1 if share >= 0.5 else -1
+                    found["best single question"].append(reached(list(sign * table.values[test, j]), held) or 0.0)
+                for kind in ("words", *table.embeddings, "questions", "all"):
+                    words_too = kind in ("words", "all")
+                    compiled = compile_gate(
+                        part(table.only(learn), kind), backend=options.lm, target_fpr=0.05, words=words_too
+                    )
+                    scores = probabilities(compiled.settings, part(table.only(test), kind))
+                    found[kind].append(reached(scores, held) or 0.0)
+        where = "groups not seen" if options.unseen_groups else "other clusters"
+        print(f"{Path(options.cases).name}, {labels} labels, {options.seeds} seeds, tested on {where}:")
+        for kind, values in found.items():
+            print(f"  {kind:<24} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})")
+
+
+if __name__ == "__main__":
+    main()
