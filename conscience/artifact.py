@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from conscience.calibration import Settings
 from conscience.constitution import Constitution
-from conscience.errors import ArtifactError
+from conscience.errors import ArtifactError, ConfigurationError
 from conscience.usage import Budget
 
 FORMAT = "conscience-program/1"
@@ -54,7 +54,10 @@ class Policy(_Part):
     @field_validator("budget")
     @classmethod
     def _sound(cls, value: Mapping[str, float] | None) -> Mapping[str, float] | None:
-        Budget.of(value)
+        try:
+            Budget.of(value)
+        except ConfigurationError as error:
+            raise ValueError(error.message) from None
         return value
 
 
