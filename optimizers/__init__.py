@@ -1,16 +1,35 @@
 """Compiles programs: searches questions, weights, thresholds, prompts and demos on labelled cases, and keeps what wins.
 
-Imports as ``conscience.optimizers``. Nothing is in here yet; the types below are what every optimizer will speak.
+Imports as ``conscience.optimizers``:
+
+    from conscience.optimizers import SelfCorrection
+
+    compiled = SelfCorrection(target_fpr=0.05).compile(program, trainset=cases)
+    compiled.save("program.json")
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from conscience.program import Conscience
+_HOME = {
+    "SelfCorrection": "self_correction",
+    "examples_of": "examples",
+    "metric": "examples",
+    "recalibrated": "recalibration",
+}
+
+__all__ = ["SelfCorrection", "examples_of", "metric", "recalibrated"]
+
+if TYPE_CHECKING:
+    from conscience.optimizers.examples import examples_of as examples_of
+    from conscience.optimizers.examples import metric as metric
+    from conscience.optimizers.recalibration import recalibrated as recalibrated
+    from conscience.optimizers.self_correction import SelfCorrection as SelfCorrection
 
 
-class Optimizer(Protocol):
-    """What a stage of the compiler does: takes a program and cases, gives back a program that is no worse."""
-
-    def compile(self, student: Conscience, *, trainset: list[Any], valset: list[Any] | None = None) -> Conscience: ...
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

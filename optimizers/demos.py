@@ -28,15 +28,14 @@ class Found:
     revise: tuple[Demo, ...]
 
     def sets(self, count: int, seed: int) -> list[tuple[list[Demo], list[Demo]]]:
-        """Different choices of demos for critique and revision, none of them empty on both sides; single ones come first."""
-        singles: list[tuple[list[Demo], list[Demo]]] = [([], [demo]) for demo in self.revise]
-        singles += [([demo], []) for demo in self.critique]
+        """Different choices of demos: for the revision, for the critique and for both in turn."""
         rng = random.Random(seed)
-        rng.shuffle(singles)
-        mixed = [(_some(self.critique, rng), _some(self.revise, rng)) for _ in range(4 * count)]
         chosen: list[tuple[list[Demo], list[Demo]]] = []
-        for one in [*singles[: (count + 1) // 2], *mixed]:
-            if any(one) and one not in chosen and len(chosen) < count:
+        for turn in range(6 * count):
+            critique = _some(self.critique, rng) if turn % 3 else []
+            revise = _some(self.revise, rng) if turn % 3 != 1 else []
+            one = (critique, revise)
+            if (critique or revise) and one not in chosen and len(chosen) < count:
                 chosen.append(one)
         return chosen
 
@@ -91,5 +90,4 @@ def _findings(row: Row) -> Sequence[Any]:
 
 
 def _some(demos: Sequence[Demo], rng: random.Random) -> list[Demo]:
-    count = rng.randint(0, min(MOST, len(demos)))
-    return rng.sample(list(demos), count)
+    return rng.sample(list(demos), rng.randint(1, min(MOST, len(demos)))) if demos else []

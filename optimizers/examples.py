@@ -20,7 +20,7 @@ from conscience.program import Conscience
 from conscience.verdict import Outcome
 
 
-def examples(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
+def examples_of(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
     """Cases as examples whose inputs are the program's; each has its case beside them, for ``metric``."""
     found = []
     for case in cases:
@@ -30,7 +30,7 @@ def examples(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
 
 
 def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
-    """Cases from cases, or from examples: those of ``examples``, or any with the program's inputs and fields of a case.
+    """Cases from cases, or from examples: those of ``examples_of``, or any with the program's inputs and fields of a case.
 
     Raises:
         InputError: a row is neither, and which.
@@ -39,7 +39,7 @@ def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
 
 
 def metric(oracle: Oracle | None = None) -> Callable[..., Any]:
-    """The objective as a metric over ``examples``, for ``dspy.Evaluate`` and any DSPy optimizer; GEPA gets feedback too.
+    """The objective as a metric over ``examples_of``, for ``dspy.Evaluate`` and any DSPy optimizer; GEPA gets feedback too.
 
     Args:
         oracle: decides in place of each case's own.

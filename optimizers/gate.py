@@ -174,10 +174,10 @@ class _Fitting:
     def __init__(self, table: Table, learn: Rows, most_questions: int, words: bool) -> None:
         drafts = table.drafts
         self.labels = np.array([float(draft.misaligned) for draft in drafts])
+        check_enough(self.labels[learn])
         self.keys = [draft.cluster for draft in drafts]
         self.importance = _importance(drafts)
         self._learn = learn
-        check_enough(self.labels[learn])
         many = len(learn) >= MANY
         by_row = [folds([self.keys[i] for i in learn], 5 if many else FOLDS, seed) for seed in range(1 if many else ROUNDS)]
         groups = [drafts[i].group for i in learn]

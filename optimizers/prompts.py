@@ -67,6 +67,8 @@ LONGEST = 1200
 ROOM: Mapping[str, Any] = {"max_tokens": 1500, "temperature": 1.0}
 REASONING_ROOM: Mapping[str, Any] = {"max_completion_tokens": 16000}
 MINIBATCH = 3
+CANDIDATES = 8
+"""Discrete candidates that a search compares, the one that is there already among them, where its runs are few."""
 
 
 def check_installed(method: str) -> None:
@@ -112,10 +114,26 @@ class Search:
         reply = self.proposer.complete([{"role": "user", "content": prompt}], room, salt=self.proposals, who=who)
         return reply.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
 
-    def rows(self, trial: Trial) -> list[Row]:
-        """A row for each case that the budget reaches."""
-        done = self.bench.each(self.cases, lambda case: trial(case=case).row, most_calls=self.most_calls)
-        return [row for row in done if row is not None]
+    @property
+    def few(self) -> Sequence[Case]:
+        """The cases that discrete candidates are compared on: so few that several candidates can be tried."""
+        return self.cases[: max(MINIBATCH, self.runs // CANDIDATES)]
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates the runs allow, beside the one that is there already."""
+        return max(0, self.runs // len(self.few) - 1)
+
+    def reached(self, trial: Trial) -> float:
+        """The mean of the objective on a few cases; minus infinity where the budget does not reach."""
+        done = self.bench.each(self.few, lambda case: trial(case=case).row, most_calls=self.most_calls)
+        rows = [row for row in done if row is not None]
+        return sum(map(value, rows)) / len(rows) if rows and not self.bench.exhausted else float("-inf")
+
+    @property
+    def affordable(self) -> bool:
+        """Whether one more candidate can be proposed and measured."""
+        return self.bench.affords(len(self.few) * self.most_calls + 1)
 
 
 def gepa(trial: Trial, search: Search) -> Trial:
@@ -167,33 +185,31 @@ def random_search(trial: Trial, search: Search, demos: Found | None = None) -> T
     A candidate has instructions that the proposer rewrote without knowing how they did, or demos from ``demos``, or both.
     """
     rng = random.Random(search.seed)
-    count = max(0, search.runs // max(1, len(search.cases)) - 1)
-    sets = demos.sets(count, search.seed) if demos is not None else []
-    best, found = trial, _mean(search.rows(trial))
-    for number in range(count):
-        if search.bench.exhausted or not search.bench.affords(len(search.cases) * search.most_calls + 2):
+    sets = demos.sets(search.candidates, search.seed) if demos is not None else []
+    best, found = trial, search.reached(trial)
+    for number in range(search.candidates):
+        if not search.affordable:
             break
         candidate = trial
-        if sets and (demos is None or number % 2 == 0 or number // 2 >= len(sets)):
+        if sets and number % 2 == 0:
             candidate = set_demos(candidate, *sets[number // 2 % len(sets)])
-        if not sets or number % 2:
-            name = rng.choice(sorted(TASKS))
-            candidate = _rewritten(candidate, name, search)
-        reached = _mean(search.rows(candidate))
-        if reached > found and not search.bench.exhausted:
+        else:
+            candidate = _rewritten(candidate, rng.choice(sorted(TASKS)), search)
+        reached = search.reached(candidate)
+        if reached > found:
             best, found = candidate, reached
     return best
 
 
 def demo_search(trial: Trial, search: Search, demos: Found) -> Trial:
-    """The best of different choices of demos, by their mean on the cases."""
-    best, found = trial, _mean(search.rows(trial))
-    for critique, revise in demos.sets(max(0, search.runs // max(1, len(search.cases)) - 1), search.seed):
-        if not search.bench.affords(len(search.cases) * search.most_calls):
+    """The best of different choices of demos, by their mean on a few cases."""
+    best, found = trial, search.reached(trial)
+    for critique, revise in demos.sets(search.candidates, search.seed):
+        if not search.affordable:
             break
         candidate = set_demos(trial, critique, revise)
-        reached = _mean(search.rows(candidate))
-        if reached > found and not search.bench.exhausted:
+        reached = search.reached(candidate)
+        if reached > found:
             best, found = candidate, reached
     return best
 
@@ -278,10 +294,6 @@ def _shown(runs: Sequence[Mapping[str, Any]]) -> str:
         said = "\n".join(f"{n}: {str(o)[:LONGEST]}" for n, o in outputs.items()) if isinstance(outputs, Mapping) else outputs
         parts.append(f"Run {number}\n{inputs}\nIt answered:\n{said}\nFeedback: {run['Feedback']}")
     return "\n\n".join(parts)
-
-
-def _mean(rows: Sequence[Row]) -> float:
-    return sum(map(value, rows)) / len(rows) if rows else float("-inf")
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
 
         Args:
             student: any program wrapped in ``Conscience``.
-            trainset: cases with labels or oracles, or examples, see ``conscience.optimizers.examples``.
+            trainset: cases with labels or oracles, or examples, see ``conscience.optimizers.examples_of``.
             teacher: not used; there so that DSPy's own combinations of optimizers can pass one.
             valset: cases that decide about prompts and policy; by default a part of the trainset.
 
