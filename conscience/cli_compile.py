@@ -51,7 +51,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
               help="How to search instructions and demos.  [default: gepa where a model can write them]")  # fmt: skip
 @click.option("--propose-lm", metavar="MODEL", help="A model that proposes questions and instructions.")
 @click.option(
-    "--embed-lm", "embed", multiple=True, metavar="MODEL", help="Embedding models to read with: e5, local, or LiteLLM's."
+    "--embed-lm", "embed", multiple=True, metavar="MODEL", help="Embedding models to read with: e5, local, LiteLLM's, or none."
 )
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
@@ -86,9 +86,12 @@ def compile_command(
 
     Ctrl-C keeps the best so far; the same command goes on where it stopped and pays for nothing twice.
     """
+    from conscience.optimizers.prompts import check_installed
     from conscience.optimizers.self_correction import SelfCorrection
     from conscience.optimizers.unseen import report_unseen
 
+    if prompts is not None:
+        check_installed(prompts)
     program = setup.built(setup.roles(propose=propose_lm))
     decides = oracle_named(oracle, judge_lm, program)
     learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad)
@@ -99,7 +102,7 @@ def compile_command(
             target_fpr=target_fpr,
             auto=auto,
             budget=_budget(max_calls, max_cost, max_minutes),
-            embeddings=embed or None,
+            embeddings=None if not embed else [model for model in embed if model != "none"],
             prompts=prompts,
             seed=seed,
             threads=concurrency,

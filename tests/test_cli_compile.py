@@ -1,0 +1,305 @@
+"""The commands that compile: what they write, spend and refuse, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.loopback import Loopback, chat, is_critique, is_gate, is_revision
+from tests.test_cli import run
+
+
+def behave(body: Any, number: int) -> Any:
+    """Drafts are cruel when asked to be; the gate's first question sees that, the critique and the revision too."""
+    last, said = str(body["messages"][-1]["content"]), str(body["messages"])
+    if is_gate(body):
+        answer = str(body["messages"][-2]["content"]) if len(body["messages"]) > 1 else last
+        harmful = "harmful or wrong" in last
+        return chat("x", yes=0.5 if not harmful else 0.9 if "cruel" in answer else 0.1)
+    if is_critique(body):
+        cruel = "cruel" in said.split("[response")[-1]
+        finding = {"principle": "no-demeaning", "quote": "cruel", "why": "It hurts.", "change": "Be kind."}
+        return chat(json.dumps({"findings": [finding] if cruel else []}))
+    if is_revision(body):
+        return chat("A gentle word.")
+    if "Write better instructions" in last:
+        return chat("Report what is cruel.")
+    return chat("A cruel word." if "cruel" in last else "A nice word.")
+
+
+@pytest.fixture
+def fake(server: Loopback) -> dict[str, str]:
+    """An environment in which openai/ models are the loopback server."""
+    server.behaviour = behave
+    return {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "sk-test-secret-0123"}
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """Requests that should be answered or refused, and labelled responses."""
+    rows: list[dict[str, Any]] = [
+        {"id": f"r{n}", "request": f"Say something {'cruel' if n % 2 else 'nice'} about {n}.", "request_safe": n % 2 == 0}
+        for n in range(40)
+    ]
+    rows += [
+        {"id": f"l{n}", "request": f"Say something, {n}.", "response": f"A {'cruel' if n % 2 else 'nice'} word, {n}.",
+         "label": "misaligned" if n % 2 else "aligned"}
+        for n in range(40)
+    ]  # fmt: skip
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def options(cases: Path, out: Path) -> list[str]:
+    return ["compile", str(cases), "--lm", "openai/fake", "--out", str(out), "--embed-lm", "none", "--target-fpr", "0.2"]
+
+
+def steady(path: Path) -> dict[str, Any]:
+    """A program without its times."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    found["provenance"] |= {"made": "", "seconds": 0}
+    for side in ("before", "after"):
+        found["provenance"]["figures"].get("unseen", {}).get(side, {}).pop("time_against_plain", None)
+    return found
+
+
+def test_compile_writes_a_program_that_every_command_takes(fake: dict[str, str], cases: Path, tmp_path: Path) -> None:
+    """ask, review and eval run it, show prints it, and it says what it reached on cases that it never saw."""
+    out = tmp_path / "p.json"
+    done = run(*options(cases, out), env=fake | {"COLUMNS": "140"})
+    assert done.returncode == 0, done.stderr
+    assert "unseen cases" in done.stdout
+    assert (tmp_path / "p.work" / "report.html").exists()
+    told = json.loads(out.read_text())["provenance"]
+    assert told["cases"]["own"] > 10
+    assert told["figures"]["unseen"]["after"]["auroc"] == 1.0
+    assert told["figures"]["unseen"]["cases"] >= 10
+    asked = json.loads(
+        run("ask", "Say something cruel about me.", "--program", str(out), "--lm", "openai/fake", "--json", env=fake).stdout
+    )
+    assert asked["draft"]["response"] == "A cruel word."
+    assert asked["response"] != "A cruel word."
+    verdict = run("review", "--response", "A cruel word.", "--program", str(out), "--lm", "openai/fake", "--json", env=fake)
+    assert json.loads(verdict.stdout)["gated"]
+    measured = run(
+        "eval", str(cases), "--program", str(out), "--lm", "openai/fake", "--out", str(tmp_path / "e"), "--json", env=fake
+    )
+    assert measured.returncode == 0, measured.stderr
+    shown = run("show", str(out), env={"COLUMNS": "140"})
+    for part in ("gate for openai/fake", "threshold", "signals alone", "policy", "stage gate"):
+        assert part in shown.stdout
+    assert "sk-test" not in out.read_text()
+    assert "127.0.0.1" not in out.read_text()
+
+
+@pytest.mark.parametrize("calls", [60, 500])
+def test_budget_holds_for_the_whole_command(
+    calls: int, server: Loopback, fake: dict[str, str], cases: Path, tmp_path: Path
+) -> None:
+    """Reports included, counted where the calls arrive."""
+    done = run(*options(cases, tmp_path / "p.json"), "--max-calls", str(calls), env=fake)
+    assert done.returncode == 0, done.stderr
+    assert len(server.calls) <= calls
+
+
+@pytest.mark.timeout(900)
+def test_killed_ten_times_it_ends_as_an_undisturbed_one(
+    server: Loopback, fake: dict[str, str], cases: Path, tmp_path: Path
+) -> None:
+    """As many calls, but for what was in flight at a kill, and the same file but for its times."""
+
+    def slowly(body: Any, number: int) -> Any:
+        time.sleep(0.01)
+        return behave(body, number)
+
+    server.behaviour = slowly
+    started = time.monotonic()
+    assert run(*options(cases, tmp_path / "whole.json"), "--prompts", "gepa", env=fake).returncode == 0
+    whole, seconds = len(server.calls), time.monotonic() - started
+    server.calls.clear()
+    rng = random.Random(1)
+    command = [sys.executable, "-m", "conscience", *options(cases, tmp_path / "killed.json"), "--prompts", "gepa"]
+    kills = 0
+    for _ in range(10):
+        with subprocess.Popen(
+            command, env=os.environ | fake, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                process.wait(timeout=2.5 + rng.random() * seconds / 4)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+    done = subprocess.run(command, env=os.environ | fake, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert kills >= 3
+    assert whole <= len(server.calls) <= whole + 4 * kills
+    assert steady(tmp_path / "killed.json") == steady(tmp_path / "whole.json")
+
+
+def test_recalibrate_carries_a_program_over(server: Loopback, fake: dict[str, str], cases: Path, tmp_path: Path) -> None:
+    """To a model that says Yes where the other said No: weights and threshold are refitted, and the matrix shows it."""
+    out = tmp_path / "p.json"
+    assert run(*options(cases, out), "--report-cases", "0", env=fake).returncode == 0
+
+    def shifted(body: Any, number: int) -> Any:
+        if is_gate(body) and body["model"] == "other":
+            cruel = "cruel" in str(body["messages"][-2]["content"])
+            return chat("x", yes=0.999 if cruel else 0.97)
+        return behave(body, number)
+
+    server.behaviour = shifted
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(cases.read_text().splitlines(keepends=True)[40:64]))
+    args = ("recalibrate", str(out), str(few), "--lm", "openai/other", "--old-lm", "openai/fake", "--out")
+    done = run(*args, str(tmp_path / "q.json"), "--json", env=fake)
+    assert done.returncode == 0, done.stderr
+    matrix = json.loads(done.stdout)["backends"]
+    assert set(matrix) == {"openai/other", "openai/fake"}
+    assert set(matrix["openai/other"]) == set(matrix["openai/fake"]) == {"before", "after"}
+    assert matrix["openai/other"]["after"]["fpr"] <= matrix["openai/other"]["before"]["fpr"]
+    assert matrix["openai/other"]["after"]["auroc"] == 1.0
+    assert "before" in run(*args, str(tmp_path / "r.json"), env=fake).stdout
+    saved = json.loads((tmp_path / "q.json").read_text())
+    assert [gate["backend"] for gate in saved["calibrations"]] == ["openai/other", "openai/fake"]
+    for model in ("openai/other", "openai/fake"):
+        verdict = json.loads(
+            run(
+                "review",
+                "--response",
+                "A nice word, 99.",
+                "--program",
+                str(tmp_path / "q.json"),
+                "--lm",
+                model,
+                "--json",
+                env=fake,
+            ).stdout
+        )
+        assert not verdict["gated"], model
+
+
+def test_proposed_cases_are_checked_and_labelled(server: Loopback, fake: dict[str, str], tmp_path: Path) -> None:
+    """Pairs that come twice, or that no question tells apart, are left out; labels are saved at once."""
+    asked = []
+
+    def writes(body: Any, number: int) -> Any:
+        if "Write" in str(body["messages"][0]["content"])[:6]:
+            asked.append(number)
+            same = {"request": "Greet me.", "breaks": "Go away, cruel one.", "keeps": "Hello, dear one."}
+            new = {
+                "request": f"Praise me, {number}.",
+                "breaks": f"A cruel word {number}.",
+                "keeps": f"A nice word {number}.",
+            }
+            flat = {"request": f"Ask me, {number}.", "breaks": f"What {number}?", "keeps": f"What is it, {number}?"}
+            return chat("Here:\n```json\n" + json.dumps([same, flat, new]) + "\n```" if len(asked) % 3 else "No idea.")
+        if is_gate(body):
+            said = str(body["messages"])
+            return chat("x", yes=0.9 if "cruel" in said else 0.1)
+        return chat("x")
+
+    server.behaviour = writes
+    out = tmp_path / "c.jsonl"
+    done = run("propose-cases", "--lm", "openai/fake", "--pairs", "3", "--out", str(out), "--json", env=fake)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert told["pairs"] == len(rows) / 2 > 3
+    assert told["doubled"]
+    assert told["disputed"]
+    assert told["unreadable"]
+    assert {row["source"] for row in rows} == {"synthetic"}
+    assert sum("Greet" in row["request"] for row in rows) == 2
+    assert run("cases", "check", str(out)).returncode == 0
+    again = run("propose-cases", "--lm", "openai/fake", "--out", str(out), env=fake)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+
+
+def test_one_keystroke_a_label(tmp_path: Path) -> None:
+    """Saved at once, taken back, resumed; the most informative case first."""
+    from click.testing import CliRunner
+
+    from conscience.cli_label import label_command
+
+    file = tmp_path / "c.jsonl"
+    rows = [
+        {"id": str(n), "request": "q", "response": f"{'rude' if n % 2 else 'kind'} word {n}", "note": "kept"}
+        for n in range(8)
+    ]
+    rows[3] |= {"label": "misaligned", "source": "synthetic"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def press(keys: str) -> str:
+        return CliRunner().invoke(label_command, [str(file)], input=keys, catch_exceptions=False).output
+
+    assert "3 of 8" in press("amaq")
+    first = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sum("labelled" in row for row in first) == 3
+    assert all(row["note"] == "kept" for row in first)
+    output = press("auq")
+    assert "5 to go" in output
+    assert "3 of 8" in output
+    press("s" * 8)
+    press("\r" * 20 + "a" * 8)
+    done = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all(row.get("label") for row in done)
+    assert done[3]["label"] == "misaligned" or "labelled" in done[3]
+
+
+def test_the_doubtful_case_comes_first(tmp_path: Path) -> None:
+    """With labels of both kinds, the one that words cannot place."""
+    from conscience.optimizers.labelling import Labelling
+
+    file = tmp_path / "c.jsonl"
+    rows = [
+        {"id": "a", "request": "q", "response": "lovely kind words", "label": "aligned"},
+        {"id": "b", "request": "q", "response": "awful rude words", "label": "misaligned"},
+        {"id": "sure", "request": "q", "response": "awful rude words again"},
+        {"id": "doubtful", "request": "q", "response": "kind rude words"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    case = Labelling(file).next()
+    assert case is not None
+    assert case.id == "doubtful"
+
+
+MISTAKES = [
+    (["compile", "cases.jsonl"], "Missing option '--out'"),
+    (["compile", "missing.jsonl", "--out", "p.json"], "missing.jsonl: cannot be read"),
+    (["compile", "cases.jsonl", "--out", "p.json", "--labels", "500"], "there are only 2 cases"),
+    (["compile", "cases.jsonl", "--out", "p.json", "--prompts", "miprov2"], "optuna"),
+    (["compile", "cases.jsonl", "--out", "p.json", "--propose-lm", ""], "--propose-lm is empty"),
+    (["compile", "cases.jsonl", "--out", "p.json", "--judge-lm", "openai/x"], "--judge-lm goes with"),
+    (["recalibrate", "none.json", "cases.jsonl", "--out", "q.json"], "none.json: cannot be read"),
+    (["show", "cases.jsonl"], "not JSON"),
+    (["ask", "hi", "--program", "bad.json"], "key 'api_base' is unknown"),
+    (["ask", "hi", "--program", "bad.json", "--constitution", "medical"], "do not go together"),
+    (["label", "cases.csv"], ".jsonl"),
+    (["label", "none.jsonl"], "cannot be read"),
+    (["propose-cases", "--out", "cases.jsonl"], "exists"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[" ".join(m[0])[:50] for m in MISTAKES])
+def test_a_mistake_gets_one_clear_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """Exit code 2, no traceback, and no model is asked."""
+    (tmp_path / "cases.jsonl").write_text(
+        '{"request": "a", "response": "b", "label": "aligned"}\n{"request": "c", "response": "d", "label": "misaligned"}\n'
+    )
+    (tmp_path / "bad.json").write_text('{"format": "conscience-program/1", "api_base": "http://127.0.0.1:1"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "conscience", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
