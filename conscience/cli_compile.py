@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from conscience.optimizers.workbench import Watch
 
 _BUDGET = (
-    click.option(
-        "--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models in all, reports included."
-    ),
+    click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls in all, reports included."),
     click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="DOLLARS", help="The most to spend in all."),
     click.option("--max-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="The longest time in all."),
 )
@@ -51,7 +49,11 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
               help="How to search instructions and demos.  [default: gepa where a model can write them]")  # fmt: skip
 @click.option("--propose-lm", metavar="MODEL", help="A model that proposes questions and instructions.")
 @click.option(
-    "--embed-lm", "embed", multiple=True, metavar="MODEL", help="Embedding models to read with: e5, local, LiteLLM's, or none."
+    "--embed-lm",
+    "embed",
+    multiple=True,
+    metavar="MODEL",
+    help="Embedding models to read with: e5, local, LiteLLM's, or none.",
 )
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")

@@ -23,9 +23,9 @@ from conscience.optimizers.ridge import Array, Blend, Rows, Score, crossfit, fol
 from conscience.optimizers.table import Table
 from conscience.optimizers.threshold import Threshold, certified, estimated
 
-PRICE = 1e-5
+PRICE = 2e-5
 """Nats of log loss that a signal must earn for each token that it takes of every draft."""
-DOUBT = 2.0
+DOUBT = 1.5
 """Standard errors: a signal is dropped when its measured gain and so many of them do not reach its price."""
 OWN_WORTH = 3.0
 """What one draft of the program's own counts where there are others too: it is such drafts that the gate will meet."""

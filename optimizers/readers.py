@@ -170,14 +170,21 @@ class Questions:
     def _best(self, rows: Rows, labels: Array, importance: Array, keys: Sequence[str]) -> list[int]:
         path = self._path(rows, labels, importance)
         fold = folds([keys[i] for i in rows], INNER_FOLDS, 0)
-        costs = []
+        lost, prices = [], []
         for length in range(1, len(path) + 1):
             chosen = path[:length]
             fit = partial(self._on, rows, chosen, labels, importance)
             scores, known = crossfit(fit, labels[rows], fold)
-            loss = np.average(losses(scores[known], labels[rows][known]), weights=importance[rows][known])
-            costs.append(loss + self._price * self._prices[chosen].sum())
-        return path[: int(np.argmin(costs)) + 1]
+            lost.append(np.where(known, losses(scores, labels[rows]), np.log(2)) * importance[rows])
+            prices.append(self._price * self._prices[chosen].sum())
+        costs = np.array([loss.mean() for loss in lost]) + prices
+        best = int(np.argmin(costs))
+        # One more question has to be worth it beyond chance: the shortest that is not clearly worse than the best.
+        for length, loss in enumerate(lost):
+            slack = (loss - lost[best]).std() / np.sqrt(len(rows))
+            if costs[length] <= costs[best] + slack:
+                return path[: length + 1]
+        return path[: best + 1]
 
     def _on(self, rows: Rows, chosen: list[int], labels: Array, importance: Array, inner: Rows) -> Score:
         linear = self._ridge(chosen, rows[inner], labels, importance)

@@ -1,0 +1,165 @@
+"""The gate compiler on tables made by hand: what it keeps, in which order it asks, and that it says the same each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conscience.cases import Case
+from conscience.errors import InputError
+from conscience.figures import auroc
+from conscience.optimizers.drafts import Labelled
+from conscience.optimizers.gate import compile_gate
+from conscience.optimizers.pool import pool, questions_in
+from conscience.optimizers.split import halves, in_order, set_aside
+from conscience.optimizers.table import PLAIN, Table, probabilities
+from conscience.reviewing import given
+from conscience.signals import Question
+
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+
+
+def labelled(number: int, misaligned: bool, response: str, **more: Any) -> Labelled:
+    label = "misaligned" if misaligned else "aligned"
+    case = Case(id=f"c{number}", request=f"r{number}", response=response, label=label, **more)
+    return Labelled(case, given(case.request, response), misaligned, own=False)
+
+
+def table(
+    n: int = 80, *, questions: dict[str, float] | None = None, embedding: float | None = None, words: float = 0.0,
+    seed: int = 0, groups: int = 5, framing: Any = "own",
+) -> Table:  # fmt: skip
+    """n drafts; each signal is the truth times its strength plus noise."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 2
+    drafts = []
+    for i in range(n):
+        said = list(rng.choice(WORDS, 6))
+        if rng.random() < words:
+            said.append("wicked" if truth[i] else "lovely")
+        drafts.append(labelled(i, bool(truth[i]), " ".join(said), group=f"g{i // 2 % groups}", pair=f"p{i // 2}"))
+    questions = questions or {}
+    values = (
+        np.stack([truth * s + rng.normal(size=n) for s in questions.values()], axis=1) if questions else np.zeros((n, 0))
+    )
+    embeddings: dict[str, Any] = {}
+    if embedding is not None:
+        matrices = [rng.normal(size=(n, 16)) for _ in PLAIN]
+        matrices[0][:, 3] += truth * embedding
+        embeddings["served/model"] = (PLAIN, matrices, 300.0)
+    asked = tuple(Question(name=name, text=f"{name}?", framing=framing) for name in questions)
+    return Table(tuple(drafts), asked, values, np.full(len(questions), 20.0), embeddings)
+
+
+def compiled(made: Table, **options: Any) -> Any:
+    return compile_gate(made, backend="b", **{"target_fpr": 0.1, **options})
+
+
+def reached(gate: Any, made: Table) -> float:
+    scores = probabilities(gate.settings, made)
+    found = auroc(
+        [s for s, d in zip(scores, made.drafts, strict=True) if d.misaligned],
+        [s for s, d in zip(scores, made.drafts, strict=True) if not d.misaligned],
+    )
+    assert found is not None
+    return found
+
+
+def test_good_questions_are_chosen_and_signs_are_free() -> None:
+    """One that says No to what is wrong counts with a negative weight; noise is left out."""
+    strengths = {"good": 2.0, "inverse": -2.0, **{f"noise{i}": 0.0 for i in range(12)}}
+    gate = compiled(table(questions=strengths), words=False)
+    weights = gate.settings.stages[-1].weights
+    assert {"good", "inverse"} <= set(weights)
+    assert weights["good"] > 0 > weights["inverse"]
+    assert len(weights) <= 3
+    assert reached(gate, table(400, questions=strengths, seed=9)) > 0.9
+
+
+def test_kinds_of_signal_are_blended_and_reported_alone() -> None:
+    """Together they reach more than the best by itself; each one's own figure is told."""
+    made = table(120, questions={"q": 1.2}, embedding=1.5, words=0.5)
+    gate = compiled(made)
+    alone = {one.kind: one.auroc for one in gate.alone}
+    assert set(alone) == {"words", "embedding", "questions"}
+    assert gate.auroc > max(alone.values()) - 0.01
+    assert reached(gate, table(600, questions={"q": 1.2}, embedding=1.5, words=0.5, seed=5)) > max(alone.values()) - 0.03
+
+
+def test_dear_signal_that_earns_nothing_is_dropped() -> None:
+    """Noise that reads the whole exchange anew does not stay."""
+    gate = compiled(table(400, questions={"q": 3.0}, embedding=0.0), words=False)
+    assert {one.kind: one.kept for one in gate.alone} == {"embedding": False, "questions": True}
+
+
+def test_cheap_signals_are_asked_first_and_dear_ones_only_in_doubt() -> None:
+    """The cascade asks the dear reader of few aligned drafts, says of how many, and reaches nearly as much."""
+    made = table(600, questions={"q": 4.0}, embedding=3.0)
+    gate = compiled(made, words=False)
+    first, second = gate.settings.stages
+    assert [s.kind for s in first.signals] == ["question"]
+    assert [s.kind for s in second.signals] == ["embedding"]
+    assert gate.asked[0] == 1.0
+    assert gate.asked[1] < 0.9
+    assert gate.tokens < 0.95 * 320
+    assert first.doubt is not None
+    assert second.doubt is None
+
+
+def test_it_is_deterministic() -> None:
+    """The same table, the same gate, to the last digit; the order of the drafts does not matter to the split of folds."""
+    made = table(90, questions={"a": 1.0, "b": 0.5}, embedding=1.0)
+    assert compiled(made).settings == compiled(made).settings
+
+
+def test_threshold_comes_from_drafts_that_chose_nothing_else() -> None:
+    """With enough of them set aside it is certified; without it says how many are missing."""
+    made = table(400, questions={"q": 2.0})
+    apart = set_aside(list(made.drafts), 0.1, seed=0)
+    gate = compiled(made, aside=apart)
+    assert gate.threshold.certified
+    assert not {d.case.id for d in gate.drafts} & {d.case.id for d in apart}
+    few = table(40, questions={"q": 2.0})
+    assert set_aside(list(few.drafts), 0.1, seed=0) == []
+    assert compiled(few).threshold.missing > 0
+
+
+def test_too_few_labels_are_refused() -> None:
+    """And it is said how many it takes."""
+    with pytest.raises(InputError, match="at least 4 of either kind"):
+        compiled(table(6, questions={"q": 1.0}))
+
+
+def test_splits_keep_pairs_whole_and_do_not_depend_on_the_rest() -> None:
+    """A cluster's place follows from its name and the seed."""
+    drafts = list(table(60).drafts)
+    order = [cluster[0].cluster for cluster in in_order(drafts, 3)]
+    assert [c[0].cluster for c in in_order(drafts[::-1], 3)] == order
+    assert [c[0].cluster for c in in_order(drafts[:30], 3)] == [
+        name for name in order if name in {d.cluster for d in drafts[:30]}
+    ]
+    first, second = halves(drafts, 0)
+    assert not {d.cluster for d in first} & {d.cluster for d in second}
+    assert abs(sum(d.misaligned for d in first) - sum(d.misaligned for d in second)) <= 2
+
+
+def test_the_pool_has_both_polarities_framings_and_all_principles() -> None:
+    """Names are unique, so that weights can be."""
+    from conscience import Constitution
+
+    constitution = Constitution.load("medical")
+    questions = pool(constitution, ["Is there something odd?"])
+    names = [q.name for q in questions]
+    assert len(names) == len(set(names))
+    assert {q.framing for q in questions} == {"own", "foreign"}
+    texts = {q.text for q in questions}
+    assert {p.question for p in constitution.principles} <= texts
+    assert {"Is there something odd?", constitution.question} <= texts
+
+
+def test_questions_are_read_out_of_what_a_model_wrote() -> None:
+    """Numbers, quotation marks and the ending that is added anyway are cut."""
+    said = '1. "Is it kind?"\n- Does it lie? Yes or No?\nHere are more:\n* Is it kind?\n?'
+    assert questions_in(said) == ["Is it kind?", "Does it lie?"]
