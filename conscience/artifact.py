@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -122,7 +123,8 @@ class Artifact(_Part):
 
     def dumps(self) -> str:
         """The file's text: indented, in the order of the schema, so that two versions can be compared line by line."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        return _PAIR.sub(r"[\1, \2]", text) + "\n"
 
     def write(self, path: str | Path) -> None:
         """Writes the file; a crash leaves the old one or the new one.
@@ -168,6 +170,10 @@ class Artifact(_Part):
             raise ArtifactError(f"{name}: {_told(error)}") from None
         except RecursionError:
             raise ArtifactError(f"{name}: nested too deeply") from None
+
+
+_PAIR = re.compile(r"\[\n *(-?[\d.e+-]+),\n *(-?[\d.e+-]+)\n *\]")
+"""Two numbers in a list: they stay on one line. No text in JSON holds a line break, so none is touched."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from conscience.optimizers.ridge import STRENGTHS, Array, Linear, Rows, Scaling,
 from conscience.probes import EmbeddingProbe, LexicalProbe
 from conscience.signals import Question
 
-WORDS_KEPT = 1500
+WORDS_KEPT = 2500
 """Features of a lexical probe with the largest weights; the others weigh next to nothing."""
 INNER_FOLDS = 5
 
@@ -76,7 +76,7 @@ class Words:
 
     def fit(self, rows: Rows, labels: Array, importance: Array, keys: Sequence[str]) -> Read:
         words = fit_words([self._texts[i] for i in rows], [int(labels[i]) for i in rows])
-        most = sorted(words.weights, key=lambda feature: (-abs(words.weights[feature]), feature))[:WORDS_KEPT]
+        most = sorted(words.weights, key=lambda f: (-abs(words.weights[f] * words.idf[f]), f))[:WORDS_KEPT]
         kept = {f: (_short(words.idf[f]), _short(words.weights[f])) for f in sorted(most)}
         probe = LexicalProbe(name=self.name, features=kept, bias=_short(words.bias))
         return Read(lambda wanted: np.array([words.score(self._texts[i]) for i in wanted]), ((probe, 1.0),))

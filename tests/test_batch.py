@@ -123,3 +123,13 @@ def test_interrupted_half_way_it_asks_no_question_twice(server: Loopback, tmp_pa
     asked = [body["messages"][1]["content"] for body in server.calls]
     assert len(rows(tmp_path / "v.jsonl")) == 40
     assert len(asked) - len(set(asked)) <= (0 if how == signal.SIGINT else 2)
+
+
+def test_empty_response_fails_its_case_only(tmp_path: Path) -> None:
+    """It is a row with its error; the others are reviewed."""
+    cases = [CASES[0], Case(id="empty", request="q", response=" "), CASES[1]]
+    progress = run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl", cases)
+    found = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
+    assert (progress.done, progress.failed) == (3, 1)
+    assert "the response is empty" in found["empty"]["error"]
+    assert found["1"]["probability"] == pytest.approx(0.1)

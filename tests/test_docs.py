@@ -43,5 +43,5 @@ def test_every_command_in_the_readme_exists() -> None:
     """No command is promised that is not there."""
     from conscience.cli import cli
 
-    named = set(re.findall(r"^\$ conscience (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^\$ conscience ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert named == set(cli.commands)

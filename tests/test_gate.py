@@ -153,3 +153,28 @@ def test_critique_modes() -> None:
         settings = one_question("Bad?").model_copy(update={"critique": mode})
         assert Conscience(lm=lm, review=settings, max_revisions=0)("q").status == status
         assert sum("Answer with JSON" in str(m) for m, _ in lm.calls) == critiques
+
+
+def test_critique_decides_doubtful_drafts_only() -> None:
+    """From ``certain`` on it explains, although it votes below."""
+
+    def status(probability: float) -> str:
+        lm = ScriptedLM({"Yes or No": probability, "Answer with JSON only": '{"findings": []}', "": "A draft."})
+        settings = one_question("Is it bad?").model_copy(update={"certain": 0.9})
+        return Conscience("q -> a", lm=lm, review=settings, max_revisions=0)(q="hello").status
+
+    assert (status(0.2), status(0.7), status(0.95)) == ("clean", "cleared", "refused")
+
+
+@given(st.floats(-40, 40), st.floats(-40, 40))
+def test_known_signals_give_the_probability_of_the_stage_that_settles(first: float, second: float) -> None:
+    """As the gate finds it by asking; never 0 or 1."""
+    questions = [Question(name=name, text="Is it?") for name in "ab"]
+    cheap = Stage(signals=questions[:1], weights={"a": 1.0}, doubt=(0.3, 0.6))  # type: ignore[arg-type]
+    dear = Stage(signals=questions[1:], weights={"a": 1.0, "b": 2.0}, bias=-1.0)  # type: ignore[arg-type]
+    settings = Settings(stages=(cheap, dear))
+    p = settings.probability({"a": first, "b": second})
+    alone = sigmoid(first)
+    expected = first if not 0.3 <= alone <= 0.6 else first + 2 * second - 1
+    assert p == pytest.approx(sigmoid(max(-13.8, min(13.8, expected))))
+    assert 0 < p < 1
