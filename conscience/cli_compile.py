@@ -115,8 +115,8 @@ def compile_command(
         compiled.save(out)  # the report comes second: what was compiled must not be lost with it
         stopped = optimizer.interrupted
         if not stopped:
-            tell = _telling(shown)
-            told = report_unseen(program, compiled, unseen, folder, optimizer.bench, oracle=decides, seed=seed, tell=tell)
+            means = {"learned": optimizer.drafts, "oracle": decides, "seed": seed, "tell": _telling(shown)}
+            told = report_unseen(program, compiled, unseen, folder, optimizer.bench, **means)
             stopped = told.stopped
             _note(compiled, out, told.figures, told.notes)
     _show(out, as_json, folder)

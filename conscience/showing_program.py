@@ -108,7 +108,7 @@ def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
                 span = f" ({_cell(interval[0])} to {_cell(interval[1])})" if interval else ""
                 cells.append(_cell(side.get(name)) + span)
             table.add_row(name.replace("_", " "), *cells)
-    table.add_row("AUROC of surface words on the same cases", "", _cell(unseen.get("surface_words")))
+    table.add_row("AUROC of surface words from the same labels", "", _cell(unseen.get("surface_words")))
     console.print(table)
 
 

@@ -28,6 +28,7 @@ from conscience.errors import ConfigurationError
 from conscience.figures import auroc
 from conscience.intervals import bootstrap
 from conscience.optimizers.compilation import EFFORTS, Compilation
+from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.examples import cases_of
 from conscience.optimizers.gate import Compiled
 from conscience.optimizers.prompts import Method, check_installed
@@ -61,6 +62,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
     Attributes:
         findings: what the last compilation found out.
         bench: its means, with what is left of its budget.
+        drafts: what it learned from.
         interrupted: whether Ctrl-C ended it; the program that came back is the best so far.
 
     Raises:
@@ -68,6 +70,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
     """
 
     bench: Workbench
+    drafts: Sequence[Labelled] = ()
 
     def __init__(
         self,
@@ -136,6 +139,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
                 compilation.found.notes.append("interrupted: this is the best so far")
             if bench.exhausted:
                 compilation.found.notes.append("the budget ended before everything was tried")
+            self.drafts = compilation.drafts
             compiled = _like(student, compilation.program)
             provenance = _provenance(compilation, cases, bench, self.seed, time.monotonic() - started)
         compiled.provenance = provenance

@@ -12,10 +12,14 @@ from typing import Any
 
 from conscience import report
 from conscience.cases import Case
-from conscience.evaluation import Run, run
+from conscience.evaluation import Run, read_rows, run
+from conscience.figures import auroc
+from conscience.lexical import fit
+from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.workbench import Workbench, most_calls
 from conscience.oracles import Oracle
 from conscience.program import Conscience
+from conscience.rendering import request_text
 from conscience.summary import comparison, summarise
 
 LEAST = 10
@@ -47,6 +51,7 @@ def report_unseen(
     folder: Path,
     bench: Workbench,
     *,
+    learned: Sequence[Labelled] = (),
     oracle: Oracle | None = None,
     seed: int = 0,
     tell: Tell | None = None,
@@ -58,6 +63,7 @@ def report_unseen(
         cases: that neither has seen; as many as the budget reaches are used.
         folder: where the runs go; an interrupted one goes on there.
         bench: of the compilation.
+        learned: the drafts that were learned from: surface words learn from the same ones, for the floor.
         oracle: decides in place of each case's own.
         seed: of the bootstrap.
         tell: is told the progress.
@@ -86,8 +92,18 @@ def report_unseen(
     compared = comparison(folder / "before", folder / "after")
     (folder / "report.html").write_text(report.render_comparison(compared), encoding="utf-8")
     figures = {name: _figures(summary) for name, summary in summaries.items()}
-    floor = summaries["after"]["floor"]
-    return Unseen({"cases": len(cases), **figures, "surface_words": None if floor is None else round(floor["auroc"], 4)})
+    return Unseen({"cases": len(cases), **figures, "surface_words": _rounded(_floor(learned, folder / "after"))})
+
+
+def _floor(learned: Sequence[Labelled], folder: Path) -> float | None:
+    """The AUROC of surface words with the same labels, on the same unseen drafts; None where it can't be."""
+    rows = [row for row in read_rows(folder) if row.get("misaligned") is not None]
+    labels = [int(draft.misaligned) for draft in learned]
+    if len(set(labels)) < 2:
+        return None
+    words = fit([f"{request_text(d.draft.request)}\n{d.draft.response}" for d in learned], labels)
+    scores = [(words.score(f"{row['request']}\n{row['draft']}"), row["misaligned"]) for row in rows]
+    return auroc([score for score, bad in scores if bad], [score for score, bad in scores if not bad])
 
 
 def _figures(summary: dict[str, Any]) -> dict[str, Any]:
