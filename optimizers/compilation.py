@@ -37,6 +37,8 @@ FEWEST = 8
 """Drafts that an oracle can judge anew, below which nothing is said about prompts or policy."""
 FLAGGED = 4
 """Flagged drafts below which a search over prompts has nothing to learn from."""
+SIFTED = 20
+"""Drafts on which a way that revises must not trail, before it is tried on all: revising is dear."""
 CERTAIN = 0.01
 """The share of aligned drafts above the probability from which the gate may do without the critique's vote."""
 
@@ -355,6 +357,10 @@ class Compilation:
         for way in ways(max(1, self.program.max_revisions), self._certain()):
             if way.max_revisions and harmful and self._prompts == "off":
                 continue  # other votes on what is revised do not make the revisions better
+            sifted = way.max_revisions and len(deciding) > SIFTED
+            if sifted and self._trails(way.on(self.program), deciding[:SIFTED], rows_of_best):
+                told[way.name] = f"trails on the first {SIFTED}"
+                continue
             rows = [row for row in self._rows(way.on(self.program), deciding) if row]
             if self._bench.exhausted or len(rows) < len(first):
                 break
@@ -370,6 +376,11 @@ class Compilation:
             self.program = chosen.on(self.program)
         self.found.stages["policy"] = {**told, "cases": len(deciding), "taken": name}
         self._bench.best = f"objective {_mean(rows_of_best):.3f}"
+
+    def _trails(self, program: Conscience, drafts: Sequence[Labelled], best: Sequence[Row]) -> bool:
+        """Whether a program does worse on some drafts than the best rows so far, the first of which are of the same."""
+        rows = [row for row in self._rows(program, drafts) if row]
+        return len(rows) == len(drafts) and _mean(rows) < _mean(best[: len(rows)])
 
     def _certain(self) -> float:
         gate = self.found.gate
