@@ -24,8 +24,9 @@ from dspy.clients.lm15_boundary import request_kwargs
 from dspy.dsp.utils.settings import settings
 from dspy.lm15 import Request, Response, request_from_openai_chat, response_from_openai_chat
 from dspy.utils import exceptions as lm_errors
-from dspy.utils.exceptions import LMError, is_retryable_lm_error
+from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
+from conscience.errors import BackendError, ConscienceError
 from conscience.flow import Step
 from conscience.reply import Body, Message, Reply
 from conscience.usage import Ledger, Role
@@ -73,17 +74,44 @@ def entering(lm: BaseLM | None, who: Account) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure."""
+    try:
+        yield
+    except (LMError, AdapterParseError) as error:
+        raise _unwrapped(error) from None
+
+
+def _unwrapped(error: Exception) -> ConscienceError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConscienceError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, AdapterParseError):
+        fields = ", ".join(error.signature.output_fields)
+        return BackendError(f"the answer does not hold the fields {fields}", hint="ask again, or choose another model")
+    return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
 def calling(module: Callable[..., Any], inputs: Mapping[str, Any], lm: BaseLM | None, who: Account) -> Step:
-    """A DSPy module, or any plain callable, called under an account: as a step of a flow."""
+    """A DSPy module, or any plain callable, called under an account: as a step of a flow.
+
+    Raises (when driven):
+        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+    """
     native = getattr(module, "acall", None)
+    if isinstance(module, dspy.Module) and not hasattr(module, "aforward"):
+        native = None  # every module has acall, which needs aforward
 
     def run() -> Any:
-        with entering(lm, who):
+        with entering(lm, who), _own_errors():
             result = module(**inputs)
             return asyncio.run(result) if inspect.iscoroutine(result) else result
 
     async def arun() -> Any:
-        with entering(lm, who):
+        with entering(lm, who), _own_errors():
             if native is not None:
                 return await native(**inputs)
             if inspect.iscoroutinefunction(module):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +15,9 @@ from conscience.dspy_seam import Account, ChatPredict, calling
 from conscience.errors import BackendError, ConfigurationError, InputError
 from conscience.flow import Flow, drive
 from conscience.rendering import Request, outputs_text, request_text, value_text
+from conscience.reply import Message, Reply
 from conscience.usage import Ledger
-from conscience.verdict import Draft
+from conscience.verdict import BESIDE, Draft
 
 REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
 """Output fields that hold written reasoning: reviewed like the answer, but not part of it."""
@@ -52,14 +55,33 @@ class Generate(dspy.Module):  # type: ignore[misc]
             raise ConfigurationError(
                 f"{type(generate).__name__} cannot generate", hint="pass a signature, a dspy.Module or a callable"
             )
+        if self.signature is not None:
+            _check_names(self.signature.output_fields)
 
     @property
     def signature(self) -> type[dspy.Signature] | None:
-        """The signature of the answer, where there is one: a module's last predictor gives it."""
-        if isinstance(self.predict, dspy.Module):
-            predictors = self.predict.predictors()
-            return predictors[-1].signature if predictors else None
-        return None
+        """The signature of the answer: the module's own, or that of its only predictor. A module of several steps has none:
+        what it returns is not what any one step said."""
+        if not isinstance(self.predict, dspy.Module):
+            return None
+        own = getattr(self.predict, "signature", None)
+        if isinstance(own, type) and issubclass(own, dspy.Signature):
+            return own
+        predictors = self.predict.predictors()
+        return predictors[0].signature if len(predictors) == 1 else None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of its inputs: the signature's, or those of a module's ``forward`` or a callable."""
+        if self.signature is not None:
+            return tuple(self.signature.input_fields)
+        taken = self.predict.forward if isinstance(self.predict, dspy.Module) else self.predict
+        try:
+            parameters = inspect.signature(taken).parameters.values()
+        except (TypeError, ValueError):  # builtins
+            return ("request",)
+        named = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        return named or ("request",)
 
     def flow(self, inputs: Mapping[str, Any], backend: Backend, who: Account) -> Flow[Draft]:
         """The draft for these inputs.
@@ -71,14 +93,12 @@ class Generate(dspy.Module):  # type: ignore[misc]
         request = check_request(inputs)
         result = yield calling(self.predict, inputs, backend.lm, who)
         outputs, reasoning = _outputs(result)
-        if who.exchanges:
-            messages, reply = who.exchanges[-1]
-            text = reply.text
-            reasoning = reasoning or reply.reasoning
+        reply = who.exchanges[-1][1] if who.exchanges else None
+        if (spoken := exchange_of(outputs, who)) is not None:
+            messages, reply = spoken
+            text, reasoning = reply.text, reasoning or reply.reasoning
         else:
-            text, reply = outputs_text(outputs), None
-            turns = request if not isinstance(request, str) else [{"role": "user", "content": request}]
-            messages = tuple(turns)
+            messages, text = turns(request), outputs_text(outputs)
         draft = Draft(request=request, outputs=outputs, reasoning=reasoning, messages=messages, text=text)
         if not draft.response.strip():
             cut = reply is not None and reply.finish_reason == "length"
@@ -95,6 +115,17 @@ class Generate(dspy.Module):  # type: ignore[misc]
         who = Account(Ledger(), "generate")
         draft = drive(self.flow(inputs, Backend.of(dspy.settings.lm), who))
         return dspy.Prediction(**draft.outputs, **({"reasoning": draft.reasoning} if draft.reasoning else {}))
+
+
+def exchange_of(outputs: Mapping[str, Any], who: Account) -> tuple[tuple[Message, ...], Reply] | None:
+    """The last exchange whose answer holds every text among the outputs: what was said is what is returned. None where a
+    module made its outputs of more than that."""
+    texts = [value.strip() for value in outputs.values() if isinstance(value, str)]
+
+    def holds(said: str) -> bool:
+        return all(text in said or json.dumps(text)[1:-1] in said for text in texts)
+
+    return next(((messages, reply) for messages, reply in reversed(who.exchanges) if holds(reply.text)), None)
 
 
 def check_request(inputs: Mapping[str, Any]) -> Request:
@@ -118,6 +149,11 @@ def check_request(inputs: Mapping[str, Any]) -> Request:
     if not request_text(request).strip():
         raise InputError("the request is empty", hint="say what is asked")
     return request
+
+
+def turns(request: Request) -> tuple[Message, ...]:
+    """A request as chat messages."""
+    return ({"role": "user", "content": request},) if isinstance(request, str) else tuple(request)
 
 
 def is_conversation(value: Any) -> bool:
@@ -152,29 +188,23 @@ def _render(
     signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """A plain chat: instructions the user wrote as the system turn, demos as earlier turns, then the request."""
-    messages: list[dict[str, Any]] = []
+    messages: list[Message] = []
     if signature.instructions != _default_instructions(tuple(signature.input_fields), tuple(signature.output_fields)):
         messages.append({"role": "system", "content": signature.instructions})
     (output,) = signature.output_fields
     for demo in demos:
         asked = {name: demo[name] for name in signature.input_fields if demo.get(name) is not None}
         if asked and demo.get(output):
-            messages += _turns(asked)
+            messages += turns(check_request(asked))
             messages.append({"role": "assistant", "content": str(demo[output])})
-    return messages + _turns({name: inputs.get(name) for name in signature.input_fields})
+    messages += turns(check_request({name: inputs.get(name) for name in signature.input_fields}))
+    return [dict(message) for message in messages]
 
 
 @lru_cache(maxsize=256)
 def _default_instructions(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
     """What DSPy writes for a signature without instructions: nothing that a chat turn needs."""
     return str(dspy.Signature(f"{', '.join(inputs)} -> {', '.join(outputs)}").instructions)
-
-
-def _turns(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    request = check_request(inputs)
-    if isinstance(request, str):
-        return [{"role": "user", "content": request}]
-    return [dict(message) for message in request]
 
 
 def _outputs(result: Any) -> tuple[dict[str, Any], str]:
@@ -188,4 +218,10 @@ def _outputs(result: Any) -> tuple[dict[str, Any], str]:
             f"generate returned {type(result).__name__}", hint="return a text, a mapping of fields or a dspy.Prediction"
         )
     reasoning = "\n".join(value_text(fields.pop(name)) for name in REASONING_FIELDS if fields.get(name) and len(fields) > 1)
+    _check_names(fields)
     return fields, reasoning
+
+
+def _check_names(outputs: Iterable[str]) -> None:
+    if taken := sorted(BESIDE.intersection(outputs)):
+        raise ConfigurationError(f"an output field is called {taken[0]!r}, as a part of every outcome is", hint="rename it")

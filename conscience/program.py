@@ -197,8 +197,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """Keyword inputs; one positional request is taken where the signature has one input."""
         if not request:
             return inputs
-        signature = self.generate.signature
-        names = list(signature.input_fields) if signature is not None else ["request"]
+        names = self.generate.inputs
         if len(request) > 1 or len(names) != 1 or inputs:
             raise InputError(f"this program takes keywords: {', '.join(names)}")
         return {names[0]: request[0]}
@@ -214,8 +213,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def _mending_given(self, request: Request, response: str, reasoning: str) -> Flow[Outcome]:
         draft = given(request, response, reasoning)
-        signature = self.generate.signature
-        names = list(signature.input_fields) if signature is not None else []
+        signature, names = self.generate.signature, self.generate.inputs
         field = text_field(signature) if signature is not None else None
         if field is not None:
             draft = replace(draft, outputs={field: response})
@@ -290,7 +288,9 @@ class Call:
             raise error
         self.ledger.note(f"unreviewed: {error.message}")
         shown = pending if policy == "open" else None
-        return self.ended("unreviewed", draft if shown else None, first, revisions or [], shown, str(error))
+        return self.ended(
+            "unreviewed", draft if shown else None, first, revisions or [], shown, error=str(error), like=draft
+        )
 
     def ended(
         self,
@@ -299,15 +299,17 @@ class Call:
         verdict: Verdict | None,
         revisions: list[Revision],
         shown: Draft | None,
+        *,
         error: str = "",
+        like: Draft | None = None,
     ) -> Outcome:
-        """The outcome; ``shown`` is the text to return, None for the refusal text."""
-        outputs = dict(shown.outputs) if shown else self._refusal(draft)
+        """The outcome; ``shown`` is the text to return, None for the refusal text in the fields of ``like`` or the draft."""
+        outputs = dict(shown.outputs) if shown else self._refusal(like or draft)
         if shown and shown.reasoning and self._has_reasoning():
             outputs = {"reasoning": shown.reasoning, **outputs}
         return Outcome(
             outputs,
-            response=shown.response if shown else self.program.constitution.refusal,
+            response=_response(shown) if shown else self.program.constitution.refusal,
             status=status,
             verdict=verdict,
             draft=draft,
@@ -324,10 +326,9 @@ class Call:
     def _refusal(self, draft: Draft | None) -> dict[str, Any]:
         """The refusal text in the last text field; every other field is None."""
         signature = self.program.generate.signature
-        if signature is not None:
+        fields = {name: isinstance(value, str) for name, value in (draft.outputs if draft else {"response": ""}).items()}
+        if signature is not None and (draft is None or set(draft.outputs) <= set(signature.output_fields)):
             fields = {name: field.annotation is str for name, field in signature.output_fields.items()}
-        else:
-            fields = {name: isinstance(value, str) for name, value in (draft.outputs if draft else {"response": ""}).items()}
         outputs: dict[str, Any] = dict.fromkeys(fields)
         texts = [name for name, is_text in fields.items() if is_text and name != "reasoning"]
         if texts:
@@ -342,6 +343,12 @@ def text_field(signature: Any) -> str | None:
     """The last text output of a signature, its reasoning aside; None where it has none."""
     texts = [name for name, field in signature.output_fields.items() if field.annotation is str and name != "reasoning"]
     return texts[-1] if texts else None
+
+
+def _response(shown: Draft) -> str:
+    """The field ``response`` where there is one, else all of them as one text."""
+    named = shown.outputs.get("response")
+    return named if isinstance(named, str) else shown.response
 
 
 def _doubt(reviewed: tuple[Verdict | None, Draft]) -> float:

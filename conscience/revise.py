@@ -12,7 +12,7 @@ from conscience.constitution import Constitution
 from conscience.dspy_seam import Account, ChatPredict, calling
 from conscience.errors import BackendError
 from conscience.flow import Flow
-from conscience.generate import REASONING_FIELDS, Generate
+from conscience.generate import REASONING_FIELDS, Generate, exchange_of, turns
 from conscience.rendering import as_data, outputs_text, request_text
 from conscience.verdict import Draft, Finding, Verdict
 
@@ -46,8 +46,12 @@ class Revise(dspy.Module):  # type: ignore[misc]
         self.constitution = constitution
         signature = None if generate.plain else generate.signature
         self.plain = signature is None
+        self.continues = generate.plain
+        self.added = _free("draft", signature), _free("problems", signature)
         self.predict = (
-            ChatPredict(ReviseSignature, _render, Backend.of) if signature is None else dspy.Predict(_revising(signature))
+            ChatPredict(ReviseSignature, _render, Backend.of)
+            if signature is None
+            else dspy.Predict(_revising(signature, *self.added))
         )
 
     def flow(self, draft: Draft, verdict: Verdict, inputs: Mapping[str, Any], backend: Backend, who: Account) -> Flow[Draft]:
@@ -58,30 +62,38 @@ class Revise(dspy.Module):  # type: ignore[misc]
         """
         problems = problems_text(verdict.findings, self.constitution)
         if self.plain:
+            field = _text_field(draft)
             asked = {
-                "conversation": list(draft.messages),
-                "draft": as_data(draft.text or draft.response),
+                "conversation": list(draft.messages if self.continues else turns(draft.request)),
+                "draft": as_data(draft.outputs[field]),
                 "problems": problems,
             }
             prediction = yield calling(self.predict, asked, backend.lm, who)
-            revised = {self._text_field(draft): prediction.response}
+            revised = {field: prediction.response}
         else:
             known: dict[str, Any] = {
                 name: inputs.get(name) for name in self.predict.signature.input_fields if name in inputs
             }
-            asked = {**known, "draft": outputs_text(draft.outputs), "problems": problems}
+            asked = {**known, **dict(zip(self.added, (outputs_text(draft.outputs), problems), strict=True))}
             prediction = yield calling(self.predict, asked, backend.lm, who)
             revised = dict(prediction.items())
         reasoning = "\n".join(str(revised.pop(name)) for name in REASONING_FIELDS if name in revised and len(revised) > 1)
+        revised = {name: value for name, value in revised.items() if name in draft.outputs}
         outputs = {**draft.outputs, **revised}
-        if not outputs_text(outputs).strip():
+        if not revised or not outputs_text(outputs).strip():
             raise BackendError(f"{backend.name}: the revision is empty")
-        text = who.exchanges[-1][1].text if who.exchanges else outputs_text(outputs)
+        text = outputs_text(outputs)
+        if (spoken := exchange_of(outputs, who)) is not None:
+            text, reasoning = spoken[1].text, reasoning or spoken[1].reasoning
         return Draft(request=draft.request, outputs=outputs, reasoning=reasoning, messages=draft.messages, text=text)
 
-    @staticmethod
-    def _text_field(draft: Draft) -> str:
-        return list(draft.outputs)[-1]
+
+def _text_field(draft: Draft) -> str:
+    """The last text among a draft's outputs; the others stay, and are reviewed again with it."""
+    texts = [name for name, value in draft.outputs.items() if isinstance(value, str)]
+    if not texts:
+        raise BackendError("the draft has no text that could be rewritten")
+    return texts[-1]
 
 
 def problems_text(findings: Sequence[Finding], constitution: Constitution) -> str:
@@ -119,10 +131,17 @@ def _render(
     ]
 
 
-def _revising(signature: type[dspy.Signature]) -> type[dspy.Signature]:
+def _free(name: str, signature: type[dspy.Signature] | None) -> str:
+    """A name for a further input that is no field yet."""
+    while signature is not None and name in signature.fields:
+        name = f"last_{name}"
+    return name
+
+
+def _revising(signature: type[dspy.Signature], draft: str, problems: str) -> type[dspy.Signature]:
     """The signature with the draft and its problems as further inputs; outputs as they are."""
     task = signature.instructions
-    extended = signature.append("draft", dspy.InputField(desc="your last answer, which must not be sent as it is"), str)
-    extended = extended.append("problems", dspy.InputField(desc="what is wrong with the draft"), str)
+    extended = signature.append(draft, dspy.InputField(desc="your last answer, which must not be sent as it is"), str)
+    extended = extended.append(problems, dspy.InputField(desc="what is wrong with the last answer"), str)
     revised: type[dspy.Signature] = extended.with_instructions(f"{task}\n\n{INSTRUCTIONS}")
     return revised

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from conscience.errors import BudgetExceeded, ConfigurationError
@@ -64,7 +63,7 @@ class Usage:
         seconds: wall time of the whole program call (calls made side by side count once).
     """
 
-    by_role: Mapping[str, Spend] = field(default_factory=lambda: MappingProxyType({}))
+    by_role: Mapping[str, Spend] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -186,4 +185,4 @@ class Ledger:
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""
         with self._lock:
-            return Usage(MappingProxyType(dict(self._by_role)), time.perf_counter() - self._started)
+            return Usage(dict(self._by_role), time.perf_counter() - self._started)

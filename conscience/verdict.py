@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 import dspy
@@ -17,7 +16,8 @@ Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
 """clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did
 (or, where the policy is "best", the least doubtful text, so marked). unreviewed: the review failed."""
 
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
+BESIDE = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
+"""What stands beside an outcome's fields, and so can be the name of none."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Verdict:
     probability: float | None = None
     threshold: float = 0.5
     gated: bool = False
-    signals: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
+    signals: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     method: Literal["logprobs", "verbalised", "probes", "critique"] = "logprobs"
     notes: tuple[str, ...] = ()
@@ -131,7 +131,8 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
         verdict: the review of the draft; None when it failed. Each revision carries its own.
         draft: what was generated first; None when it may not be shown (unreviewed, and the policy is closed).
         revisions: the revised drafts in order, with their verdicts.
-        response: the text that is returned, whatever the signature calls its fields: the answer, or the refusal text.
+        response: the text that is returned, whatever the signature calls its fields: the answer, or the refusal text. The
+            field of that name, where there is one.
         usage: calls, tokens, seconds and dollars by role.
         events: fallbacks and other departures from the plain way, in order.
         error: why the status is unreviewed; empty otherwise.

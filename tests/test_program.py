@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dspy
 import pytest
 
-from conscience import ConfigurationError, Conscience, InputError, Outcome, Review, review
+from conscience import BackendError, ConfigurationError, Conscience, InputError, Outcome, Review, review
+from conscience.errors import ContextTooLong
 from conscience.flow import Stage
 from conscience.testing import Fault, ScriptedLM
 from tests.loopback import Loopback, chat, is_gate
@@ -19,16 +21,18 @@ YES_OR_NO = "Yes or No"
 FINDING = '{"findings": [{"principle": "honesty", "quote": "Bad", "why": "It is.", "change": "Mend it."}]}'
 
 
+RULES = {
+    r"(?s)Good\..*" + YES_OR_NO: 0.1,
+    YES_OR_NO: 0.9,
+    "Answer with JSON only": FINDING,
+    "must not be sent": "Good.",
+    "": "Bad.",
+}
+
+
 def script(**changes: Any) -> ScriptedLM:
     """Answers Bad., which the gate flags and the critique finds; revised to Good., which passes."""
-    rules = {
-        r"(?s)Good\..*" + YES_OR_NO: 0.1,
-        YES_OR_NO: 0.9,
-        "Answer with JSON only": FINDING,
-        "must not be sent": "Good.",
-        "": "Bad.",
-    }
-    return ScriptedLM({**rules, **changes})
+    return ScriptedLM({**RULES, **changes})
 
 
 WAYS = [
@@ -277,3 +281,94 @@ def test_conscience_calls_are_on_the_outcome_for_json() -> None:
     assert shown["revisions"][0]["verdict"]["probability"] == pytest.approx(0.1)
     assert shown["revisions"][0]["response"] == "Good."
     assert shown["usage"]["by_role"]["review"]["calls"] == 3
+
+
+class Graded(dspy.Module):  # type: ignore[misc]
+    """Answers, then asks a second question about its answer: its last exchange is not what it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+        self.grade = dspy.Predict("answer -> grade")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        answer = self.answer(question=question).answer
+        self.grade(answer=answer)
+        return dspy.Prediction(answer=answer)
+
+
+def fields(**values: str) -> str:
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in values.items()) + "\n\n[[ ## completed ## ]]"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_what_is_reviewed_is_what_a_module_returns(mode: str) -> None:
+    """A module of several steps: its returned text is reviewed, revised under its own field name, and refused under it."""
+    steps = {"fields `grade`": fields(grade="fine"), "fields `answer`": fields(answer="Bad.")}
+    lm = ScriptedLM({**{rule: answer for rule, answer in RULES.items() if rule}, **steps})
+    program = Conscience(Graded(), lm=lm)
+    outcome = program("q") if mode == "sync" else asyncio.run(program.acall("q"))
+    assert (outcome.status, dict(outcome.items())) == ("revised", {"answer": "Good."})
+    refused = Conscience(Graded(), lm=lm, max_revisions=0)("q")
+    assert (refused.status, dict(refused.items())) == ("refused", {"answer": program.constitution.refusal})
+
+
+def test_only_texts_are_rewritten() -> None:
+    """A callable's number stays a number; without a text there is nothing to rewrite."""
+    outcome = Conscience(lambda request: {"answer": "Bad.", "score": 3}, lm=script())(request="q")
+    assert dict(outcome.items()) == {"answer": "Good.", "score": 3}
+    refused = Conscience(lambda request: {"score": 3}, lm=script())(request="q")
+    assert (refused.status, refused.score) == ("refused", None)
+
+
+ODD = [
+    ({"": Fault("rate_limit")}, BackendError),
+    ({"": Fault("context")}, ContextTooLong),
+    ({"": "gibberish"}, BackendError),
+    ({"": fields(reasoning="r", answer="Bad.", degrees="3"), "must not be sent": Fault("server")}, "refused"),
+    ({"": fields(reasoning="r", answer="Bad.", degrees="3"), "must not be sent": "gibberish"}, "refused"),
+    ({"": fields(reasoning="r", answer="Bad.", degrees="3"), YES_OR_NO: Fault("server")}, "unreviewed"),
+]
+
+
+@pytest.mark.parametrize("signature", ["question -> answer, degrees: int", "module"])
+@pytest.mark.parametrize(("changes", "expected"), ODD)
+def test_the_failure_table_holds_for_fields_and_modules(signature: str, changes: Any, expected: Any) -> None:
+    """DSPy wraps a backend's errors; they come out as they went in."""
+    generate: Any = dspy.ChainOfThought("question -> answer, degrees: int") if signature == "module" else signature
+    program = Conscience(generate, lm=script(**changes))
+    if isinstance(expected, str):
+        assert program(question="q").status == expected
+    else:
+        with pytest.raises(expected):
+            program(question="q")
+    assert Conscience(generate, lm=script(), budget={"calls": 0})(question="q").status == "unreviewed"
+
+
+def test_fields_that_an_outcome_has_already() -> None:
+    """``response`` is the field of that name; a name that stands for something else is refused at once."""
+    said = fields(response="Paris", confidence="0.9")
+    lm = ScriptedLM({YES_OR_NO: 0.1, "": said})
+    outcome = Conscience("question -> response, confidence: float", lm=lm)(question="q")
+    assert (outcome.response, outcome.confidence) == ("Paris", 0.9)
+    with pytest.raises(ConfigurationError, match="'status'"):
+        Conscience("question -> response, status")
+    seen: list[Any] = []
+
+    def answer(messages: Any, params: Any) -> Any:
+        seen.append(str(messages))
+        if params.get("logprobs"):
+            return 0.9 if "Bad" in str(messages[-2]) else 0.1
+        text = "Good." if "must not be sent" in str(messages) else "Bad."
+        return FINDING if "Answer with JSON only" in str(messages) else fields(improved=text, note="n")
+
+    revised = Conscience("draft -> improved, note", lm=ScriptedLM(answer))(draft="MY OWN ESSAY")
+    assert (revised.status, revised.improved) == ("revised", "Good.")
+    assert any("must not be sent" in prompt and "MY OWN ESSAY" in prompt for prompt in seen)
+
+
+def test_an_outcome_can_be_copied_and_pickled() -> None:
+    """As any prediction can."""
+    outcome = Conscience("question -> answer", lm=script())(question="q")
+    for twin in (copy.deepcopy(outcome), pickle.loads(pickle.dumps(outcome))):
+        assert twin.to_json() == outcome.to_json()
