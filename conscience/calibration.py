@@ -39,7 +39,7 @@ class Stage(BaseModel):
 
     signals: tuple[Signal, ...] = Field(min_length=1)
     weights: Mapping[str, float]
-    bias: float = 0.0
+    bias: float = Field(default=0.0, allow_inf_nan=False)
     doubt: tuple[float, float] | None = None
 
     def probability(self, values: Mapping[str, float]) -> float:

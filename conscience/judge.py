@@ -11,7 +11,9 @@ from conscience.cases import Case
 from conscience.constitution import Constitution
 from conscience.dspy_seam import Account, account
 from conscience.errors import BackendError
+from conscience.journal import Journal
 from conscience.oracles import Ruling, is_refusal
+from conscience.pace import Pace
 from conscience.rendering import quoted, request_text
 from conscience.signals import log_mass
 from conscience.usage import Ledger
@@ -57,6 +59,15 @@ class Judge:
         self.constitution = constitution
         self.backend = backend
         self.repeats = repeats
+
+    @property
+    def calls(self) -> int:
+        """The calls of one ruling."""
+        return self.repeats * len(ORDERS)
+
+    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Judge:
+        """The same for one run, whose journal it keeps and whose ledger it spends from."""
+        return Judge(self.constitution, self.backend.during(journal, pace, meter), repeats=self.repeats)
 
     async def __call__(self, case: Case, response: str) -> Ruling:
         """Judges a response.

@@ -32,7 +32,7 @@ class LexicalProbe(BaseModel):
     kind: Literal["lexical"] = "lexical"
     name: str = Field(min_length=1)
     features: Mapping[str, tuple[float, float]]
-    bias: float = 0.0
+    bias: float = Field(default=0.0, allow_inf_nan=False)
 
     @cached_property
     def _words(self) -> Words:
@@ -65,7 +65,7 @@ class EmbeddingProbe(BaseModel):
     wordings: tuple[str, ...] = Field(min_length=1, max_length=8)
     weights: str
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    bias: float = 0.0
+    bias: float = Field(default=0.0, allow_inf_nan=False)
 
     @field_validator("wordings")
     @classmethod
@@ -74,6 +74,13 @@ class EmbeddingProbe(BaseModel):
             if "{request}" not in wording and "{response}" not in wording:
                 raise ValueError(f"the wording {wording!r} shows neither {{request}} nor {{response}}")
         return value
+
+    @field_validator("model")
+    @classmethod
+    def _no_address(cls, model: str) -> str:
+        if "://" in model:  # LiteLLM takes some addresses for names: a file does not say where a text is sent
+            raise ValueError(f"the embedding model {model!r} is an address")
+        return model
 
     @model_validator(mode="after")
     def _readable(self) -> EmbeddingProbe:

@@ -11,7 +11,7 @@ import numpy as np
 from conscience.calibration import Settings
 from conscience.cases import Case
 from conscience.embedding import in_process
-from conscience.errors import InputError
+from conscience.errors import BudgetExceeded, InputError
 from conscience.figures import auroc
 from conscience.optimizers import incumbent
 from conscience.optimizers.demos import Found, bootstrap
@@ -26,7 +26,7 @@ from conscience.optimizers.split import halves, in_order, set_aside
 from conscience.optimizers.table import Table, measure
 from conscience.optimizers.threshold import estimated
 from conscience.optimizers.trial import Trial
-from conscience.optimizers.workbench import Workbench, most_calls
+from conscience.optimizers.workbench import Workbench, most_calls, rulings
 from conscience.oracles import Oracle, oracle_for
 from conscience.program import Conscience
 from conscience.rendering import request_text
@@ -153,7 +153,7 @@ class Compilation:
     # The gate -------------------------------------------------------------------------------------------------------
 
     def _compile_gate(self, apart: Sequence[Labelled]) -> None:
-        table = self._measured()
+        table = self._measured(apart)
         self._bench.stage("gate")
         backend = self.program.roles.backend("review").name
         critique = self.program.review.gate.calibration.settings.critique
@@ -178,14 +178,15 @@ class Compilation:
             self._gates = _gates_without(table, apart, fitted, self._seed)
         self._bench.best = "" if compiled.auroc is None else f"AUROC {compiled.auroc:.3f}"
 
-    def _measured(self) -> Table:
+    def _measured(self, apart: Sequence[Labelled]) -> Table:
         """The table: as many questions as effort and budget allow, of which a gate's part is three fifths of what is
-        left."""
+        left, once the gate that came in is measured too."""
         self._bench.stage("questions")
-        candidates = pool(self.program.constitution, self._proposed())[: self._effort.questions]
+        candidates = pool(self.program.constitution, self._proposed(apart))[: self._effort.questions]
         served = sum(not in_process(model) for model in self._embeddings)
         if (left := self._bench.calls_left) is not None:
-            each = int(0.6 * left) // len(self.drafts)
+            left -= most_calls(self.program).gate * len(self.drafts)
+            each = max(0, int(0.6 * left)) // len(self.drafts)
             candidates = candidates[: max(0, each - served)]
             if each < served:
                 self._embeddings = tuple(model for model in self._embeddings if in_process(model))
@@ -193,16 +194,19 @@ class Compilation:
             candidates = candidates[:4]  # a written score costs a short answer
         # Shuffled, so that a budget that ends early leaves a fair sample.
         order = [draft for cluster in in_order(self.drafts, self._seed) for draft in cluster]
-        return measure(order, candidates, self._embeddings, self.program, self._bench)
+        table = measure(order, candidates, self._embeddings, self.program, self._bench)
+        if missing := len(candidates) - len(table.questions):
+            self.found.notes.append(f"{missing} questions were left out: many drafts got neither Yes nor No")
+        return table
 
-    def _proposed(self) -> list[str]:
+    def _proposed(self, apart: Sequence[Labelled]) -> list[str]:
         if not (self._proposer and self._effort.proposed and self._bench.affords(4 * len(self.drafts))):
             return []
         backend, found = self.program.roles.backend("propose"), list[str]()
         examples = "\n\n".join(
             f"{'broke' if d.misaligned else 'kept'} them. Request: {request_text(d.draft.request)[:300]}\n"
             f"Answer: {d.draft.response[:300]}"
-            for d in [draft for cluster in in_order(self.drafts, self._seed) for draft in cluster][:12]
+            for d in [draft for cluster in in_order(self.drafts, self._seed) for draft in cluster if draft not in apart][:12]
         )
         for salt in range(self._effort.proposed // 16):
             who = self._bench.account("propose")
@@ -218,9 +222,8 @@ class Compilation:
         p = np.array(compiled.probabilities)
         new = losses(np.log(p / (1 - p)), labels)
         if odds is None:
-            self.found.notes.append("the budget did not reach to measure the gate that came in; the new one was taken")
-            self._adopt(compiled.settings)
-            return True
+            self.found.notes.append("the budget did not reach to measure the gate that came in: it was left as it was")
+            return False
         before = losses(odds, labels)
         right, slope, bias = incumbent.rescaled(odds, labels, importance, keys)
         told = {
@@ -261,11 +264,21 @@ class Compilation:
         return case.response is None or case.oracle is not None or bool(case.references)
 
     def _rows(self, program: Conscience, drafts: Sequence[Labelled]) -> list[Row | None]:
+        """Each draft's case run by a program. A text that a spent budget left unreviewed says nothing of the program."""
         trial = Trial(program, self._oracle, self._gates)
+
+        def row(case: Case) -> Row:
+            found: Row = trial(case=case).row
+            if found["status"] == "unreviewed" and self._bench.spent:
+                raise BudgetExceeded("the budget is spent")
+            return found
+
+        return self._bench.each([draft.case for draft in drafts], row, most_calls=self._calls(program))
+
+    def _calls(self, program: Conscience) -> int:
+        """The most calls of one run on a case: the program's, and the rulings on draft and outcome."""
         calls = most_calls(program)
-        return self._bench.each(
-            [draft.case for draft in drafts], lambda case: trial(case=case).row, most_calls=calls.generate + calls.mend
-        )
+        return calls.generate + calls.mend + 2 * rulings(self._oracle)
 
     def _search_prompts(self, learning: Sequence[Labelled], deciding: Sequence[Labelled]) -> None:
         if self._prompts == "off" or not learning:
@@ -279,13 +292,13 @@ class Compilation:
         if len(flagged) < FLAGGED:
             self.found.notes.append(f"prompts were left alone: only {len(flagged)} drafts to learn from are flagged")
             return
-        calls = most_calls(program)
+        calls = self._calls(program)
         trial = Trial(program, self._oracle, self._gates)
         search = Search(
             cases=flagged,
             bench=self._bench,
-            runs=self._runs(calls.generate + calls.mend),
-            most_calls=calls.generate + calls.mend,
+            runs=self._runs(calls),
+            most_calls=calls,
             proposer=self.program.roles.backend("propose"),
             seed=self._seed,
         )

@@ -13,6 +13,7 @@ from conscience.cases import Case
 from conscience.optimizers.objective import Row
 from conscience.optimizers.trial import Trial
 from conscience.optimizers.workbench import Workbench
+from conscience.program import text_field
 
 MOST = 3
 """Demos that a predictor is shown: each is read again at every call."""
@@ -60,6 +61,7 @@ def bootstrap(trial: Trial, cases: Sequence[Case], bench: Workbench, most_calls:
 
     critique: list[Demo] = []
     revise: list[Demo] = []
+    text = text_field(trial.revise.signature)
     for case, done in zip(cases, bench.each(cases, one, most_calls=most_calls), strict=False):
         if done is None:
             continue
@@ -71,8 +73,8 @@ def bootstrap(trial: Trial, cases: Sequence[Case], bench: Workbench, most_calls:
         if changed is not None and not row["draft_ok"]:
             if row["outcome_ok"] and row["status"] == "revised":
                 revise.append(changed)
-            elif case.references:
-                revise.append({**changed, "response": case.references[0]})
+            elif case.references and text is not None:
+                revise.append({**changed, text: case.references[0]})
     return Found(tuple(critique), tuple(revise))
 
 

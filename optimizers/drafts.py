@@ -6,6 +6,7 @@ first, and teaches on-policy, on the drafts that its gate will meet. One does no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from conscience.cases import Case
 from conscience.errors import InputError
 from conscience.evaluation import case_inputs, ruling
 from conscience.flow import Flow, drive
-from conscience.optimizers.workbench import Workbench, most_calls
+from conscience.optimizers.workbench import Workbench, most_calls, rulings
 from conscience.oracles import Oracle, Ruling, oracle_for
 from conscience.program import Conscience
 from conscience.reviewing import given
@@ -58,8 +59,11 @@ def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle
         oracle: decides in place of each case's own.
 
     Raises:
-        InputError: a case has neither.
+        InputError: a case has neither, or another's id.
     """
+    for name, count in Counter(case.id for case in cases).items():
+        if count > 1:
+            raise InputError(f"{count} cases have the id {name!r}", hint="give each an id of its own")
     for case in cases:
         if (case.label is None or case.response is None) and oracle is None and oracle_for(case) is None:
             raise InputError(
@@ -70,7 +74,9 @@ def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle
     known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
     asked = [case for case in cases if case.id not in known]
     answers = bench.each(
-        asked, lambda case: drive(_judged(program, case, bench, oracle)), most_calls=most_calls(program).generate
+        asked,
+        lambda case: drive(_judged(program, case, bench, oracle)),
+        most_calls=most_calls(program).generate + rulings(oracle),
     )
     known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
     return [known[case.id] for case in cases if case.id in known]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import dspy
@@ -16,7 +16,7 @@ from conscience.flow import drive
 from conscience.optimizers.objective import value
 from conscience.optimizers.prompts import feedback
 from conscience.oracles import Oracle, oracle_for
-from conscience.program import Conscience
+from conscience.program import Conscience, text_field
 from conscience.verdict import Outcome
 
 
@@ -31,6 +31,10 @@ def examples_of(cases: Iterable[Case], program: Conscience) -> list[dspy.Example
 
 def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
     """Cases from cases, or from examples: those of ``examples_of``, or any with the program's inputs and fields of a case.
+
+    The program's outputs in an example are what should come of it: the answer's text is a reference, the others are kept
+    in ``meta``. Beside a label or an oracle, ``response`` is one to judge; beside ``choices``, a number ``answer`` is the
+    right one.
 
     Raises:
         InputError: a row is neither, and which.
@@ -78,13 +82,23 @@ def _case(row: Any, number: int, program: Conscience) -> Case:
         case: Case = row.case
         return case
     fields = dict(row.items())
-    known = {name: fields.pop(name) for name in list(fields) if name in Case.model_fields}
     signature = program.generate.signature
-    names = [name for name in (signature.input_fields if signature is not None else ()) if name in fields]
+    outputs = set() if signature is None else set(signature.output_fields) - _own(fields)
+    known = {name: fields.pop(name) for name in list(fields) if name in Case.model_fields and name not in outputs}
+    names = [name for name in program.generate.inputs if name in fields]
     if "request" not in known and len(names) == 1:
         known["request"] = fields.pop(names[0])
+    answer = text_field(signature) if outputs else None
+    if answer in outputs and isinstance(fields.get(answer), str) and "references" not in known:
+        known["references"] = (fields.pop(answer),)
     digest = hashlib.sha256(json.dumps({**known, **fields}, sort_keys=True, default=str).encode()).hexdigest()[:16]
     try:
         return Case.model_validate({"id": digest, "meta": fields} | known)
     except ValueError as error:
         raise InputError(f"row {number} is no case: {error}") from None
+
+
+def _own(fields: Mapping[str, Any]) -> set[str]:
+    """Names that mean what they mean in a case, whatever the program's outputs are called."""
+    judged = {"response", "reasoning"} if {"label", "oracle"} & fields.keys() else set()
+    return judged | ({"answer"} if "choices" in fields and isinstance(fields.get("answer"), int) else set())

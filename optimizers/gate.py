@@ -116,6 +116,7 @@ def compile_gate(
     held = np.stack([fitting.held[reader.name] for reader in readers], axis=1)
     labels = fitting.labels[learn]
     cascade = Cascade(held, labels, fitting.importance[learn], [reader.dear for reader in readers])
+    reads = [fitting.reads[reader.name] for reader in readers]
     good, pairs = labels == 0, [table.drafts[i].cluster for i in learn]
     good_pairs = [pair for pair, is_good in zip(pairs, good, strict=True) if is_good]
 
@@ -124,7 +125,6 @@ def compile_gate(
 
     cascade.set_bands(guessed().value)
     threshold = guessed()
-    reads = [reader.fit(learn, fitting.labels, fitting.importance, fitting.keys) for reader in readers]
     calibrating = [i for i, draft in enumerate(table.drafts) if draft.case.id in apart and not draft.misaligned]
     if calibrating:
         scores = np.stack([read.score(np.array(calibrating)) for read in reads], axis=1)
@@ -149,17 +149,22 @@ def compile_gate(
     )
 
 
-def check_enough(labels: Array) -> None:
+def check_enough(labels: Array, keys: Sequence[str]) -> None:
     """Refuses to fit on next to nothing.
 
     Raises:
-        InputError: fewer than ``LEAST`` labels of either kind.
+        InputError: fewer than ``LEAST`` labels of either kind, or twice as many independent cases.
     """
     bad = int(labels.sum())
     if min(bad, len(labels) - bad) < LEAST:
         raise InputError(
             f"{bad} misaligned and {len(labels) - bad} aligned drafts are too few to learn from",
             hint=f"give at least {LEAST} of either kind",
+        )
+    if len(set(keys)) < 2 * LEAST:
+        raise InputError(
+            f"the drafts are of {len(set(keys))} pairs or single cases, too few to learn from",
+            hint=f"give at least {2 * LEAST}",
         )
 
 
@@ -169,13 +174,14 @@ class _Fitting:
     Attributes:
         held: reader → score of each row to learn from, by fits without the row's cluster.
         unseen: the same without the row's group; empty where there are fewer than three groups.
+        reads: reader → fitted on all rows to learn from.
     """
 
     def __init__(self, table: Table, learn: Rows, most_questions: int, words: bool) -> None:
         drafts = table.drafts
         self.labels = np.array([float(draft.misaligned) for draft in drafts])
-        check_enough(self.labels[learn])
         self.keys = [draft.cluster for draft in drafts]
+        check_enough(self.labels[learn], [self.keys[i] for i in learn])
         self.importance = _importance(drafts)
         self._learn = learn
         many = len(learn) >= MANY
@@ -183,11 +189,14 @@ class _Fitting:
         groups = [drafts[i].group for i in learn]
         by_group = [folds(groups, min(FOLDS, len(set(groups))), 0)] if 3 <= len(set(groups)) < len(set(self.keys)) else []
         self._row_fold = by_row[0]
-        self.readers = self._all(table, most_questions, words)
-        self.held, self.unseen = self._crossfitted(by_row), self._crossfitted(by_group) if by_group else {}
+        readers = self._all(table, most_questions, words)
+        self.held = self._crossfitted(readers, by_row)
+        self.unseen = self._crossfitted(readers, by_group) if by_group else {}
+        # Fitted last: what a reader costs, and so its place, is what its questions cost in the gate.
+        self.reads = {reader.name: reader.fit(learn, self.labels, self.importance, self.keys) for reader in readers}
+        self.readers = sorted(readers, key=lambda reader: (reader.dear, reader.tokens))
 
     def _all(self, table: Table, most_questions: int, words: bool) -> list[Reader]:
-        """Cheapest first."""
         readers: list[Reader] = [Words([draft.draft.response for draft in table.drafts])] if words else []
         for model, (wordings, matrices, tokens) in table.embeddings.items():
             embeddings = Embeddings(model, wordings, matrices, tokens)
@@ -196,11 +205,9 @@ class _Fitting:
         if table.questions and most_questions:
             asking = Questions(table.questions, table.values, table.prices, most=most_questions, price=PRICE)
             readers.append(asking)
-        for reader in readers:  # what questions cost shows when they are chosen
-            reader.fit(self._learn, self.labels, self.importance, self.keys)
-        return sorted(readers, key=lambda reader: (reader.dear, reader.tokens))
+        return readers
 
-    def _crossfitted(self, rounds: Sequence[Rows]) -> dict[str, Array]:
+    def _crossfitted(self, readers: Sequence[Reader], rounds: Sequence[Rows]) -> dict[str, Array]:
         learn, labels = self._learn, self.labels[self._learn]
 
         def fitted(reader: Reader, rows: Rows) -> Score:
@@ -208,7 +215,7 @@ class _Fitting:
             return lambda wanted: score(learn[wanted])
 
         found = {}
-        for reader in self.readers:
+        for reader in readers:
             scores = [crossfit(partial(fitted, reader), labels, fold)[0] for fold in rounds]
             found[reader.name] = np.mean(scores, axis=0)
         return found

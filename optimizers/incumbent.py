@@ -15,6 +15,8 @@ from conscience.optimizers.workbench import Workbench, most_calls
 from conscience.program import Conscience
 
 FOLDS = 8
+LEVEL = 1e-6
+"""A spread of log-odds below which a gate says the same of every draft."""
 
 
 def log_odds(program: Conscience, drafts: Sequence[Labelled], bench: Workbench) -> Array | None:
@@ -66,6 +68,6 @@ def with_scale(settings: Settings, slope: float, bias: float) -> Settings:
 
 
 def _fit(odds: Array, labels: Array, importance: Array) -> tuple[float, float]:
-    spread = odds.std() + 1e-9
+    spread = odds.std() if odds.std() > LEVEL else 1.0
     solution = newton((odds / spread)[:, None], labels, np.ones((1, 1)), np.full(1, 0.5), importance)
     return float(solution[0] / spread), float(solution[1])

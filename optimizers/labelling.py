@@ -15,7 +15,7 @@ from typing import Any
 from conscience.cases import Case, Label, load_cases
 from conscience.errors import CaseError, InputError
 from conscience.lexical import features, fit
-from conscience.optimizers.proposing import SOURCE
+from conscience.optimizers.proposing import SOURCE, json_line
 from conscience.rendering import request_text
 
 DONE = "labelled"
@@ -38,7 +38,8 @@ class Labelling:
             raise InputError(f"{path}: labels are kept in .jsonl files", hint="convert it, a row a line")
         self.path = path
         self.cases = {case.id: case for case in load_cases(path)}
-        self._lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # as cases are read: other breaks may stand in a text
+        self._lines = [line.rstrip("\r") for line in lines if line.strip()]
         self._row = {case.id: number for number, case in enumerate(self.cases.values())}
         self._skipped: set[str] = set()
         for case in self.cases.values():
@@ -72,8 +73,12 @@ class Labelling:
         self._change(case, {"label": label, DONE: who})
 
     def reopen(self, case: Case) -> None:
-        """Takes a label back."""
-        self._change(case, {"label": case.label if case.source == SOURCE else None, DONE: None})
+        """Takes a label back.
+
+        Args:
+            case: as it was before it got the label.
+        """
+        self._change(case, {"label": case.label, DONE: None})
 
     def skip(self, case: Case) -> None:
         """Leaves a case for another time."""
@@ -93,7 +98,7 @@ class Labelling:
     def _change(self, case: Case, changes: Mapping[str, Any]) -> None:
         number = self._row[case.id]
         row = json.loads(self._lines[number]) | dict(changes)
-        self._lines[number] = json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False)
+        self._lines[number] = json_line({k: v for k, v in row.items() if v is not None})
         partial = self.path.with_name(self.path.name + ".partial")
         try:
             partial.write_text("\n".join(self._lines) + "\n", encoding="utf-8")

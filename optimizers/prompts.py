@@ -19,8 +19,8 @@ import dspy
 
 from conscience.backends import Backend
 from conscience.cases import Case
-from conscience.dspy_seam import Account
-from conscience.errors import BudgetExceeded, ConfigurationError
+from conscience.dspy_seam import Account, AdapterParseError, LMError
+from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
 from conscience.optimizers.demos import Found, set_demos
 from conscience.optimizers.objective import Row, value
 from conscience.optimizers.trial import Trial, example
@@ -67,6 +67,8 @@ LONGEST = 1200
 ROOM: Mapping[str, Any] = {"max_tokens": 1500, "temperature": 1.0}
 REASONING_ROOM: Mapping[str, Any] = {"max_completion_tokens": 16000}
 MINIBATCH = 3
+SIMBA = 3
+"""Candidates of a step of SIMBA."""
 CANDIDATES = 8
 """Discrete candidates that a search compares, the one that is there already among them, where its runs are few."""
 
@@ -216,15 +218,27 @@ def demo_search(trial: Trial, search: Search, demos: Found) -> Trial:
 
 def of_dspy(method: str, trial: Trial, search: Search) -> Trial:
     """MIPROv2 or SIMBA, as they come: instructions and demos of both predictors."""
-    examples = [example(case) for case in search.cases]
-    runs = max(1, search.runs // max(1, len(examples)))
-    if not search.bench.affords(search.runs * search.most_calls):
+    examples = [example(case) for case in search.few]
+    runs = search.runs // len(examples)
+    # SIMBA, a step: a sample and a measurement of each candidate, and of the best; at the end all of them on all cases.
+    size = min(len(examples), MINIBATCH)
+    steps = (search.runs - (SIMBA + 1) * len(examples)) // ((2 * SIMBA + 1) * size)
+    if not search.bench.affords(search.runs * search.most_calls) or (steps if method == "simba" else runs) < 1:
         return trial
-    with _quiet(), dspy.context(lm=search.proposer.lm):
+    trial = trial.deepcopy()
+    for predictor in trial.predictors():
+        predictor.lm = None  # SIMBA takes the LM that is set, which is the one that reviews and revises
+    with _quiet(), dspy.context(lm=trial.lm):
         try:
             if method == "simba":
-                size = min(len(examples), 8)
-                simba = dspy.SIMBA(metric=_score, bsize=size, max_steps=max(1, runs // 8), prompt_model=search.proposer.lm)
+                simba = dspy.SIMBA(
+                    metric=_score,
+                    bsize=size,
+                    num_candidates=SIMBA,
+                    max_steps=steps,
+                    prompt_model=search.proposer.lm,
+                    num_threads=search.bench.threads,
+                )
                 found: Trial = simba.compile(trial, trainset=examples, seed=search.seed)
             else:
                 mipro = dspy.MIPROv2(
@@ -236,7 +250,14 @@ def of_dspy(method: str, trial: Trial, search: Search) -> Trial:
                     seed=search.seed,
                 )
                 found = mipro.compile(trial, trainset=examples, valset=examples, num_trials=runs, minibatch=False)
-        except BudgetExceeded:
+        except (
+            ConscienceError,
+            LMError,
+            AdapterParseError,
+            ValueError,
+        ) as error:  # theirs may fail where a proposal cannot be read
+            said = str(error).splitlines() or [type(error).__name__]
+            search.bench.failures.append(f"{method}: {said[0]}")
             return trial
     return found
 

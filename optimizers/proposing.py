@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from conscience.backends import Backend
 from conscience.cases import Case
 from conscience.constitution import Constitution, Principle
 from conscience.critique import json_in
-from conscience.errors import ReviewError
+from conscience.errors import BudgetExceeded, ReviewError
 from conscience.flow import drive
 from conscience.gate import signal_value
 from conscience.optimizers.workbench import Workbench
@@ -63,7 +63,7 @@ class Proposed:
 
 
 def propose_cases(program: Conscience, bench: Workbench, *, pairs: int = 4) -> Proposed:
-    """Contrast pairs for each principle of a program's constitution.
+    """Contrast pairs for each principle of a program's constitution; fewer where the bench is exhausted.
 
     Args:
         program: its role propose writes, its role review checks; both on the bench's models.
@@ -98,12 +98,19 @@ def _written(
     room = REASONING_ROOM if backend.supports("reasoning") else ROOM
     for turn in range(2 * -(-count // AT_ONCE)):
         missing = count - len(requests)
-        if missing <= 0 or not bench.affords(1):
+        if missing <= 0:
+            return
+        if not bench.affords(1):
+            bench.exhausted = True
             return
         before = BEFORE.format(requests="\n".join(f"- {text}" for text in requests)) if requests else ""
         prompt = WRITING.format(count=min(AT_ONCE, missing), principle=principle.text, before=before)
         messages = [{"role": "user", "content": prompt}]
-        reply = backend.complete(messages, room, salt=turn or None, who=bench.account("propose"))
+        try:
+            reply = backend.complete(messages, room, salt=turn or None, who=bench.account("propose"))
+        except BudgetExceeded:
+            bench.exhausted = True
+            return
         pairs = list(_pairs(reply.text))
         found.unreadable += not pairs
         for pair in pairs[:missing]:
@@ -169,9 +176,18 @@ def case_row(case: Case) -> dict[str, Any]:
     return {"id": row.pop("id"), **{name: value for name, value in row.items() if name != "meta"}, **row.get("meta", {})}
 
 
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as JSON in what every reader takes for one line."""
+    return json.dumps(row, ensure_ascii=False).translate(_BREAKS)
+
+
+_BREAKS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Line breaks that JSON lets stand in a text."""
+
+
 def write_cases(cases: Sequence[Case]) -> str:
     """Cases as JSON Lines."""
-    return "".join(json.dumps(case_row(case), ensure_ascii=False) + "\n" for case in cases)
+    return "".join(json_line(case_row(case)) + "\n" for case in cases)
 
 
 def _words(text: str) -> str:

@@ -95,18 +95,20 @@ def recalibrate(
         InputError: too few labels.
     """
     bench.stage("drafts")
+    oracle = bench.judge(oracle)
     answered = collect(program, cases, bench, oracle)
     settings = program.review.gate.calibration.settings
     drafts, values = signals_of(program, answered, bench)
     labels = np.array([float(draft.misaligned) for draft in drafts])
-    check_enough(labels)
+    keys = [draft.cluster for draft in drafts]
+    check_enough(labels, keys)
     signals = [signal for stage in settings.stages for signal in stage.signals]
     weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
     # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.
     worth = np.array([[weight * row[s.name] for s, weight in zip(signals, weights, strict=True)] for row in values])
     apart = {draft.case.id for draft in set_aside(drafts, target_fpr, seed)}
     learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in apart], dtype=int)
-    ones, keys = np.ones(len(learn)), [draft.cluster for draft in drafts]
+    ones = np.ones(len(learn))
     classes = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
     cascade = Cascade(worth[learn], labels[learn], ones, classes)
     held = sigmoid(_held(worth[learn], labels[learn], [keys[i] for i in learn]))
@@ -121,6 +123,7 @@ def recalibrate(
     changed = {
         "stages": cascade.stages(reads),
         "threshold": min(1.0, threshold.value),
+        "certain": 1.0 if settings.certain == 1.0 else max(settings.certain, min(1.0, threshold.value)),
         "backend": program.roles.backend("review").name,
     }
     new = settings.model_copy(update=changed)

@@ -24,7 +24,7 @@ from dspy.teleprompt import Teleprompter
 from conscience.artifact import Provenance
 from conscience.cases import Case
 from conscience.embedding import available
-from conscience.errors import ConfigurationError
+from conscience.errors import BudgetExceeded, ConfigurationError
 from conscience.figures import auroc
 from conscience.intervals import bootstrap
 from conscience.optimizers.compilation import EFFORTS, Compilation
@@ -32,6 +32,8 @@ from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.examples import cases_of
 from conscience.optimizers.gate import Compiled
 from conscience.optimizers.prompts import Method, check_installed
+from conscience.optimizers.split import ALARMS
+from conscience.optimizers.threshold import needed
 from conscience.optimizers.workbench import THREADS, Interrupted, Watch, Workbench
 from conscience.oracles import Oracle
 from conscience.program import Conscience
@@ -134,6 +136,8 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
             self.findings, self.interrupted = compilation.found, False
             try:
                 compilation.run(cases, others)
+            except BudgetExceeded:  # outside of the work that is planned for: a proposal, an optimizer of DSPy's
+                bench.exhausted = True
             except (Interrupted, KeyboardInterrupt):
                 self.interrupted = True
                 compilation.found.notes.append("interrupted: this is the best so far")
@@ -160,7 +164,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
             embeddings=embeddings,
             prompts=prompts,
             proposer=writer != "local",
-            oracle=self.oracle,
+            oracle=bench.judge(self.oracle),
             seed=self.seed,
         )
 
@@ -241,8 +245,8 @@ def _gate_figures(gate: Compiled) -> tuple[dict[str, Any], list[str]]:
             f"{threshold.n} aligned drafts set aside, of which {threshold.alarms} are flagged"
         ]
     return figures, [
-        f"false positives: about {threshold.target:.1%} is estimated, nothing is certified: that takes aligned drafts set "
-        f"aside, at least {threshold.missing + threshold.n} of them, which is sensible from twice as many on"
+        f"false positives: about {threshold.target:.1%} is estimated, nothing is certified: that takes "
+        f"{2 * needed(threshold.target, threshold.confidence, ALARMS)} independent aligned drafts"
     ]
 
 

@@ -11,16 +11,19 @@ from collections.abc import Sequence
 from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.threshold import CONFIDENCE, needed
 
+ALARMS = 1
+"""False alarms that a certificate has to leave room for: without any, the threshold lies above every aligned draft that was
+set aside, and most of the recall is lost to the certificate."""
 SHARE = 1 / 3
 """Of the aligned drafts that are set aside at most, where a certificate takes more than the least."""
 
 
-def in_order(drafts: Sequence[Labelled], seed: int) -> list[list[Labelled]]:
-    """The clusters, shuffled by the seed."""
+def in_order(drafts: Sequence[Labelled], seed: int, purpose: str = "") -> list[list[Labelled]]:
+    """The clusters, shuffled by the seed; for another purpose, in an order that has nothing to do with it."""
     clusters: dict[str, list[Labelled]] = {}
     for draft in drafts:
         clusters.setdefault(draft.cluster, []).append(draft)
-    return [clusters[name] for name in sorted(clusters, key=lambda name: _digest(seed, name))]
+    return [clusters[name] for name in sorted(clusters, key=lambda name: _digest(f"{purpose}{seed}", name))]
 
 
 def set_aside(drafts: Sequence[Labelled], target_fpr: float, seed: int, *, confidence: float = CONFIDENCE) -> list[Labelled]:
@@ -28,12 +31,11 @@ def set_aside(drafts: Sequence[Labelled], target_fpr: float, seed: int, *, confi
 
     None where that would take more than half of the aligned ones: then they teach the gate more than a certificate is worth.
     """
-    clusters = in_order(drafts, seed)
+    clusters = in_order(drafts, seed, "threshold")
     good = [cluster for cluster in clusters if not all(draft.misaligned for draft in cluster)]
-    least = needed(target_fpr, confidence)
-    if 2 * least > len(good):
+    alarms = ALARMS
+    if 2 * needed(target_fpr, confidence, alarms) > len(good):
         return []
-    alarms = 0
     while needed(target_fpr, confidence, alarms + 1) <= SHARE * len(good):
         alarms += 1
     return [draft for cluster in good[: needed(target_fpr, confidence, alarms)] for draft in cluster]
@@ -52,5 +54,5 @@ def halves(drafts: Sequence[Labelled], seed: int) -> tuple[list[Labelled], list[
     return first, second
 
 
-def _digest(seed: int, name: str) -> str:
+def _digest(seed: str, name: str) -> str:
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()

@@ -42,6 +42,9 @@ question, which stands for ``[question]``, or with the one word that sums a text
 IN_PROCESS_SHARE = 0.1
 """What a token of a small model in this process counts, against one of the model that answers."""
 
+UNANSWERED = 0.05
+"""The share of drafts at most that may get neither Yes nor No to a question; they count as its mean."""
+
 TURN = 12
 """Tokens that a chat template and an answer add to a question."""
 
@@ -104,14 +107,16 @@ def measure(
     rows = bench.each(drafts, one, most_calls=calls)
     kept = [(draft, row) for draft, row in zip(drafts, rows, strict=False) if row is not None]
     done = tuple(draft for draft, _ in kept)
-    answered = [j for j in range(len(questions)) if all(row[0][j] is not None for _, row in kept)]
-    values = np.array([[row[0][j] for j in answered] for _, row in kept], dtype=float).reshape(len(kept), len(answered))
+    asked = np.array([row[0] for _, row in kept], dtype=float).reshape(len(kept), len(questions))
+    answered = [j for j in range(len(questions)) if np.isnan(asked[:, j]).mean() <= UNANSWERED]
+    values = asked[:, answered]
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0) if len(kept) else 0.0, values)
     chosen = tuple(questions[j] for j in answered)
     embeddings = {}
     for model, said in wordings.items():
-        matrices = [np.array([row[1][model][i] for _, row in kept]) for i in range(len(said))]
-        if any(matrix.ndim != 2 for matrix in matrices):
+        if len({len(vector) for _, row in kept for vector in row[1][model]}) > 1:
             raise ConfigurationError(f"{model} gives vectors of different lengths", hint="use another embedding model")
+        matrices = [np.array([row[1][model][i] for _, row in kept]) for i in range(len(said))]
         share = IN_PROCESS_SHARE if in_process(model) else 1.0
         embeddings[model] = (said, matrices, share * _mean(sum(map(len, texts(d.draft, said))) / 4 for d in done))
     return Table(done, chosen, values, np.array([_price(question, done) for question in chosen]), embeddings)

@@ -49,6 +49,11 @@ class Trial(dspy.Module):  # type: ignore[misc]
         self.revise = program.revise.predict
         self._shared = _Shared(program, oracle, gates or {})
 
+    @property
+    def lm(self) -> Any:
+        """The LM that criticises and revises."""
+        return self._shared.program.roles.backend("revise").lm
+
     def forward(self, case: Case) -> dspy.Prediction:
         """One case; the row is beside the prediction's fields, as ``row``.
 

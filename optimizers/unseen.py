@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from conscience import report
 from conscience.cases import Case
 from conscience.evaluation import Run, read_rows, run
 from conscience.figures import auroc
+from conscience.journal import Journal
 from conscience.lexical import fit
 from conscience.optimizers.drafts import Labelled
-from conscience.optimizers.workbench import Workbench, most_calls
+from conscience.optimizers.workbench import Workbench, most_calls, rulings
 from conscience.oracles import Oracle
 from conscience.program import Conscience
 from conscience.rendering import request_text
@@ -68,31 +70,42 @@ def report_unseen(
         seed: of the bootstrap.
         tell: is told the progress.
     """
+    runs = folder / f"unseen-{_digest(before, after, seed)}"
+    oracle = bench.judge(oracle)
     if (left := bench.calls_left) is not None:
-        each = sum(calls.generate + calls.mend for calls in map(most_calls, (before, after)))
+        each = sum(calls.generate + calls.mend + 2 * rulings(oracle) for calls in map(most_calls, (before, after)))
         cases = cases[: left // each]
     if len(cases) < LEAST or bench.exhausted:
         why = "the budget left too little" if bench.exhausted or left is not None else f"{len(cases)} are too few"
         return Unseen(notes=[f"no report on unseen cases: {why}"])
     summaries: dict[str, Any] = {}
+    journal = Journal(runs / "calls.jsonl")  # of both: they are compared on the same drafts
     for name, program in (("before", before), ("after", after)):
 
         def watch(progress: Any, name: str = name) -> None:
             if tell is not None:
                 tell(name, progress.done, len(cases))
 
-        how = Run(oracle=oracle, concurrency=bench.threads, meter=bench.meter, name=name, seed=seed)
-        progress = asyncio.run(run(_lean(program, cases), cases, folder / name, how, watch=watch))
+        how = Run(oracle=oracle, concurrency=bench.threads, meter=bench.meter, journal=journal, name=name, seed=seed)
+        progress = asyncio.run(run(_lean(program, cases), cases, runs / name, how, watch=watch))
         if progress.stopped:
             return Unseen(notes=["the report was interrupted"], stopped=True)
-        summaries[name] = summarise(folder / name, sources=[f"{name}, unseen cases"], seed=seed)
+        if bench.spent and any(row.get("status") == "unreviewed" for row in read_rows(runs / name)):
+            return Unseen(notes=["no report on unseen cases: the budget ended in it"])
+        summaries[name] = summarise(runs / name, sources=[f"{name}, unseen cases"], seed=seed)
         text = json.dumps(summaries[name], indent=1, ensure_ascii=False)
-        (folder / name / "report.json").write_text(text, encoding="utf-8")
-        report.write(folder / name)
-    compared = comparison(folder / "before", folder / "after")
+        (runs / name / "report.json").write_text(text, encoding="utf-8")
+        report.write(runs / name)
+    compared = comparison(runs / "before", runs / "after")
     (folder / "report.html").write_text(report.render_comparison(compared), encoding="utf-8")
     figures = {name: _figures(summary) for name, summary in summaries.items()}
-    return Unseen({"cases": len(cases), **figures, "surface_words": _rounded(_floor(learned, folder / "after"))})
+    return Unseen({"cases": len(cases), **figures, "surface_words": _rounded(_floor(learned, runs / "after"))})
+
+
+def _digest(before: Conscience, after: Conscience, seed: int) -> str:
+    """Tells one pair of programs from another: a command repeated with other options has other figures."""
+    told = json.dumps([before.dump_state(), after.dump_state(), after.max_revisions, seed], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def _floor(learned: Sequence[Labelled], folder: Path) -> float | None:

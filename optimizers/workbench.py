@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import dspy
+
 from conscience.dspy_seam import Account
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
 from conscience.journal import Journal
+from conscience.judge import Judge
+from conscience.oracles import Oracle
 from conscience.program import Conscience
 from conscience.usage import Budget, Ledger, Role, Usage
 
@@ -84,6 +88,15 @@ class Workbench:
         """An account for one piece of work."""
         return Account(Ledger(), role)
 
+    def judge(self, oracle: Oracle | None) -> Oracle | None:
+        """An oracle; one that asks a model asks it on this bench's account."""
+        return oracle.during(self.journal, meter=self.meter) if isinstance(oracle, Judge) else oracle
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of calls, tokens, seconds or dollars."""
+        return bool(self.meter.limit_met())
+
     @property
     def calls_left(self) -> int | None:
         """Calls that may still be made; None without a limit."""
@@ -124,7 +137,7 @@ class Workbench:
                     return results
                 if isinstance(outcome, ConscienceError):
                     self.failures.append(str(outcome))
-                    row = row + 1 if isinstance(outcome, BackendError) else 0
+                    row = row + 1 if isinstance(outcome, BackendError) and outcome.gone else 0
                     if row >= STOP_AFTER:
                         raise BackendError(f"{row} pieces of work in a row failed: {outcome.message}", hint=outcome.hint)
                     results.append(None)
@@ -184,12 +197,17 @@ class Calls:
 
 def most_calls(program: Conscience) -> Calls:
     """What one call of a program may take. A module of the user's counts twice its predictors: an adapter may ask again."""
-    predictors = len(program.generate.predictors())
+    predictors = sum(isinstance(part, dspy.Predict) for _, part in program.generate.named_sub_modules())
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
     settings = program.review.gate.calibration.settings
     gate = sum(len(stage.signals) for stage in settings.stages)
     review = gate + 2  # a critique that cannot be parsed is asked for again
     return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))
+
+
+def rulings(oracle: Oracle | None) -> int:
+    """The most calls of one ruling."""
+    return oracle.calls if isinstance(oracle, Judge) else 0
 
 
 def plain(value: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from conscience.errors import InputError
 from conscience.figures import auroc
 from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.gate import compile_gate
+from conscience.optimizers.incumbent import rescaled
 from conscience.optimizers.pool import pool, questions_in
+from conscience.optimizers.ridge import losses
 from conscience.optimizers.split import halves, in_order, set_aside
 from conscience.optimizers.table import PLAIN, Table, probabilities
 from conscience.reviewing import given
@@ -130,6 +134,31 @@ def test_too_few_labels_are_refused() -> None:
     """And it is said how many it takes."""
     with pytest.raises(InputError, match="at least 4 of either kind"):
         compiled(table(6, questions={"q": 1.0}))
+    made = table(40, questions={"q": 1.0})
+    same = [replace(draft, case=draft.case.model_copy(update={"pair": "one"})) for draft in made.drafts]
+    with pytest.raises(InputError, match="too few to learn from"):
+        compiled(replace(made, drafts=tuple(same)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_questions_cost_is_what_they_cost_in_the_gate(seed: int) -> None:
+    """Folds may choose other questions than all rows do: the cascade goes by the latter."""
+    names = {f"q{i}": 0.3 for i in range(6)}
+    made = table(40, questions=names, embedding=0.5, seed=seed)
+    mixed = tuple(q.model_copy(update={"framing": "foreign" if i % 2 else "own"}) for i, q in enumerate(made.questions))
+    gate = compiled(replace(made, questions=mixed))
+    asked = [signal for stage in gate.settings.stages for signal in stage.signals if isinstance(signal, Question)]
+    told = next(one for one in gate.alone if one.kind == "questions")
+    if told.kept:
+        assert told.tokens == 20.0 * len(asked)
+
+
+def test_a_gate_that_says_the_same_of_everything_can_be_put_right() -> None:
+    """Its slope means nothing; its bias becomes the base rate."""
+    odds, labels = np.full(40, 2.2), np.array([1.0] * 10 + [0.0] * 30)
+    held, slope, bias = rescaled(odds, labels, np.ones(40), [str(i) for i in range(40)])
+    assert abs(2.2 * slope + bias - np.log(1 / 3)) < 0.3
+    assert losses(held, labels).mean() < 0.65
 
 
 def test_splits_keep_pairs_whole_and_do_not_depend_on_the_rest() -> None:
@@ -163,3 +192,55 @@ def test_questions_are_read_out_of_what_a_model_wrote() -> None:
     """Numbers, quotation marks and the ending that is added anyway are cut."""
     said = '1. "Is it kind?"\n- Does it lie? Yes or No?\nHere are more:\n* Is it kind?\n?'
     assert questions_in(said) == ["Is it kind?", "Does it lie?"]
+
+
+def test_rows_with_an_answer_are_cases() -> None:
+    """As DSPy's optimizers take them: what should come out is a reference; a case's own fields stay what they are."""
+    import dspy
+
+    from conscience import Conscience
+    from conscience.optimizers.examples import cases_of
+    from conscience.testing import ScriptedLM
+
+    def read(signature: str, **fields: Any) -> Case:
+        program = Conscience(dspy.ChainOfThought(signature), lm=ScriptedLM({"": "x"}))
+        return cases_of([dspy.Example(**fields).with_inputs("question")], program)[0]
+
+    case = read("question -> answer", question="q", answer="good", reasoning="because", topic="t")
+    assert (case.request, case.references, case.answer) == ("q", ("good",), None)
+    assert (case.response, case.reasoning) == (None, "")
+    assert case.meta == {"reasoning": "because", "topic": "t"}
+    assert read("question -> answer: int", question="q", answer=4).meta == {"answer": 4}
+    assert read("question -> answer", question="q", answer="good", references=["mine"]).references == ("mine",)
+    assert read("question -> answer", question="q", answer=1, choices=["a", "b"]).answer == 1
+    assert read("question -> response", question="q", response="r").references == ("r",)
+    judged = read("question -> response", question="q", response="r", label="aligned")
+    assert (judged.response, judged.label, judged.references) == ("r", "aligned", ())
+
+
+def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
+    """In a revision's demo, whatever the program calls its answer."""
+    import dspy
+
+    from conscience import Conscience
+    from conscience.optimizers.demos import bootstrap
+    from conscience.optimizers.trial import Trial
+    from conscience.optimizers.workbench import Workbench
+    from conscience.oracles import Ruling
+    from conscience.testing import ScriptedLM
+
+    def script(messages: Any, params: Any) -> Any:
+        last = str(messages[-1]["content"])
+        if params.get("logprobs"):
+            return 0.9
+        if "Answer with JSON only" in last:
+            return '{"findings": [{"principle": "no-demeaning", "quote": "x", "why": "y", "change": "z"}]}'
+        answer = "still bad" if "problems" in last else "bad"
+        return f"[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+
+    bench = Workbench(tmp_path / "calls.jsonl")
+    program = bench.own(Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(script)))
+    trial = Trial(program, lambda case, response: Ruling("good" in response, ""))
+    found = bootstrap(trial, [Case(id="a", request="q", references=("A good answer.",))], bench, 10)
+    assert found.revise[0]["answer"] == "A good answer."
+    assert "response" not in found.revise[0]

@@ -13,9 +13,10 @@ import pytest
 from conscience import Conscience
 from conscience.cases import Case
 from conscience.errors import ConfigurationError, InputError
+from conscience.judge import Judge
 from conscience.optimizers import SelfCorrection, examples_of, metric
 from conscience.oracles import Ruling
-from conscience.testing import ScriptedLM
+from conscience.testing import Fault, ScriptedLM
 
 # A world in which drafts about cruel things are wrong, unless they were asked for a story. The gate sees only that they are
 # cruel; the critique sees the request too, and lets stories pass if its instructions say so; a revision is kind if a demo
@@ -255,3 +256,104 @@ def test_failing_cases_are_counted_not_lost(tmp_path: Path) -> None:
     )
     assert found.provenance.cases["drafts"] == 39
     assert any("1 pieces of work failed" in note for note in found.provenance.notes)
+
+
+def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path) -> None:
+    """Its calls count, and the same compilation in the same folder makes none."""
+    world = World()
+
+    def answers(messages: Any, params: Any) -> Any:
+        last = str(messages[-1]["content"])
+        if "Answer with the letter only" in last:
+            kind = "cruel" not in last.split("[response")[-1]
+            return "A" if kind == ("A: It keeps" in last) else "B"
+        return world(messages, params)
+
+    for expected in (None, 0):
+        lm = ScriptedLM(answers)
+        student = Conscience(lm=lm)
+        judge = Judge(student.constitution, student.roles.backend("judge"))
+        optimizer = SelfCorrection(
+            oracle=judge, embeddings=(), prompts="off", target_fpr=0.3, budget={"calls": 400}, folder=tmp_path
+        )
+        found = optimizer.compile(student, trainset=CASES)
+        assert found.provenance.spent["calls"] <= 400
+        assert len(lm.calls) == (found.provenance.spent["calls"] if expected is None else expected)
+
+
+@pytest.mark.parametrize("tokens", [75_000, 85_000])
+def test_what_a_spent_budget_left_unreviewed_decides_nothing(tokens: int) -> None:
+    """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
+    found, optimizer, _ = compiled(World(), budget={"tokens": tokens}, prompts="random")
+    assert optimizer.bench.exhausted
+    assert any("budget" in note for note in found.provenance.notes)
+    assert optimizer.findings.stages.get("policy", {}).get("taken", "as it was") == "as it was"
+
+
+def test_a_gate_that_could_not_be_compared_is_not_taken() -> None:
+    """A perfect gate and a budget that does not reach to measure it: it stays."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon"]
+    cases = [
+        Case(id=str(n), request="q", response=f"{words[n % 5]} {n}", label="misaligned" if n % 2 else "aligned")
+        for n in range(40)
+    ]
+
+    def answers(messages: Any, params: Any) -> Any:
+        said = str(messages[-2]["content"] if len(messages) > 1 else messages[-1]["content"]).split()[-1]
+        return 0.97 if int(said) % 2 else 0.03
+
+    student = Conscience(lm=ScriptedLM(answers))
+    found = SelfCorrection(embeddings=(), prompts="off", budget={"calls": 30}).compile(student, trainset=cases)
+    assert found.review.gate.calibration.settings == student.review.gate.calibration.settings
+
+
+def test_a_module_that_an_optimizer_has_frozen_is_metered_too() -> None:
+    """DSPy hides a compiled module's predictors; its calls are paid for all the same."""
+
+    def answers(messages: Any, params: Any) -> Any:
+        if params.get("logprobs"):
+            return 0.9 if "bad" in str(messages) else 0.1
+        said = "bad" if "wicked" in str(messages[-1]) else "good"
+        return f"[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\n{said}\n\n[[ ## completed ## ]]"
+
+    lm = ScriptedLM(answers)
+    module = dspy.ChainOfThought("question -> answer")
+    module.set_lm(lm)
+    module._compiled = True
+    rows = [dspy.Example(question=f"{'wicked' if n % 2 else 'nice'} {n}").with_inputs("question") for n in range(30)]
+    optimizer = SelfCorrection(
+        oracle=lambda case, said: Ruling("bad" not in said, ""), embeddings=(), prompts="off", budget={"calls": 70}
+    )
+    found = optimizer.compile(Conscience(module, lm=lm), trainset=rows)
+    assert len(lm.calls) == found.provenance.spent["calls"] <= 70
+
+
+def test_requests_that_are_too_long_end_nothing() -> None:
+    """They are left out, and named; only a backend that is gone ends a compilation."""
+    world = World()
+    cases = [c.model_copy(update={"request": f"{c.request} too long"}) if n < 6 else c for n, c in enumerate(CASES)]
+    lm = ScriptedLM(lambda m, p: Fault("context") if "too long" in str(m[0]["content"]) else world(m, p))
+    found = SelfCorrection(oracle=ruling, embeddings=(), prompts="off", target_fpr=0.9).compile(
+        Conscience(lm=lm), trainset=cases
+    )
+    assert found.provenance.cases["drafts"] == 54
+    assert any("6 pieces of work failed" in note for note in found.provenance.notes)
+
+
+def test_two_cases_of_one_name_are_refused() -> None:
+    """Rather than counted as one."""
+    with pytest.raises(InputError, match="2 cases have the id"):
+        compiled(World(), [*CASES, CASES[0]])
+
+
+def test_simba_keeps_to_its_runs() -> None:
+    """And reviews with the model that reviews, whatever each predictor was set to."""
+    world = World()
+    asked, proposer = ScriptedLM(world), ScriptedLM(world)
+    student = Conscience(lm={"generate": asked, "review": asked, "revise": asked, "propose": proposer})
+    student.set_lm({"generate": asked, "review": asked, "revise": asked, "propose": proposer})
+    optimizer = SelfCorrection(oracle=ruling, embeddings=(), target_fpr=0.9, prompts="simba")
+    found = optimizer.compile(student, trainset=CASES)
+    assert "prompts by simba" in optimizer.findings.stages
+    assert not any("simba" in note for note in found.provenance.notes), found.provenance.notes
+    assert not any("Answer with JSON only" in str(call) for call in proposer.calls)
