@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from conscience.calibration import Settings
 from conscience.constitution import Constitution
@@ -47,7 +57,7 @@ class Prompt(_Part):
 class Policy(_Part):
     """How the program acts on its verdicts; see ``Conscience``."""
 
-    max_revisions: Annotated[int, Field(ge=0)] = 1
+    max_revisions: Annotated[int, Field(ge=0, le=100)] = 1
     on_unresolved: Literal["refuse", "best", "raise"] = "refuse"
     on_error: Literal["closed", "open", "raise"] = "closed"
     budget: Mapping[str, float] | None = None
@@ -88,6 +98,19 @@ class Provenance(_Part):
     notes: tuple[str, ...] = ()
 
 
+def _finite(settings: Settings) -> Settings:
+    def sound(value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return all(map(sound, value.values()))
+        if isinstance(value, list | tuple):
+            return all(map(sound, value))
+        return not isinstance(value, float) or math.isfinite(value)
+
+    if not sound(settings.model_dump()):
+        raise ValueError("holds a number that is not finite")
+    return settings
+
+
 class Artifact(_Part):
     """A program on disk.
 
@@ -105,7 +128,7 @@ class Artifact(_Part):
     format: Literal["conscience-program/1"]
     constitution: Constitution
     signature: str | None = None
-    calibrations: tuple[Settings, ...] = Field(min_length=1)
+    calibrations: tuple[Annotated[Settings, AfterValidator(_finite)], ...] = Field(min_length=1)
     predictors: Mapping[str, Prompt]
     policy: Policy = Policy()
     provenance: Provenance | None = None
@@ -130,13 +153,19 @@ class Artifact(_Part):
         """Writes the file; a crash leaves the old one or the new one.
 
         Raises:
-            ArtifactError: it cannot be written.
+            ArtifactError: it cannot be written, or could not be read again.
         """
         target = Path(path)
+        data = self.dumps().encode()
+        if len(data) > LARGEST:
+            raise ArtifactError(
+                f"{target}: not written: {len(data) / (1 << 20):.1f} MB, and a program has at most {LARGEST >> 20} MB",
+                hint="long words without spaces in cases make it large: leave those out",
+            )
         partial = target.with_name(target.name + ".partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(self.dumps(), encoding="utf-8")
+            partial.write_bytes(data)
             os.replace(partial, target)
         except OSError as error:
             raise ArtifactError(f"{target}: cannot be written: {error.strerror}") from None
@@ -153,6 +182,8 @@ class Artifact(_Part):
             if os.path.getsize(name) > LARGEST:
                 raise ArtifactError(f"{name}: larger than {LARGEST >> 20} MB, no program is")
             data = json.loads(Path(name).read_text(encoding="utf-8"), object_pairs_hook=_once)
+        except ArtifactError:
+            raise
         except OSError as error:
             raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from None
         except RecursionError:
@@ -167,7 +198,7 @@ class Artifact(_Part):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ArtifactError(f"{name}: {_told(error)}") from None
+            raise ArtifactError(f"{name}: {told(error)}") from None
         except RecursionError:
             raise ArtifactError(f"{name}: nested too deeply") from None
 
@@ -187,7 +218,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _TAGS = {"question", "lexical", "embedding"}
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """The first fault as one line; an unknown key explains more than what its absence elsewhere leads to."""
     errors = error.errors(include_url=False, include_input=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])

@@ -14,6 +14,7 @@ from conscience.errors import ConscienceError, InputError
 if TYPE_CHECKING:
     from conscience.cases import Case
     from conscience.optimizers.workbench import Watch
+    from conscience.oracles import Oracle
 
 _BUDGET = (
     click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls in all, reports included."),
@@ -96,7 +97,7 @@ def compile_command(
         check_installed(prompts)
     program = setup.built(setup.roles(propose=propose_lm))
     decides = oracle_named(oracle, judge_lm, program)
-    learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad)
+    learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad, decides)
     folder = out.with_name(out.stem + ".work")
     with bar("compiling") as shown:
         optimizer = SelfCorrection(
@@ -162,7 +163,7 @@ def recalibrate_command(
     """Carry a compiled program over to another model: refit weights and threshold on CASES, from about 16 labels."""
     from conscience.cases import load_cases
     from conscience.optimizers.recalibration import matrix, recalibrated
-    from conscience.optimizers.workbench import Workbench
+    from conscience.optimizers.workbench import Interrupted, Workbench
 
     setup = Setup(None, program_file, lm, review_lm, None, False, timeout)
     program = opened(program_file, setup.roles(), quiet=True)
@@ -171,10 +172,14 @@ def recalibrate_command(
     with bar("recalibrating") as shown:
         budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
         bench = Workbench(journal, budget, threads=concurrency, watch=_watching(shown))
-        new, found = recalibrated(program, rows, bench, target_fpr=target_fpr, oracle=decides, seed=seed)
-        new.save(out)
-        old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
-        table = matrix(program, found, old, bench)
+        try:
+            new, found = recalibrated(program, rows, bench, target_fpr=target_fpr, oracle=decides, seed=seed)
+            new.save(out)
+            old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
+            table = matrix(program, found, old, bench)
+        except (Interrupted, KeyboardInterrupt):
+            click.echo("conscience: interrupted; the same command goes on from here", err=True)
+            raise click.exceptions.Exit(130) from None
     if as_json:
         print_json(table)
     else:
@@ -201,11 +206,12 @@ def show_command(program_file: Path, as_json: bool) -> None:
 
 
 def _parts(
-    sources: tuple[str, ...], labels: int | None, report: int, seed: int, skip_bad: bool
+    sources: tuple[str, ...], labels: int | None, report: int, seed: int, skip_bad: bool, oracle: Oracle | None
 ) -> tuple[list[Case], list[Case]]:
-    """Cases to learn from, and cases for the report; pairs whole, labels in proportion."""
+    """Cases to learn from, and cases for the report; pairs whole, labels in proportion. Each can be judged."""
     from conscience.casecheck import split_cases
     from conscience.cases import load_cases
+    from conscience.oracles import oracle_for
 
     skipped: list[ConscienceError] = []
     cases = load_cases(sources, skip_bad=skip_bad, on_bad=skipped.append)
@@ -213,6 +219,11 @@ def _parts(
         click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
     if not cases:
         raise InputError("no cases to learn from")
+    for case in cases:
+        if (oracle or oracle_for(case)) is None and (case.label is None or case.response is None):
+            raise InputError(
+                f"case {case.id!r}: nothing says what is right", hint="give it a response with a label, or an oracle"
+            )
     if labels is not None and labels > len(cases):
         raise InputError(f"--labels {labels}: there are only {len(cases)} cases")
     share = labels / len(cases) if labels is not None else 0.8
@@ -224,11 +235,13 @@ def _parts(
 
 def _at_most(cases: list[Case], most: int) -> list[Case]:
     """As many as fit without tearing a pair apart."""
-    kept: list[Case] = []
+    units: dict[tuple[bool, str], list[Case]] = {}
     for case in cases:
-        whole = [other for other in cases if other.pair == case.pair] if case.pair else [case]
-        if case not in kept and len(kept) + len(whole) <= most:
-            kept += whole
+        units.setdefault((case.pair is None, case.pair or case.id), []).append(case)
+    kept: list[Case] = []
+    for unit in units.values():
+        if len(kept) + len(unit) <= most:
+            kept += unit
     return kept
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conscience.cli_parts import PATH, Setup, bar, print_json, printable, setup_options
-from conscience.errors import InputError
+from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:
     from conscience.cases import Case
@@ -41,7 +41,7 @@ def propose_command(
     if out.exists():
         raise InputError(f"{out} exists", hint="choose another --out, or delete it")
     from conscience.optimizers.proposing import propose_cases, write_cases
-    from conscience.optimizers.workbench import Workbench
+    from conscience.optimizers.workbench import Interrupted, Workbench
     from conscience.usage import Budget
 
     program = setup.built(setup.roles(propose=propose_lm))
@@ -53,13 +53,22 @@ def propose_command(
 
         journal = out.with_name(out.stem + ".work") / "calls.jsonl"
         bench = Workbench(journal, Budget(calls=max_calls, dollars=max_cost), watch=watch)
-        found = propose_cases(bench.own(program), bench, pairs=pairs)
+        try:
+            found = propose_cases(bench.own(program), bench, pairs=pairs)
+        except (Interrupted, KeyboardInterrupt):
+            click.echo("conscience: interrupted; the same command goes on from here", err=True)
+            raise click.exceptions.Exit(130) from None
     if not found.cases:
+        if bench.exhausted:
+            raise BudgetExceeded("the budget ended before a pair was written and checked", hint="raise it")
         raise InputError("the model wrote no pair that could be used", hint="choose another --propose-lm")
     out.write_text(write_cases(found.cases), encoding="utf-8")
+    if bench.exhausted:
+        note = "the budget ended first; to go on, delete the file and raise it: nothing is paid for twice"
+        click.echo(f"conscience: {note}", err=True)
     count, lost = len(found.cases) // 2, {n: getattr(found, n) for n in ("unreadable", "doubled", "disputed")}
     if as_json:
-        print_json({"pairs": count, **lost, "out": str(out)})
+        print_json({"pairs": count, **lost, "exhausted": bench.exhausted, "out": str(out)})
         return
     click.echo(
         f"{count} pairs → {out}; left out: {found.doubled} that came twice, {found.disputed} that the questions could not "
@@ -95,7 +104,7 @@ def label_command(file: Path) -> None:
             work.reopen(history.pop())
         elif label is not None:
             work.label(case, "aligned" if label == "aligned" else "misaligned")
-            history.append(work.cases[case.id])
+            history.append(case)
     done = len(work.cases) - len(work.open)
     click.echo(f"{done} of {len(work.cases)} cases in {file} are labelled")
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dspy
+from pydantic import ValidationError
 
-from conscience.artifact import FORMAT, Artifact, Policy, Prompt, Provenance
+from conscience.artifact import FORMAT, Artifact, Policy, Prompt, Provenance, told
 from conscience.calibration import Settings
-from conscience.errors import ArtifactError
+from conscience.errors import ArtifactError, ConfigurationError
+from conscience.generate import Generate
 from conscience.rendering import value_text
 from conscience.usage import Budget
 
@@ -20,27 +22,34 @@ P = TypeVar("P")
 
 
 def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
-    """All that a compiler may have changed about a program, and its policy; its models stay with the process."""
+    """All that a compiler may have changed about a program, and its policy; its models stay with the process.
+
+    Raises:
+        ArtifactError: there is something about it that no file may say.
+    """
     settings = program.review.gate.calibration.settings
     others = tuple(other for other in program.calibrations if other.backend != settings.backend)
     budget = {} if program.budget is None else {k: v for k, v in asdict(program.budget).items() if v is not None}
-    return Artifact(
-        format=FORMAT,
-        constitution=program.constitution,
-        signature=program.generate.declared,
-        calibrations=(settings, *others),
-        predictors={
-            name: Prompt(instructions=predictor.signature.instructions, demos=tuple(map(_demo, predictor.demos)))
-            for name, predictor in program.named_predictors()
-        },
-        policy=Policy(
-            max_revisions=program.max_revisions,
-            on_unresolved=program.on_unresolved,
-            on_error=program.on_error,
-            budget=budget or None,
-        ),
-        provenance=provenance or program.provenance,
-    )
+    try:
+        return Artifact(
+            format=FORMAT,
+            constitution=program.constitution,
+            signature=program.generate.declared,
+            calibrations=(settings, *others),
+            predictors={
+                name: Prompt(instructions=predictor.signature.instructions, demos=tuple(map(_demo, predictor.demos)))
+                for name, predictor in program.named_predictors()
+            },
+            policy=Policy(
+                max_revisions=program.max_revisions,
+                on_unresolved=program.on_unresolved,
+                on_error=program.on_error,
+                budget=budget or None,
+            ),
+            provenance=provenance or program.provenance,
+        )
+    except ValidationError as error:
+        raise ArtifactError(f"the program cannot be saved: {told(error)}") from None
 
 
 def opened(build: Callable[..., P], path: str | Path, *, lm: Any = None, generate: Any = None) -> P:
@@ -56,10 +65,8 @@ def opened(build: Callable[..., P], path: str | Path, *, lm: Any = None, generat
         ArtifactError: the file is not a program, or not one for this ``generate``.
     """
     artifact = Artifact.read(path)
-    if generate is None and artifact.signature is None:
-        raise ArtifactError(f"{path}: a module or callable answers in this program", hint="pass it: generate=…")
     program = build(
-        artifact.signature if generate is None else generate,
+        _generate(artifact, str(path)) if generate is None else generate,
         constitution=artifact.constitution,
         lm=lm,
         review=artifact.calibrations[0],
@@ -82,11 +89,15 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
         where = "this program" if extra[0] in artifact.predictors else "the file"
         hint = "was it compiled around something else?"
         raise ArtifactError(f"{name}: predictor {extra[0]!r} is not in {where}", hint=hint)
+    for predictor_name, prompt in artifact.predictors.items():
+        for number, demo in enumerate(prompt.demos):
+            if not demo.keys() & known[predictor_name].signature.fields.keys():
+                raise ArtifactError(f"{name}: demos[{number}] of predictor {predictor_name!r} has none of its fields")
     settings = chosen(artifact, program.roles.own("review"), name)
     for predictor_name, prompt in artifact.predictors.items():
         predictor = known[predictor_name]
         predictor.signature = predictor.signature.with_instructions(prompt.instructions)
-        predictor.demos = [dspy.Example(**demo) for demo in prompt.demos]
+        predictor.demos = [dspy.Example(demo) for demo in prompt.demos]
     program.adopt(artifact.constitution)
     program.review.gate.calibration.settings = settings
     for key, value in artifact.policy.model_dump().items():
@@ -108,6 +119,18 @@ def chosen(artifact: Artifact, backend: Any, name: str) -> Settings:
             stacklevel=4,
         )
     return settings or first
+
+
+def _generate(artifact: Artifact, name: str) -> Generate:
+    if artifact.signature is None:
+        raise ArtifactError(f"{name}: a module or callable answers in this program", hint="pass it: generate=…")
+    try:
+        return Generate(artifact.signature)
+    except ConfigurationError as error:
+        raise ArtifactError(f"{name}: key 'signature': {error.message}", hint=error.hint) from None
+    except Exception as error:  # pydantic keeps some names for itself, and says so in many ways
+        said = str(error).partition("\n")[0]
+        raise ArtifactError(f"{name}: key 'signature': {artifact.signature!r} cannot be used: {said}") from None
 
 
 def _demo(demo: Any) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from conscience.artifact import Artifact
@@ -30,22 +30,18 @@ def show_program(console: Console, artifact: Artifact) -> None:
         Text(f"policy: a flagged draft is {flagged}; unresolved: {policy.on_unresolved}; error: {policy.on_error}")
     )
     for name, prompt in artifact.predictors.items():
-        console.print(
-            Text(f"{name}: {len(prompt.demos)} demos; {safe(' '.join(prompt.instructions.split()))[:160]}", style="dim")
-        )
+        said = " ".join(prompt.instructions.split())[:160]
+        console.print(Text(safe(f"{name}: {len(prompt.demos)} demos; {said}"), style="dim"))
     if (told := artifact.provenance) is None:
         console.print(Text("nobody compiled it", style="dim"))
         return
-    console.print(Text(f"compiled {told.made} for {safe(told.backend)}, seed {told.seed}: {_listed(told.cases)}"))
+    console.print(Text(f"compiled {safe(told.made)} for {safe(told.backend)}, seed {told.seed}: {_listed(told.cases)}"))
     console.print(Text(f"cost: {_listed(told.spent)}, {told.seconds:.0f} s", style="dim"))
-    gate, unseen = told.figures.get("gate"), told.figures.get("unseen")
-    if isinstance(gate, Mapping):
-        _alone(console, gate)
+    _figures(console, "gate", told.figures.get("gate"), _alone)
     stages = told.figures.get("stages")
     for name, stage in stages.items() if isinstance(stages, Mapping) else ():
-        console.print(Text(f"stage {name}: {_listed(stage) if isinstance(stage, Mapping) else stage}"))
-    if isinstance(unseen, Mapping) and unseen:
-        _unseen(console, unseen)
+        console.print(Text(safe(f"stage {name}: {_listed(stage) if isinstance(stage, Mapping) else stage}")))
+    _figures(console, "unseen", told.figures.get("unseen"), _unseen)
     for note in told.notes:
         console.print(Text(f"note: {safe(note)}", style="dim"))
 
@@ -57,7 +53,7 @@ def show_matrix(console: Console, matrix: Mapping[str, Any]) -> None:
         for name, reached in both.items():
             cells = [_cell(reached.get(key)) for key in ("auroc", "recall", "fpr", "n")]
             recorded = " (as recorded)" if len(reached) < 4 else ""
-            table.add_row(safe(backend), name + recorded, *cells)
+            _add(table, backend, name + recorded, *cells)
     console.print(table)
     threshold = matrix["threshold"]
     state = (
@@ -86,19 +82,34 @@ def _signal(signal: Any) -> str:
     return f"{signal.text} ({signal.framing})"
 
 
+def _figures(console: Console, name: str, found: Any, show: Callable[[Console, Mapping[str, Any]], None]) -> None:
+    """A table of what was measured; the schema leaves figures open, so a file may hold others."""
+    if not isinstance(found, Mapping) or not found:
+        return
+    try:
+        show(console, found)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        console.print(Text(f"{name}: figures that cannot be shown as a table", style="dim"))
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain text: nothing in it is markup."""
+    table.add_row(*(Text(safe(cell)) for cell in cells))
+
+
 def _alone(console: Console, gate: Mapping[str, Any]) -> None:
     table = Table("signals alone, cross-validated", "AUROC", "unseen groups", "tokens", "", box=None, pad_edge=False)
     for one in gate.get("alone", ()):
         kept = "kept" if one["kept"] else "dropped"
-        table.add_row(safe(one["name"]), _cell(one["auroc"]), _cell(one["unseen"]), f"{one['tokens']:.0f}", kept)
+        _add(table, one["name"], _cell(one["auroc"]), _cell(one["unseen"]), f"{one['tokens']:.0f}", kept)
     interval = gate.get("interval") or (None, None)
-    table.add_row("together", f"{_cell(gate.get('cross_validated_auroc'))} ({_cell(interval[0])} to {_cell(interval[1])})",
-                  "", f"{gate.get('tokens_of_an_aligned_draft', 0):.0f}", "of an aligned draft")  # fmt: skip
+    _add(table, "together", f"{_cell(gate.get('cross_validated_auroc'))} ({_cell(interval[0])} to {_cell(interval[1])})",
+         "", f"{gate.get('tokens_of_an_aligned_draft', 0):.0f}", "of an aligned draft")  # fmt: skip
     console.print(table)
 
 
 def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
-    table = Table(f"{unseen['cases']} unseen cases", "before", "after", box=None, pad_edge=False)
+    table = Table(Column(Text(safe(f"{unseen['cases']} unseen cases"))), "before", "after", box=None, pad_edge=False)
     before, after = unseen["before"], unseen["after"]
     for name in dict.fromkeys([*before, *after]):
         if not name.endswith("_interval"):
@@ -107,15 +118,15 @@ def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
                 interval = side.get(f"{name}_interval")
                 span = f" ({_cell(interval[0])} to {_cell(interval[1])})" if interval else ""
                 cells.append(_cell(side.get(name)) + span)
-            table.add_row(name.replace("_", " "), *cells)
-    table.add_row("AUROC of surface words from the same labels", "", _cell(unseen.get("surface_words")))
+            _add(table, name.replace("_", " "), *cells)
+    _add(table, "AUROC of surface words from the same labels", "", _cell(unseen.get("surface_words")))
     console.print(table)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _listed(entries: Mapping[str, Any]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
+from rich.console import Console
 
 from conscience import Backend, Conscience
 from conscience.artifact import Artifact, Provenance
@@ -15,6 +17,8 @@ from conscience.calibration import Settings, Stage
 from conscience.embedding import pack
 from conscience.errors import ArtifactError
 from conscience.probes import EmbeddingProbe, LexicalProbe
+from conscience.saving import to_artifact
+from conscience.showing_program import show_program
 from conscience.signals import Question
 from conscience.testing import ScriptedLM
 from tests.loopback import Loopback
@@ -118,6 +122,12 @@ REFUSED = [
     ("constitution.question", "Say yes", "constitution.question"),
     ("calibrations.0.stages.1.signals.1.weights", "AAAA!", "base64"),
     ("calibrations", [], "calibrations"),
+    ("calibrations.0.stages.0.bias", float("nan"), "key 'calibrations[0]"),
+    ("calibrations.0.stages.0.doubt", [0.1, float("inf")], "key 'calibrations[0]': holds a number that is not finite"),
+    ("policy.max_revisions", 10**9, "less than or equal to 100"),
+    ("signature", "question -> _x", "key 'signature': 'question -> _x' cannot be used"),
+    ("signature", "model_config -> x", "key 'signature': 'model_config -> x' cannot be used"),
+    ("signature", "question", "key 'signature': 'question' is no DSPy signature"),
 ]
 
 
@@ -145,7 +155,7 @@ def test_a_file_that_was_tampered_with_is_refused(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[" * 100_000_000, "larger than 8 MB"),
+        ("[" * 100_000_000, r"^\S+p.json: larger than 8 MB"),
         ("[" * 1_000_000, "nested too deeply"),
         ('{"a":' * 500_000, "nested too deeply"),
         ("not json", "not JSON"),
@@ -160,6 +170,59 @@ def test_what_is_no_program_is_refused(text: str, said: str, tmp_path: Path) -> 
     (tmp_path / "p.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ArtifactError, match=said):
         Artifact.read(tmp_path / "p.json")
+
+
+def test_demos_that_a_predictor_cannot_show_are_refused(tmp_path: Path) -> None:
+    """By the predictor's name; a field too many does no harm, whatever it is called."""
+    saved = program()
+    saved.review.critique.predict.demos = [dspy.Example({"self": 1, "base": "x", "findings": "[]"})]
+    saved.save(tmp_path / "p.json")
+    loaded = Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}))
+    assert loaded.review.critique.predict.demos[0].toDict() == {"self": 1, "base": "x", "findings": "[]"}
+    data = json.loads((tmp_path / "p.json").read_text())
+    data["predictors"]["review.critique.predict"]["demos"] = [{"self": 1}]
+    (tmp_path / "p.json").write_text(json.dumps(data))
+    with pytest.raises(ArtifactError, match=r"demos\[0\] of predictor 'review.critique.predict' has none of its fields"):
+        Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}))
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    """And the file that was there stays."""
+    made = program()
+    made.save(tmp_path / "p.json")
+    before = (tmp_path / "p.json").read_bytes()
+    made.max_revisions = 1000
+    with pytest.raises(ArtifactError, match="cannot be saved: key 'max_revisions'"):
+        made.save(tmp_path / "p.json")
+    made.max_revisions = 1
+    made.revise.predict.signature = made.revise.predict.signature.with_instructions("x" * (9 << 20))
+    with pytest.raises(ArtifactError, match=r"p.json: not written: 9.0 MB"):
+        made.save(tmp_path / "p.json")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("p.json", before)]
+
+
+ODD = [
+    {"gate": {"alone": [1]}},
+    {"gate": {"alone": 3}},
+    {"gate": {"alone": [{"name": "[/x]\x1b[2J", "kept": True, "auroc": 0.5, "unseen": None, "tokens": 3}]}},
+    {"gate": {"interval": "x"}},
+    {"gate": {"tokens_of_an_aligned_draft": "x"}},
+    {"gate": {"cross_validated_auroc": "0.9"}},
+    {"unseen": {"x": 1}},
+    {"unseen": {"cases": 3, "before": [1], "after": {}}},
+    {"stages": {"\x1b[2J": "\x1b[2J"}},
+]
+
+
+@pytest.mark.parametrize("figures", ODD, ids=str)
+def test_odd_figures_are_shown_as_far_as_they_go(figures: Any) -> None:
+    """Nobody's table, nothing that a terminal obeys, and no traceback."""
+    made = program()
+    made.provenance = Provenance(figures=figures, notes=("a note",))
+    told = StringIO()
+    show_program(Console(file=told, width=200), to_artifact(made))
+    assert "a note" in told.getvalue()
+    assert "\x1b[2J" not in told.getvalue()
 
 
 def test_a_wording_cannot_reach_into_objects() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from conscience.cases import Case, load_cases
+from conscience.errors import InputError
 from tests.loopback import Loopback, chat, is_critique, is_gate, is_revision
 from tests.test_cli import run
 
@@ -225,6 +228,100 @@ def test_proposed_cases_are_checked_and_labelled(server: Loopback, fake: dict[st
     assert "exists" in again.stderr
 
 
+@pytest.fixture
+def writer(server: Loopback, fake: dict[str, str]) -> dict[str, str]:
+    """An environment in which openai/ models write four pairs a call, each answer at gpt-4o-mini's price."""
+
+    def writes(body: Any, number: int) -> Any:
+        if "Write" in str(body["messages"][0]["content"])[:6]:
+            rows = [
+                {"request": f"r{number}{i}", "breaks": f"cruel {number}{i}", "keeps": f"nice {number}{i}"} for i in range(4)
+            ]
+            answer = chat(json.dumps(rows))
+        else:
+            answer = chat("x", yes=0.9 if "cruel" in str(body["messages"]) else 0.1)
+        usage = {"prompt_tokens": 700, "completion_tokens": 300, "total_tokens": 1000}
+        return answer | {"model": "gpt-4o-mini", "usage": usage}
+
+    server.behaviour = writes
+    return fake
+
+
+def test_a_spent_budget_writes_what_was_found(server: Loopback, writer: dict[str, str], tmp_path: Path) -> None:
+    """And says so; where nothing was found yet, that is said instead."""
+    out = tmp_path / "c.jsonl"
+    args = ("propose-cases", "--lm", "openai/gpt-4o-mini", "--no-cache", "--json")
+    done = run(*args, "--out", str(out), "--max-cost", "0.014", env=writer)
+    assert done.returncode == 0, done.stderr
+    assert "budget ended" in done.stderr
+    told = json.loads(done.stdout)
+    assert told["exhausted"]
+    assert len(load_cases(out)) == 2 * told["pairs"] > 0
+    little = run(*args, "--out", str(tmp_path / "d.jsonl"), "--max-calls", "2", env=writer)
+    assert little.returncode == 3
+    assert "budget ended before a pair" in little.stderr
+
+
+@pytest.mark.parametrize("command", ["recalibrate", "propose-cases"])
+def test_ctrl_c_is_one_line(command: str, server: Loopback, writer: dict[str, str], cases: Path, tmp_path: Path) -> None:
+    """With the exit code of an interrupted command."""
+    from conscience import Conscience
+    from conscience.testing import ScriptedLM
+
+    quickly = server.behaviour
+
+    def slowly(body: Any, number: int) -> Any:
+        time.sleep(0.2)
+        return quickly(body, number)
+
+    server.behaviour = slowly
+    Conscience(lm=ScriptedLM({"": "x"})).save(tmp_path / "p.json")
+    read = [str(tmp_path / "p.json"), str(cases)] if command == "recalibrate" else []
+    arguments = [command, *read, "--lm", "openai/fake", "--out", str(tmp_path / "out.jsonl")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "conscience", *arguments], env=os.environ | writer, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while len(server.calls) < 6 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, told
+    assert told == "conscience: interrupted; the same command goes on from here\n"
+
+
+def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
+    """A label goes to its own row, whatever other breaks stand in the texts; what is written is a line for every reader."""
+    from conscience.optimizers.labelling import Labelling
+    from conscience.optimizers.proposing import write_cases
+
+    file = tmp_path / "c.jsonl"
+    texts = ["first\u2028second\u2029third\u0085fourth", "KIND", "RUDE"]
+    rows = [{"id": str(n), "request": "q", "response": text} for n, text in enumerate(texts)]
+    file.write_bytes("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode("utf-8-sig"))
+    work = Labelling(file)
+    work.label(work.cases["1"], "aligned")
+    work.label(work.cases["0"], "misaligned")
+    assert {case.id: (case.label, case.response) for case in load_cases(file)} == {
+        "0": ("misaligned", texts[0]), "1": ("aligned", texts[1]), "2": (None, texts[2])
+    }  # fmt: skip
+    assert len(file.read_text().splitlines()) == 3
+    assert len(write_cases(load_cases(file)).splitlines()) == 3
+
+
+def test_taking_back_a_label_brings_back_the_proposal(tmp_path: Path) -> None:
+    """The case is as it was."""
+    from click.testing import CliRunner
+
+    from conscience.cli_label import label_command
+
+    file = tmp_path / "c.jsonl"
+    row = {"id": "s", "request": "q", "response": "rude", "label": "misaligned", "source": "synthetic"}
+    file.write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "t"}) + "\n")
+    before = load_cases(file)
+    CliRunner().invoke(label_command, [str(file)], input="auq", catch_exceptions=False)
+    assert load_cases(file) == before
+
+
 def test_one_keystroke_a_label(tmp_path: Path) -> None:
     """Saved at once, taken back, resumed; the most informative case first."""
     from click.testing import CliRunner
@@ -271,6 +368,32 @@ def test_the_doubtful_case_comes_first(tmp_path: Path) -> None:
     case = Labelling(file).next()
     assert case is not None
     assert case.id == "doubtful"
+
+
+def test_a_case_that_nothing_can_judge_is_found_before_anything_is_spent(cases: Path) -> None:
+    """Also where it would only be reported on; an oracle for all judges it."""
+    from conscience.cli_compile import _parts
+    from conscience.oracles import refusal
+
+    with cases.open("a") as file:
+        file.write('{"id": "open", "request": "a"}\n')
+    for seed in range(4):
+        with pytest.raises(InputError, match="'open': nothing says what is right"):
+            _parts((str(cases),), None, 200, seed, False, None)
+    assert sum(map(len, _parts((str(cases),), None, 200, 0, False, refusal))) == 81
+
+
+def test_parts_are_cut_to_size_without_tearing_pairs() -> None:
+    """In time that grows with the number of cases."""
+    from conscience.cli_compile import _at_most
+
+    many = [Case(id=str(n), request="q", pair=f"p{n // 2}" if n % 5 else None) for n in range(20_000)]
+    assert {case.id for case in _at_most(many, len(many))} == {case.id for case in many}
+    some = [
+        Case(id=name, request="q", pair=pair) for name, pair in (("a", "p"), ("b", None), ("c", "q"), ("d", "p"), ("e", "q"))
+    ]
+    assert [case.id for case in _at_most(some, 3)] == ["a", "d", "b"]
+    assert [case.id for case in _at_most(some, 4)] == ["a", "d", "b"]
 
 
 MISTAKES = [
