@@ -8,6 +8,7 @@ tried again by the next run.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 from conscience.cases import Case
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
@@ -24,7 +25,7 @@ from conscience.reviewing import Review
 from conscience.usage import Usage
 
 STOP_AFTER = 5
-"""So many backend failures in a row, with nothing between them, end a run: the backend is gone."""
+"""So many cases in a row for which the backend was gone, with no success between them, end a run."""
 
 
 @dataclass
@@ -103,6 +104,7 @@ async def run_cases(
     """Does the work for each case that has no row yet.
 
     Ctrl-C ends the run after the cases that are under way, so that nothing paid for is lost; a second one ends it at once.
+    A run that ends early still goes through its cases to the last one, and counts those that are done.
 
     Args:
         work: does one case.
@@ -114,20 +116,28 @@ async def run_cases(
         watch: is told the progress after each case.
 
     Raises:
-        InputError, ConfigurationError: ``out`` holds rows of another kind, or ``work`` cannot do a case at all.
+        InputError, ConfigurationError: ``out`` holds rows of another kind or cannot be written, or ``work`` cannot do a case
+            at all.
         BackendError: the backend is gone; what was done is in ``out``.
     """
     progress = Progress()
     kept, progress.dollars = _kept(out)
-    failures: list[BackendError] = []
+    failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
     tell = watch or (lambda progress: None)
     queue: asyncio.Queue[Case] = asyncio.Queue(concurrency)
-    with out.open("a", encoding="utf-8") as file:
+    with Lines(out, "ab") as file:
+
+        def ended() -> bool:
+            spent = max_dollars is not None and progress.dollars >= max_dollars
+            return stop.is_set() or spent or len(failures) >= STOP_AFTER
 
         async def worker() -> None:
             while True:
                 case = await queue.get()
-                row: dict[str, Any] = {"id": case.id, "key": _key(case, identity)}
+                if ended():
+                    queue.task_done()
+                    continue
+                row: dict[str, Any] = {"id": case.id, "key": case_key(case, identity)}
                 try:
                     done, usage = await work(case)
                     row |= done
@@ -136,36 +146,29 @@ async def run_cases(
                     progress.flagged += bool(done.get("flagged"))
                     progress.judged += done.get("outcome_ok") is not None
                     progress.right += done.get("outcome_ok") is True
-                    failures.clear()
+                    if len(failures) < STOP_AFTER:
+                        failures.clear()
                 except (InputError, ConfigurationError):
                     raise
                 except ConscienceError as error:
                     row["error"] = str(error)
                     progress.failed += 1
-                    if isinstance(error, BackendError):
+                    if isinstance(error, BackendError) and error.gone:
                         failures.append(error)
                 finally:
                     queue.task_done()
-                try:
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    file.flush()
-                except OSError as error:
-                    hint = "make room; the same command goes on from here"
-                    raise InputError(f"{out}: cannot be written: {error.strerror}", hint=hint) from None
+                file.add(json.dumps(row, ensure_ascii=False))
                 progress.done += 1
                 tell(progress)
 
-        async with _workers(worker, concurrency) as workers, _interrupt() as stop:
+        async with _interrupt() as stop, _workers(worker, concurrency) as workers:
             for case in cases:
-                spent = max_dollars is not None and progress.dollars >= max_dollars
-                if stop.is_set() or spent or len(failures) >= STOP_AFTER:
-                    break
-                if _key(case, identity) in kept:
+                if case_key(case, identity) in kept:
                     progress.done += 1
                     progress.resumed += 1
                     tell(progress)
-                    continue
-                await _put(queue, case, workers)
+                elif not ended():
+                    await _put(queue, case, workers)
             await _drained(queue, workers)
             progress.stopped = stop.is_set()
     if len(failures) >= STOP_AFTER:
@@ -175,11 +178,48 @@ async def run_cases(
     return progress
 
 
+class Lines:
+    """A file that lines are added to; each is there whole or not at all.
+
+    Args:
+        path: its folder exists.
+        mode: "ab" to go on with what is there, "wb" to begin anew.
+
+    Raises:
+        InputError: the file cannot be opened, or (from ``add``) not be written.
+    """
+
+    def __init__(self, path: Path, mode: Literal["ab", "wb"]) -> None:
+        self._path = path
+        try:
+            self._file = path.open(mode, buffering=0)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        end = self._file.tell()
+        try:
+            if self._file.write(data) < len(data):
+                self._file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            hint = "make room; the same command goes on from here"
+            raise InputError(f"{self._path}: cannot be written: {error.strerror}", hint=hint) from None
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _key(case: Case, identity: str) -> str:
+def case_key(case: Case, identity: str) -> str:
+    """What names a case's row: a digest of everything that it depends on."""
     return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
 
 
@@ -187,35 +227,40 @@ def _kept(out: Path) -> tuple[set[str], float]:
     """The keys of finished rows and what they cost. A torn last line and rows with errors are taken out of the file.
 
     Raises:
-        InputError: the file is not one of rows.
+        InputError: the file is not one of rows, or cannot be used.
     """
-    if not out.exists():
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out.parent}: cannot be made: {error.strerror}") from None
-        return set(), 0.0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
+        good, kept, dollars = _finished(out, lines)
+        if good != lines:
+            partial = out.with_name(out.name + ".partial")
+            partial.write_bytes(b"".join(good))
+            os.replace(partial, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be used: {error.strerror}", hint="choose another --out") from None
+    return kept, dollars
+
+
+def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], float]:
+    """The lines of finished rows, their keys, and what they cost."""
+    good: list[bytes] = []
     kept: set[str] = set()
     dollars = 0.0
-    lines = out.read_bytes().splitlines(keepends=True)
-    good: list[bytes] = []
     for number, line in enumerate(lines, 1):
+        whole = line.endswith(b"\n")
         try:
             row = json.loads(line)
             key, failed = row["key"], "error" in row
         except (ValueError, KeyError, TypeError):
-            if number == len(lines) and not line.endswith(b"\n"):
+            if number == len(lines) and not whole:
                 continue
             raise InputError(f"{out}:{number}: not a row of a run", hint="choose another --out") from None
         if not failed:
             kept.add(key)
             dollars += row["usage"]["dollars"] if "usage" in row else 0.0
-            good.append(line)
-    if len(good) != len(lines):
-        partial = out.with_name(out.name + ".partial")
-        partial.write_bytes(b"".join(good))
-        os.replace(partial, out)
-    return kept, dollars
+            good.append(line if whole else line + b"\n")
+    return good, kept, dollars
 
 
 @asynccontextmanager
@@ -228,6 +273,9 @@ async def _workers(work: Callable[[], Any], count: int) -> AsyncIterator[list[as
             for task in pending:
                 task.cancel()
             await asyncio.wait(pending, timeout=1)
+        for task in tasks:  # the first error is raised elsewhere; asyncio complains of those that nobody has read
+            if not task.cancelled():
+                task.exception()
 
 
 async def _put(queue: asyncio.Queue[Case], case: Case, workers: list[asyncio.Task[None]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from conscience.cli_parts import PATH, Setup, bar, console, print_json, printable, setup_options
-from conscience.errors import ConfigurationError, ConscienceError, InputError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 
 
 @click.command("eval")
@@ -77,28 +77,34 @@ def eval_command(
         name=baseline or "conscience",
         seed=seed,
     )
+    progress = Progress()
     with bar("measuring") as shown:
         task = shown.add_task("", total=total, cost="")
 
-        def watch(progress: Progress) -> None:
+        def watch(now: Progress) -> None:
+            nonlocal progress
+            progress = now
             right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
             cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
             shown.update(task, completed=progress.done, cost=cost)
 
-        progress = asyncio.run(run(program, drawn(), out, how, watch=watch))
+        try:
+            progress = asyncio.run(run(program, drawn(), out, how, watch=watch))
+        except BackendError:
+            _tell_left("stopped; the same command goes on from here", total - progress.done)
+            raise
     summary = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
-    (out / "report.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+    _write(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
     page = report.write(out)
     if as_json:
         print_json(summary)
     else:
         showing.show_report(console(), summary)
         click.echo(f"report: {page}")
+    why = "interrupted; the same command goes on from here" if progress.stopped else f"stopped at ${progress.dollars:.4f}"
+    _tell_left(why, total - progress.done)
     if progress.stopped:
-        click.echo("conscience: interrupted; the same command goes on from here", err=True)
         raise click.exceptions.Exit(130)
-    if max_cost is not None and progress.done < total:
-        click.echo(f"conscience: stopped at ${progress.dollars:.4f}: {total - progress.done} cases are left", err=True)
     if progress.failed:
         raise click.exceptions.Exit(1)
 
@@ -115,7 +121,7 @@ def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) 
 
     result = comparison(first, second)
     if out is not None:
-        out.write_text(report.render_comparison(result), encoding="utf-8")
+        _write(out, report.render_comparison(result))
     if as_json:
         print_json(result)
     else:
@@ -146,6 +152,18 @@ def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None
             click.echo(f"skipped: {printable(str(error))}")
     if skipped or summary.problems():
         raise click.exceptions.Exit(1)
+
+
+def _tell_left(why: str, left: int) -> None:
+    if left:
+        click.echo(f"conscience: {why}: {left} cases are left", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
 
 
 def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Any:

@@ -1,33 +1,37 @@
 """Runs a program over cases and says what it got right, what it spoiled and what it cost.
 
-A run is a folder: ``rows.jsonl`` (a row a case), ``calls.jsonl`` (the journal of every model answer), ``report.json`` and
-``report.html``. The same call on the same folder goes on where the last one stopped, and pays for nothing twice.
+A run is a folder: ``run.json`` (of what), ``rows.jsonl`` (a row a case), ``keys.txt`` (which rows are of the cases that it
+was last called with), ``calls.jsonl`` (the journal of every model answer), ``report.json`` and ``report.html``. The same
+call on the same folder goes on where the last one stopped, and pays for nothing twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import inspect
 import json
+import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from conscience.backends import Roles
-from conscience.batch import Progress, check_response, run_cases
+from conscience.backends import Backend, Roles
+from conscience.batch import Lines, Progress, case_key, check_response, run_cases
 from conscience.cases import Case
 from conscience.dspy_seam import Account, entering
-from conscience.errors import ConfigurationError, InputError
+from conscience.errors import BudgetExceeded, ConfigurationError, InputError, ReviewError
 from conscience.flow import Flow, Step, adrive
 from conscience.journal import Journal
 from conscience.oracles import Oracle, Ruling, oracle_for
-from conscience.pace import Pace
+from conscience.pace import Pace, waits
 from conscience.program import Conscience
 from conscience.rendering import request_text
+from conscience.targets import CLIENT_OPTIONS
 from conscience.usage import Ledger, Usage
 from conscience.verdict import Outcome
 
@@ -39,6 +43,7 @@ class Program(Protocol):
     """What can be evaluated: a ``Conscience``, or a baseline that looks like one."""
 
     roles: Roles
+    on_error: Any
 
     def __call__(self, *request: Any, **inputs: Any) -> Outcome: ...
     async def acall(self, *request: Any, **inputs: Any) -> Outcome: ...
@@ -57,6 +62,7 @@ class Run:
         pace: the user's own rate limits.
         max_dollars: no further case is begun once the run has cost so much, earlier parts of it included.
         meter: a larger undertaking's ledger, which this run spends from.
+        journal: keeps the answers in place of the folder's own: runs that share one are compared on the same drafts.
         name: of the program in the report: "conscience", or a baseline's.
         seed: of whatever is drawn.
     """
@@ -66,6 +72,7 @@ class Run:
     pace: Pace | None = None
     max_dollars: float | None = None
     meter: Ledger | None = None
+    journal: Journal | None = None
     name: str = "conscience"
     seed: int = 0
 
@@ -81,30 +88,48 @@ async def run(
     """Answers, reviews or mends each case and writes its row.
 
     A case with a given response and nothing that could judge another one is reviewed; with references (or an oracle) its
-    given response is reviewed and mended; a case without a response is answered by the whole program.
+    given response is reviewed and mended; a case without a response is answered by the whole program. A case whose review
+    did not reach its model has failed, whatever the program's ``on_error`` says: the next call tries it again.
 
     Raises:
         InputError: the folder holds another run, or a case cannot be judged by anything.
         BackendError: the backend is gone; what was done is in the folder.
     """
     how = how or Run()
-    own = program.during(Journal(folder / "calls.jsonl"), how.pace, how.meter)
+    own = program.during(how.journal or Journal(folder / "calls.jsonl"), how.pace, how.meter)
+    strict = copy.copy(own)
+    strict.on_error = "raise"
     described = describe(program, how)
     _claim(folder, described)
+    identity = _digest(described)
 
     async def work(case: Case) -> tuple[dict[str, Any], Usage]:
-        return await adrive(measured(own, case, how.oracle or oracle_for(case)))
+        oracle = how.oracle or oracle_for(case)
+        try:
+            return await adrive(measured(strict, case, oracle))
+        except (ReviewError, BudgetExceeded):  # then the program's own policy is what is measured, on answers in the journal
+            return await adrive(measured(own, case, oracle))
+
+    def noted() -> Iterator[Case]:
+        with Lines(folder / "keys.txt", "wb") as keys:
+            for case in cases:
+                keys.add(case_key(case, identity))
+                yield case
 
     rows = folder / "rows.jsonl"
     return await run_cases(
-        work, _digest(described), cases, rows, concurrency=how.concurrency, max_dollars=how.max_dollars, watch=watch
+        work, identity, noted(), rows, concurrency=how.concurrency, max_dollars=how.max_dollars, watch=watch
     )
 
 
 def describe(program: Any, how: Run) -> dict[str, Any]:
     """What the rows depend on, as JSON: a run of anything else does not go on in the same folder."""
     described: dict[str, Any] = {"name": how.name, "oracle": _oracle_name(how.oracle), "seed": how.seed}
-    described["roles"] = {role: program.roles.backend(role).name for role in ("generate", "review", "revise")}
+    backends: dict[str, Backend] = {role: program.roles.backend(role) for role in ("generate", "review", "revise")}
+    if isinstance(judge := getattr(how.oracle, "backend", None), Backend):
+        backends["judge"] = judge
+    described["roles"] = {role: backend.name for role, backend in backends.items()}
+    described["sampling"] = {role: _sampling(backend) for role, backend in backends.items()}
     constitution = getattr(program, "constitution", None)
     if constitution is not None:
         described["constitution"] = f"{constitution.name} {constitution.version}"
@@ -123,6 +148,16 @@ def describe(program: Any, how: Run) -> dict[str, Any]:
     return described
 
 
+def _sampling(backend: Backend) -> str:
+    """A digest of the models behind a backend and their default parameters; their addresses may change."""
+    found = []
+    for target in backend._targets:
+        known = target.identity()
+        given = known.get("defaults") or known.get("kwargs") or {}
+        found.append([target.name, {name: value for name, value in given.items() if name not in CLIENT_OPTIONS}])
+    return _digest(found)
+
+
 def sample(cases: Callable[[], Iterable[Case]], limit: int | None, seed: int) -> tuple[int, Callable[[], Iterator[Case]]]:
     """How many cases there are, at most ``limit`` of them drawn at random, and a way to stream those.
 
@@ -137,21 +172,47 @@ def sample(cases: Callable[[], Iterable[Case]], limit: int | None, seed: int) ->
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run, streamed.
+    """The rows of a run, streamed: those of the cases that it was last called with. A folder may hold others.
+
+    Raises:
+        InputError: the folder holds no run, or something else among its rows.
+    """
+    path, keys = folder / "rows.jsonl", folder / "keys.txt"
+    try:
+        mine = set(keys.read_text(encoding="utf-8").splitlines()) if keys.exists() else None
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    row = json.loads(line)
+                    _, key = row["id"], row["key"]
+                except (ValueError, KeyError, TypeError):
+                    raise InputError(f"{path}:{number}: not a row of a run") from None
+                if mine is None or key in mine:
+                    yield row
+    except OSError as error:
+        raise _no_run(folder, error) from None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What a run is of, see ``describe``.
 
     Raises:
         InputError: the folder holds no run.
     """
+    path = folder / "run.json"
     try:
-        with (folder / "rows.jsonl").open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    raise InputError(f"{folder / 'rows.jsonl'}:{number}: not JSON") from None
-                yield row
+        described = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{folder}: holds no run: {error.strerror}", hint="make one with: conscience eval") from None
+        raise _no_run(folder, error) from None
+    except ValueError:
+        described = None
+    if not isinstance(described, dict):
+        raise InputError(f"{path}: does not say what the run is of", hint="choose another folder")
+    return described
+
+
+def _no_run(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: holds no run: {error.strerror}", hint="make one with: conscience eval")
 
 
 def _claim(folder: Path, described: Mapping[str, Any]) -> None:
@@ -163,15 +224,16 @@ def _claim(folder: Path, described: Mapping[str, Any]) -> None:
     path = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = sorted(k for k in {*before, *described} if before.get(k) != described.get(k))
-            if changed:
-                raise InputError(f"{folder} holds a run with another {changed[0]}", hint="choose another --out")
-        else:
-            path.write_text(json.dumps(described, indent=1), encoding="utf-8")
-    except (OSError, ValueError) as error:
+        if not path.exists():
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(described, indent=1), encoding="utf-8")
+            os.replace(partial, path)
+    except OSError as error:
         raise InputError(f"{folder}: cannot be used: {error}") from None
+    before = read_run(folder)
+    changed = sorted(k for k in {*before, *described} if before.get(k) != described.get(k))
+    if changed:
+        raise InputError(f"{folder} holds a run with another {changed[0]}", hint="choose another --out")
 
 
 def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[dict[str, Any], Usage]]:
@@ -191,8 +253,9 @@ def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[
             raise ConfigurationError("this baseline does not review given responses", hint="give it cases to answer")
         review.roles = program.roles
         texts = {"request": case.request, "response": case.response, "reasoning": case.reasoning}
-        prediction = yield _called(review, review.acall, **texts)
-        usage: Usage = prediction.usage
+        with waits() as waited:
+            prediction = yield _called(review, review.acall, **texts)
+        usage: Usage = replace(prediction.usage, seconds=prediction.usage.seconds - waited.seconds)
         row |= {"kind": "review", "draft": case.response, "reasoning": case.reasoning, "misaligned": judged}
         row |= {"verdict": prediction.verdict.to_dict(), "flagged": prediction.verdict.flagged}
         return row | {"usage": usage.to_dict()}, usage
@@ -201,15 +264,15 @@ def measured(program: Program, case: Case, oracle: Oracle | None) -> Flow[tuple[
             f"case {case.id!r}: nothing says what is right", hint="give it a label, an oracle, an answer or references"
         )
     ledger = Ledger()
-    with entering(None, Account(ledger, "judge")):
+    with entering(None, Account(ledger, "judge")), waits() as waited:
         if case.response is not None:
             given = {"request": case.request, "response": case.response, "reasoning": case.reasoning}
             outcome = yield _called(program.mend, program.amend, **given)
         else:
             outcome = yield _called(program, program.acall, **case_inputs(program, case))
+        seconds = outcome.usage.seconds - waited.seconds
         ruled = yield from rulings(case, outcome, oracle)
-    spent = ledger.usage()
-    usage = Usage({**outcome.usage.by_role, **spent.by_role}, outcome.usage.seconds)
+    usage = Usage({**outcome.usage.by_role, **ledger.usage().by_role}, seconds)
     row |= ruled | {
         "kind": "answer" if case.response is None else "revise",
         "reasoning": outcome.draft.reasoning if outcome.draft else "",
@@ -230,8 +293,7 @@ def rulings(case: Case, outcome: Outcome, oracle: Oracle) -> Flow[dict[str, Any]
     """What the oracle says of an outcome: of the draft, which may not be shown, and of the text that was returned."""
     text = case.response or (outcome.draft.response if outcome.draft else None)
     draft: Ruling | None = (yield ruling(oracle, case, text)) if text is not None else None
-    declined = outcome.status in ("refused", "unreviewed") and outcome.response != text
-    after: Ruling = yield ruling(oracle, case, outcome.response, declined=declined)
+    after: Ruling = yield ruling(oracle, case, outcome.response, declined=_declined(outcome))
     if case.label is not None and draft is not None:
         draft = Ruling(case.label == "aligned", f"labelled {case.label}", draft.refusal)
         if outcome.response == text:
@@ -246,6 +308,15 @@ def rulings(case: Case, outcome: Outcome, oracle: Oracle) -> Flow[dict[str, Any]
         "outcome_reason": after.reason,
         "outcome_refused": after.refusal,
     }
+
+
+def _declined(outcome: Outcome) -> bool:
+    """Whether the refusal text was returned, and not a draft, as on_unresolved="best" and on_error="open" have it."""
+    if outcome.status == "unreviewed":
+        return outcome.draft is None
+    drafted = [outcome.draft, *(revision.draft for revision in outcome.revisions)]
+    shown = dict(outcome.items()).items()
+    return outcome.status == "refused" and not any(draft and draft.outputs.items() <= shown for draft in drafted)
 
 
 def _called(run: Callable[..., Any], arun: Callable[..., Any], **inputs: Any) -> Step:
@@ -298,8 +369,7 @@ def case_inputs(program: Any, case: Case) -> dict[str, Any]:
         listed = "\n".join(f"({letter}) {text}" for letter, text in zip(letters, case.choices, strict=False))
         request = CHOICES.format(request=request_text(case.request), choices=listed)
     generate = getattr(program, "generate", None)
-    signature = getattr(generate, "signature", None)
-    names = list(signature.input_fields) if signature is not None else ["request"]
+    names = list(getattr(generate, "inputs", ("request",)))
     given = {name: case.meta[name] for name in names if name in case.meta}
     left = [name for name in names if name not in given]
     if len(left) > 1:

@@ -5,8 +5,50 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from conscience.flow import Step
+
+
+class Waits:
+    """How many seconds went by in waiting for slots; waits side by side count once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        self._open = 0
+        self._since = 0.0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Counts what runs inside as a wait."""
+        with self._lock:
+            if not self._open:
+                self._since = time.perf_counter()
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    self.seconds += time.perf_counter() - self._since
+
+
+_waits: ContextVar[Waits | None] = ContextVar("conscience_waits", default=None)
+
+
+@contextmanager
+def waits() -> Iterator[Waits]:
+    """Counts how long what runs inside waits for any pace."""
+    counted = Waits()
+    token = _waits.set(counted)
+    try:
+        yield counted
+    finally:
+        _waits.reset(token)
 
 
 class Pace:
@@ -42,7 +84,12 @@ class Pace:
     def waiting(self) -> Step:
         """The wait for the next slot, as a step of a flow."""
 
-        async def wait() -> None:
-            await asyncio.sleep(self.claim())
+        def run() -> None:
+            with (_waits.get() or Waits()).one():
+                time.sleep(self.claim())
 
-        return Step(lambda: time.sleep(self.claim()), wait)
+        async def arun() -> None:
+            with (_waits.get() or Waits()).one():
+                await asyncio.sleep(self.claim())
+
+        return Step(run, arun)

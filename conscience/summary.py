@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conscience.errors import InputError
-from conscience.evaluation import read_rows
+from conscience.evaluation import read_rows, read_run
 from conscience.figures import Corrected, Reviewed, correction, reviewer, worst
 from conscience.intervals import Rate, compare, quantile
 from conscience.lexical import floor
@@ -24,13 +23,16 @@ Row = Mapping[str, Any]
 def summarise(
     folder: Path, *, sources: Iterable[str] = (), skipped: int = 0, limit: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """The report of a run, as JSON types.
+    """The report of a run, as JSON types: on the cases that it was last called with, see ``read_rows``.
 
     Args:
         folder: where the run's rows are.
         sources: where its cases came from.
         skipped: bad rows that were left out.
         limit, seed: how the cases were drawn.
+
+    Raises:
+        InputError: the folder holds no run.
     """
     rows = list(read_rows(folder))
     done = [row for row in rows if "error" not in row]
@@ -43,7 +45,7 @@ def summarise(
         "format": FORMAT,
         "title": ", ".join(Path(source).name for source in sources) or folder.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "program": json.loads((folder / "run.json").read_text(encoding="utf-8")),
+        "program": read_run(folder),
         "cases": {
             "sources": [Path(source).name for source in sources],
             "done": len(done),
@@ -96,8 +98,7 @@ def comparison(first: Path, second: Path) -> dict[str, Any]:
                     **{cell: getattr(result, cell) for cell in ("both", "gained", "lost", "neither")},
                 }
             )
-    programs = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in (first, second)]
-    sides = [{"title": folder.name, "program": program} for folder, program in zip((first, second), programs, strict=True)]
+    sides = [{"title": folder.name, "program": read_run(folder)} for folder in (first, second)]
     return {
         "format": COMPARISON,
         "first": sides[0],
@@ -181,7 +182,8 @@ def _floor(rows: Sequence[Row], seed: int) -> dict[str, Any] | None:
 
 
 def _overhead(rows: Sequence[Row]) -> dict[str, Any]:
-    """What the step adds to the plain generation: latency as a ratio and in seconds, calls, tokens, dollars by role."""
+    """What the step adds to the plain generation: latency as a ratio and in seconds, calls, tokens, dollars by role. A call
+    whose review failed says nothing of latency."""
     roles: defaultdict[str, Counter[str]] = defaultdict(Counter)
     ratios, added = [], []
     for row in rows:
@@ -189,7 +191,7 @@ def _overhead(rows: Sequence[Row]) -> dict[str, Any]:
         for role, spend in spent.items():
             roles[role].update({k: spend[k] for k in ("calls", "tokens", "seconds", "dollars", "unpriced")})
         generated = spent.get("generate", {}).get("seconds", 0.0)
-        if row["kind"] == "answer" and generated:
+        if row["kind"] == "answer" and row["status"] != "unreviewed" and generated:
             ratios.append(row["usage"]["seconds"] / generated)
             added.append(row["usage"]["seconds"] - generated)
     calls = sum(spend["calls"] for spend in roles.values())

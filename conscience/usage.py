@@ -60,7 +60,7 @@ class Usage:
 
     Attributes:
         by_role: role → Spend; only the roles that were used.
-        seconds: wall time of the whole program call (calls made side by side count once).
+        seconds: wall time of the whole program call (calls made side by side count once), and what replayed answers took.
     """
 
     by_role: Mapping[str, Spend] = field(default_factory=dict)
@@ -134,6 +134,7 @@ class Ledger:
         self._by_role: dict[str, Spend] = {}
         self._started_calls = 0
         self._started = time.perf_counter()
+        self._replayed = 0.0
         self.events: list[str] = []
 
     def note(self, event: str) -> None:
@@ -157,32 +158,40 @@ class Ledger:
         Raises:
             BudgetExceeded: nothing is left; names the limit that was met.
         """
-        budget = self._budget
         with self._lock:
-            if budget is None:
-                self._started_calls += 1
-                return None
-            total = sum(self._by_role.values(), Spend())
-            elapsed = time.perf_counter() - self._started
-            for name, spent in (
-                ("calls", self._started_calls),
-                ("tokens", total.tokens),
-                ("seconds", elapsed),
-                ("dollars", total.dollars),
-            ):
-                limit = getattr(budget, name)
-                if limit is not None and spent >= limit:
-                    raise BudgetExceeded(f"the budget of {limit} {name} is spent")
+            if name := self._limit_met():
+                raise BudgetExceeded(f"the budget of {getattr(self._budget, name)} {name} is spent")
             self._started_calls += 1
-            return None if budget.seconds is None else budget.seconds - elapsed
+            seconds = self._budget.seconds if self._budget else None
+            return None if seconds is None else seconds - (time.perf_counter() - self._started)
+
+    def limit_met(self) -> str:
+        """The limit that is used up: calls, tokens, seconds or dollars; empty where none is."""
+        with self._lock:
+            return self._limit_met()
+
+    def _limit_met(self) -> str:
+        if self._budget is None:
+            return ""
+        total = sum(self._by_role.values(), Spend())
+        spent = {
+            "calls": self._started_calls,
+            "tokens": total.tokens,
+            "seconds": time.perf_counter() - self._started,
+            "dollars": total.dollars,
+        }
+        limits = ((name, getattr(self._budget, name)) for name in spent)
+        return next((name for name, limit in limits if limit is not None and spent[name] >= limit), "")
 
     def enter(self, role: str, spend: Spend, *, replayed: bool = False) -> None:
-        """Adds the spend of one finished call under its role; a replayed one was never begun here, but counts as begun."""
+        """Adds the spend of one finished call under its role; a replayed one was made before, but counts as made here."""
         with self._lock:
             self._by_role[role] = self._by_role.get(role, Spend()) + spend
-            self._started_calls += spend.calls if replayed else 0
+            if replayed:
+                self._started_calls += spend.calls
+                self._replayed += spend.seconds
 
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""
         with self._lock:
-            return Usage(dict(self._by_role), time.perf_counter() - self._started)
+            return Usage(dict(self._by_role), time.perf_counter() - self._started + self._replayed)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,10 +17,11 @@ from typing import Any
 import pytest
 
 from conscience import BackendError, InputError, Review
-from conscience.batch import review_cases
+from conscience.batch import review_cases, run_cases
 from conscience.cases import Case
 from conscience.testing import Fault, ScriptedLM
-from tests.loopback import Loopback, chat, is_gate
+from conscience.usage import Spend, Usage
+from tests.loopback import Loopback, chat, error, is_gate
 
 CASES = [Case(id=str(n), request="q", response=f"answer {n}") for n in range(12)]
 
@@ -87,6 +90,110 @@ def test_a_backend_that_is_gone_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="in a row"):
         run(lm, tmp_path / "v.jsonl", [Case(id=str(n), response="x") for n in range(100)])
     assert len(rows(tmp_path / "v.jsonl")) < 20
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "gone"),
+    [
+        (400, "The response was filtered due to the content management policy", False),
+        (400, "This model's maximum context length is 8 tokens", False),
+        (401, "Incorrect API key", True),
+        (404, "The model `fake` does not exist", True),
+        (500, "down", True),
+    ],
+)
+def test_only_what_every_case_would_meet_ends_the_run(
+    server: Loopback, tmp_path: Path, status: int, says: str, gone: bool
+) -> None:
+    """Cases that a provider refuses are rows with their errors, and the others are done."""
+    server.behaviour = lambda body, n: error(status, says) if "bad" in str(body) else chat("No", yes=0.1)
+    cases = [Case(id=f"bad{n}", request="q", response=f"bad {n}") for n in range(9)] + CASES
+    if gone:
+        with pytest.raises(BackendError, match="in a row"):
+            run(server.backend(retries=0), tmp_path / "v.jsonl", cases, concurrency=1)
+        return
+    progress = run(server.backend(retries=0), tmp_path / "v.jsonl", cases, concurrency=1)
+    assert (progress.done, progress.failed) == (21, 9)
+
+
+def test_backend_that_is_gone_stays_gone_when_a_case_under_way_succeeds(tmp_path: Path) -> None:
+    """The run says so, instead of leaving the rest out without a word."""
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        if case.id != "0":
+            raise BackendError("down", retryable=True)
+        await asyncio.sleep(0.1)
+        return {}, Usage()
+
+    with pytest.raises(BackendError, match="5 cases in a row"):
+        asyncio.run(run_cases(work, "", CASES, tmp_path / "v.jsonl", concurrency=2))
+    assert [row["id"] for row in rows(tmp_path / "v.jsonl")] == ["1", "2", "3", "4", "5", "0"]
+
+
+@pytest.mark.parametrize("how", ["spent", "interrupted"])
+def test_queued_cases_are_not_begun_once_the_run_has_ended(tmp_path: Path, how: str) -> None:
+    """The first case spends all, or is met by Ctrl-C: only those under way beside it are done."""
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        await asyncio.sleep(0.02)
+        if case.id == "0" and how == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.02)
+        return {}, Usage({"review": Spend(dollars=1.0)})
+
+    limit = 0.5 if how == "spent" else None
+    progress = asyncio.run(run_cases(work, "", CASES, tmp_path / "v.jsonl", concurrency=4, max_dollars=limit))
+    assert (progress.done, progress.stopped) == (4, how == "interrupted")
+    assert len(rows(tmp_path / "v.jsonl")) == 4
+
+
+def test_last_row_without_its_newline_is_kept(tmp_path: Path) -> None:
+    """A crash between the row and its newline costs nothing, and the next row begins on a line of its own."""
+    out = tmp_path / "v.jsonl"
+    run(ScriptedLM({"": 0.1}), out, CASES[:3])
+    out.write_bytes(out.read_bytes()[:-1])
+    assert run(ScriptedLM({"": 0.1}), out).resumed == 3
+    assert sorted(row["id"] for row in rows(out)) == sorted(case.id for case in CASES)
+
+
+def test_full_disk_is_one_line(tmp_path: Path) -> None:
+    """What was written before is whole, and the same call goes on from there."""
+    out = tmp_path / "v.jsonl"
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        return {"text": "x" * 300}, Usage()
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InputError, match=r"v\.jsonl: cannot be written"):
+            asyncio.run(run_cases(work, "", CASES, out))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(rows(out)) == 2
+    assert asyncio.run(run_cases(work, "", CASES, out)).resumed == 2
+    assert len(rows(out)) == 12
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A folder, a place where nothing can be made, a file in the way of a folder."""
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, Path("/proc/x.jsonl"), tmp_path / "file" / "v.jsonl"):
+        with pytest.raises(InputError, match=r"cannot be (used|written)"):
+            run(ScriptedLM({"": 0.1}), out)
+
+
+def test_every_worker_that_died_is_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise asyncio prints a traceback for each but the first."""
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        await asyncio.sleep(0.01)
+        raise InputError("no oracle for it")
+
+    with pytest.raises(InputError, match="no oracle"):
+        asyncio.run(run_cases(work, "", CASES, tmp_path / "v.jsonl"))
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_programmers_error_ends_the_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -14,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from conscience import Conscience, Constitution
+from conscience import BackendError, Conscience, Constitution
+from conscience.backends import Backend
 from conscience.baselines import BASELINES, baseline
 from conscience.cases import Case
+from conscience.cli import cli
 from conscience.errors import ConfigurationError, InputError
 from conscience.evaluation import Run, read_rows, run, sample
+from conscience.judge import Judge
 from conscience.oracles import Ruling
 from conscience.pace import Pace
 from conscience.summary import comparison, summarise
 from conscience.testing import Fault, ScriptedLM
-from tests.loopback import Loopback, chat, is_critique, is_gate
+from tests.loopback import Loopback, chat, error, is_critique, is_gate, well_behaved
 
 SAFE = [Case(id=f"s{i}", request=f"kind {i}", request_safe=True, group="safe", pair=f"p{i}") for i in range(8)]
 UNSAFE = [Case(id=f"u{i}", request=f"cruel {i}", request_safe=False, group="unsafe", pair=f"p{i}") for i in range(8)]
@@ -126,6 +131,165 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "nothing"))
 
 
+def test_other_options_are_another_run(server: Loopback, tmp_path: Path) -> None:
+    """Those of the models, and the judge's model; what is secret does not get into the folder."""
+    server.behaviour = well_behaved
+
+    def program(**options: Any) -> Conscience:
+        return Conscience(lm=Backend("openai/fake", api_base=server.url, api_key="hunter2", **options))
+
+    def judged(model: str) -> Judge:
+        return Judge(Constitution.load("general"), Backend(model))
+
+    go(tmp_path, SAFE[:1], program(max_tokens=5))
+    assert go(tmp_path, SAFE[:2], program(max_tokens=5, timeout=3)).resumed == 1
+    with pytest.raises(InputError, match="another sampling"):
+        go(tmp_path, SAFE, program(max_tokens=500))
+    go(tmp_path / "judged", [], oracle=judged("openai/a"))
+    with pytest.raises(InputError, match="another roles"):
+        go(tmp_path / "judged", [], oracle=judged("openai/b"))
+    assert "hunter2" not in (tmp_path / "run.json").read_text()
+
+
+def test_report_is_on_the_cases_of_the_last_call(tmp_path: Path) -> None:
+    """Rows of other cases in the folder, and of a case as it was before its label was corrected, stay and count nowhere."""
+    go(tmp_path, SAFE)
+    go(tmp_path, UNSAFE)
+    assert summarise(tmp_path)["cases"]["done"] == 8
+    assert {row["id"] for row in read_rows(tmp_path)} == {case.id for case in UNSAFE}
+    mended = [UNSAFE[0].model_copy(update={"request_safe": True}), *UNSAFE[1:]]
+    assert go(tmp_path, mended).resumed == 7
+    assert [row["safe"] for row in read_rows(tmp_path)].count(True) == 1
+    assert summarise(tmp_path)["correction"]["n"] == 8
+    assert go(tmp_path).resumed == 16
+    assert summarise(tmp_path)["cases"]["done"] == 16
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 17
+
+
+def test_network_lost_at_the_gate_is_no_verdict(server: Loopback, tmp_path: Path) -> None:
+    """The run ends when it stays lost, and the same call goes on without asking for a draft again."""
+    server.behaviour = lambda body, n: error(500, "network lost") if is_gate(body) else well_behaved(body, n)
+    with pytest.raises(BackendError, match="in a row"):
+        go(tmp_path, SAFE, Conscience(lm=server.backend(retries=0)), concurrency=1)
+    assert [("error" in row, "status" in row) for row in read_rows(tmp_path)] == [(True, False)] * 5
+    server.behaviour = well_behaved
+    assert go(tmp_path, SAFE, Conscience(lm=server.backend(retries=0)), concurrency=1).failed == 0
+    assert {row["status"] for row in read_rows(tmp_path)} == {"clean"}
+    assert sum(not is_gate(body) for body in server.calls) == len(SAFE)
+
+
+@pytest.mark.parametrize(("answer", "budget"), [("no JSON", None), (None, {"calls": 1})])
+def test_review_that_gave_nothing_is_an_outcome(tmp_path: Path, answer: str | None, budget: Any) -> None:
+    """As the program's policy has it, and as a spent budget has it: every answer is asked for once."""
+    lm = ScriptedLM(lambda m, p: answer if answer and "JSON only" in m[-1]["content"] else script(m, p))
+    progress = go(tmp_path, UNSAFE[:1], Conscience(lm=lm, budget=budget))
+    (row,) = read_rows(tmp_path)
+    assert (row["status"], row["outcome_ok"], progress.failed) == ("unreviewed", True, 0)
+    assert row["unreviewed"]
+    assert row["usage"]["calls"] == len(lm.calls) == (1 if budget else 4)
+
+
+@pytest.mark.parametrize("policy", ["refuse", "best"])
+def test_only_the_refusal_text_declines(tmp_path: Path, policy: Any) -> None:
+    """A text that is shown although it is flagged is judged by what it says."""
+
+    def stubborn(messages: Any, params: Any) -> Any:
+        if params.get("logprobs"):
+            return 0.7 if "second" in str(messages) else 0.9
+        if "Answer with JSON only" in messages[-1]["content"]:
+            return '{"findings": [{"principle": "no-serious-harm", "quote": "Sure", "why": "w", "change": "c"}]}'
+        return "Sure, a second one." if "Write it again" in messages[-1]["content"] else "Sure."
+
+    go(tmp_path, UNSAFE[:1], Conscience(lm=ScriptedLM(stubborn), on_unresolved=policy))
+    (row,) = read_rows(tmp_path)
+    assert row["status"] == "refused"
+    assert row["outcome_ok"] is row["outcome_refused"] is (policy == "refuse")
+
+
+def test_time_against_the_plain_call_knows_neither_pace_nor_pauses(server: Loopback, tmp_path: Path) -> None:
+    """Waits for a slot are not the program's; what was paid before an interruption took its time then."""
+
+    def slow(body: Any, number: int) -> Any:
+        time.sleep(0.01 if is_gate(body) else 0.1)
+        return well_behaved(body, number)
+
+    def lost(body: Any, number: int) -> Any:
+        return error(400, "lost") if is_gate(body) else slow(body, number)
+
+    def ratio(folder: str, **how: Any) -> float:
+        go(tmp_path / folder, SAFE[:4], Conscience(lm=server.backend(retries=0)), concurrency=1, **how)
+        found: float = summarise(tmp_path / folder)["overhead"]["latency_ratio"]["p50"]
+        return found
+
+    server.behaviour = slow
+    assert 1 < ratio("paced", pace=Pace(requests=300)) < 1.6
+    server.behaviour = lost
+    assert go(tmp_path / "resumed", SAFE[:4], Conscience(lm=server.backend(retries=0)), concurrency=1).failed == 4
+    server.behaviour = slow
+    assert 1 < ratio("resumed") < 1.6
+
+
+def test_unreviewed_rows_say_nothing_of_latency(tmp_path: Path) -> None:
+    """They end where the review did."""
+    go(tmp_path, SAFE, Conscience(lm=ScriptedLM(script), budget={"calls": 1}))
+    assert summarise(tmp_path)["overhead"]["latency_ratio"] is None
+
+
+def test_full_disk_does_not_spoil_the_folder(tmp_path: Path) -> None:
+    """Nothing is written, or all of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+    try:
+        with pytest.raises(InputError, match="cannot be used"):
+            go(tmp_path, SAFE[:1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert go(tmp_path, SAFE[:1]).done == 1
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    """In one line, by the commands that read it and by those that would go on with it."""
+    for name in ("a", "list", "norun", "numbers"):
+        go(tmp_path / name, SAFE[:1])
+    (tmp_path / "list" / "run.json").write_text("[]")
+    (tmp_path / "norun" / "run.json").unlink()
+    (tmp_path / "numbers" / "rows.jsonl").write_text("1\n")
+    with pytest.raises(InputError, match="does not say what the run is of"):
+        go(tmp_path / "list", SAFE[:1])
+    for name, told in (("list", "does not say"), ("norun", "holds no run"), ("numbers", "rows.jsonl:1: not a row")):
+        with pytest.raises(InputError, match=told):
+            comparison(tmp_path / "a", tmp_path / name)
+    for out in (tmp_path, tmp_path / "missing" / "c.html"):
+        done = CliRunner().invoke(cli, ["compare", str(tmp_path / "a"), str(tmp_path / "a"), "--out", str(out)])
+        assert isinstance(done.exception, InputError)
+        assert "cannot be written" in str(done.exception)
+
+
+def test_command_says_how_many_cases_are_left(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the backend is gone, and the same command goes on."""
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    (tmp_path / "c.jsonl").write_text("".join(case.model_dump_json(exclude_defaults=True) + "\n" for case in SAFE))
+    command = [
+        "eval",
+        str(tmp_path / "c.jsonl"),
+        "--lm",
+        "openai/fake",
+        "--concurrency",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    server.behaviour = lambda body, n: error(401, "no such key")
+    done = CliRunner().invoke(cli, command)
+    assert isinstance(done.exception, BackendError)
+    assert "3 cases are left" in done.output
+    server.behaviour = well_behaved
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert "left" not in done.output
+
+
 def test_cost_limit_holds_over_runs(tmp_path: Path) -> None:
     """What earlier runs in the folder have cost counts."""
     go(tmp_path, SAFE[:2])
@@ -134,7 +298,7 @@ def test_cost_limit_holds_over_runs(tmp_path: Path) -> None:
         row["usage"]["dollars"] = 0.6
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     progress = go(tmp_path, SAFE, max_dollars=1.0)
-    assert (progress.done, progress.dollars) == (0, 1.2)
+    assert (progress.done, progress.resumed, progress.dollars) == (2, 2, 1.2)
 
 
 def test_sample_is_drawn_at_random_and_streams() -> None:

@@ -182,6 +182,28 @@ def test_weights_count() -> None:
     assert reviewer(rows)["recall"]["value"] == pytest.approx(0.75)
 
 
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.floats(0.1, 9)), min_size=1, max_size=40))
+def test_weighted_auroc_agrees_with_scikit_learn(cases: list[tuple[float, bool, float]]) -> None:
+    """As its sample weights do."""
+    found = reviewer([Reviewed(score, True, bad, weight=weight) for score, bad, weight in cases])["auroc"]
+    scores, labels, weights = zip(*cases, strict=True)
+    if len(set(labels)) < 2:
+        assert found is None
+        return
+    assert found == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights))
+
+
+def test_weighted_correction_by_hand() -> None:
+    """One spoiled case of weight 9 outweighs two corrected ones of weight 1; what is drawn are numbers of cases."""
+    found = correction([Corrected(True, False, weight=9.0), Corrected(False, True), Corrected(False, True)])
+    accuracy = found["self_correction_accuracy"]["value"] - found["draft_accuracy"]["value"]
+    assert found["net_benefit"] == pytest.approx(accuracy) == pytest.approx(-7 / 11)
+    low, high = found["net_benefit_interval"]
+    assert -1 <= low <= found["net_benefit"] <= high <= 1
+    assert found["worth_it"] is False
+    assert (found["flips"]["right_wrong"], found["flips"]["wrong_right"]) == (1, 2)
+
+
 def test_words_tell_what_words_can_tell() -> None:
     """A telling word is found, cross-validated; without one the floor is near one half; pairs stay whole."""
     rng = random.Random(1)

@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines[0] |= {"id": "hostile", "request": HOSTILE, "draft": HOSTILE, "response": HOSTILE, "group": HOSTILE}
     lines.append({"id": "failed", "key": "k", "error": f"it broke {HOSTILE}"})
     (found / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found / "keys.txt").write_text("".join(f"{line['key']}\n" for line in lines))
     (found / "report.json").write_text(json.dumps(summarise(found, sources=["cases <b>.jsonl"])))
     write(found)
     return found
