@@ -12,6 +12,7 @@ Credentials come from the environment or from arguments. They are in no repr, er
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import threading
@@ -26,14 +27,14 @@ import tenacity
 
 from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
-from conscience.embedding import embedding, in_process, pack, unpack
-from conscience.errors import BackendError, ConfigurationError, ContextTooLong, InputError
+from conscience.embedding import embedding, in_process, pack, registered, unpack
+from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ContextTooLong, InputError
 from conscience.flow import Flow, Step, adrive, drive
 from conscience.journal import Journal
 from conscience.pace import Pace
 from conscience.redaction import redact
-from conscience.reply import Message, Reply
-from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target
+from conscience.reply import Message, Reply, clean
+from conscience.targets import LiteLLMTarget, LMTarget, LocalTarget, Target, address, in_time
 from conscience.usage import ROLES, Ledger, Role, Spend
 
 LONGEST_WAIT = 60.0
@@ -161,11 +162,12 @@ class Backend:
         check_text(messages)
         failures: list[tuple[Target, LMError]] = []
         for target in self._targets:
+            fallback = target is not self._targets[0]
             key = self._key(target, messages, params, salt)
             hit = self._cache.get(key) if self._cache and key else None
             if hit is not None:
                 self._enter_hit(who, key, hit["spend"])
-                return _exchange(who, messages, Reply(hit["body"], target.name, cached=True))
+                return _exchange(who, messages, Reply(hit["body"], target.name, cached=True, fallback=fallback))
             attempts = _Attempts(self, target, messages, params, who)
             if self._pace is not None:
                 yield self._pace.waiting()
@@ -177,48 +179,58 @@ class Backend:
                 if who is not None and target is not self._targets[-1]:
                     who.ledger.note(f"{who.role}: {target.name} failed ({_kind(error)}), went on to the next model")
                 continue
-            except TimeoutError as error:
-                failures.append((target, lm_errors.LMTimeoutError(str(error) or "timed out", model=target.name)))
-                continue
-            reply = Reply(body, target.name, dollars)
+            reply = Reply(clean(body), target.name, dollars, fallback=fallback)
             spend = _spend(reply, time.perf_counter() - started)
             self._enter(who, spend)
             if self._pace is not None:
                 self._pace.spent(spend.tokens)
             if self._cache and key and reply.finish_reason != "error":
-                kept = {"body": body, "spend": spend.to_dict()}
+                kept = {"body": reply.body, "spend": spend.to_dict()}
                 yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
             return _exchange(who, messages, reply)
-        raise self._failure(failures)
+        failure = self._failure(failures, spent=attempts.spent)
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None  # the errors behind it may repeat a key, and loggers print them
 
     def embedding(self, model: str, texts: Sequence[str], who: Account) -> Flow[list[list[float]]]:
         """One embedding for each text, by an embedding model beside this one; cached and entered like an answer.
+
+        A registered callable is kept in a run's journal only: by the next run it may be another one.
 
         Raises:
             BackendError, ConfigurationError: see ``conscience.embedding``.
             BudgetExceeded: the program call's budget is spent.
         """
-        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts)}) if self._cache else ""
-        hit = self._cache.get(key) if self._cache else None
+        served = not in_process(model)
+        cache = None if registered(model) and isinstance(self._cache, ResponseCache) else self._cache
+        where = {"address": address(model)} if cache and served else {}
+        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else ""
+        hit = cache.get(key) if cache else None
         if hit is not None:
             self._enter_hit(who, key, hit["spend"])
             return [list(unpack(vector)) for vector in hit["vectors"]]
-        served = not in_process(model)
-        seconds = self._limit(who) if served else self.timeout
+        left = self._left(who) if served else math.inf
         started = time.perf_counter()
-        vectors: list[list[float]] = yield embedding(model, texts, seconds)
+        try:
+            vectors: list[list[float]] = yield _cut_off(embedding(model, texts, min(self.timeout, left)), left)
+        except (BackendError, TimeoutError):
+            if time.perf_counter() - started >= left:
+                raise BudgetExceeded(f"the budget's seconds ended before {model} answered") from None
+            raise
         spend = Spend(calls=int(served), seconds=time.perf_counter() - started)
         self._enter(who, spend)
         packed = [pack(vector) for vector in vectors]
-        if self._cache:
+        if cache:
             kept = {"vectors": packed, "spend": spend.to_dict()}
-            yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
+            yield _keeping(partial(cache.put, key, kept), at_once=cache.replays)
         return [list(unpack(vector)) for vector in packed]  # the same numbers, whether fresh or from the cache
 
-    def _limit(self, who: Account | None) -> float:
-        """Claims a call from the budgets over it; the seconds that it may take."""
+    def _left(self, who: Account | None) -> float:
+        """Claims a call from the budgets over it; the seconds that they leave, without end where none limits them."""
         ledgers = [ledger for ledger in (self._meter, who.ledger if who is not None else None) if ledger is not None]
-        return min([self.timeout, *(left for ledger in ledgers if (left := ledger.begin()) is not None)])
+        return min([math.inf, *(left for ledger in ledgers if (left := ledger.begin()) is not None)])
 
     def _enter(self, who: Account | None, spend: Spend) -> None:
         if who is not None:
@@ -242,17 +254,19 @@ class Backend:
         parts = {"v": 1, "to": target.identity(), "messages": list(messages), "params": dict(params), "salt": salt}
         return ResponseCache.key(parts)
 
-    def _failure(self, failures: Sequence[tuple[Target, LMError]]) -> Exception:
+    def _failure(self, failures: Sequence[tuple[Target, LMError]], *, spent: bool) -> Exception:
         """The last model's failure decides the class of the error; the message names every model's."""
         secrets = [s for t in self._targets for s in t.secrets()]
         told = "; ".join(f"{t.name}: {_kind(e)}: {redact(_said(e), secrets)[:300]}" for t, e in failures)
+        if spent:
+            return BudgetExceeded(f"the budget's seconds left no time for an answer: {told}")
         last = failures[-1][1]
         if isinstance(last, lm_errors.ContextWindowExceededError) or _says_too_long(last):
             return ContextTooLong(told, hint="shorten the request, or use a model with a longer context")
         if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
-            return BackendError(told, hint="check the key and what it may use")
+            return BackendError(told, hint="check the key and what it may use", gone=True)
         if isinstance(last, lm_errors.LMUnsupportedModelError):
-            return BackendError(told, hint="check the model's name")
+            return BackendError(told, hint="check the model's name", gone=True)
         unreachable = isinstance(last, lm_errors.LMTransportError) or "connection error" in last.message.lower()
         hint = "is the server up? check the address and the network" if unreachable else ""
         return BackendError(told, hint=hint, retryable=retryable(last))
@@ -318,27 +332,46 @@ class Roles:
 
 
 class _Attempts:
-    """One target's attempts: the retry policy, in its sync and its async form."""
+    """One target's attempts: the retry policy, in its sync and its async form. None begins or waits past the budget."""
 
     def __init__(
         self, backend: Backend, target: Target, messages: Sequence[Message], params: Mapping[str, Any], who: Account | None
     ) -> None:
         self._target, self._messages, self._params = target, messages, params
-        self._limit = partial(backend._limit, who)
-        tries = 1 if target.retries_itself else backend.retries + 1
+        self._left, self._timeout = partial(backend._left, who), backend.timeout
+        self._tries = 1 if target.retries_itself else backend.retries + 1
+        self._end = math.inf
+        self._gave_up = False
         self._policy: dict[str, Any] = {
             "retry": tenacity.retry_if_exception(_passing),
-            "stop": partial(_enough, tries),
+            "stop": self._enough,
             "wait": _pause,
             "reraise": True,
         }
+
+    @property
+    def spent(self) -> bool:
+        """Whether attempts that failed did so because the budget's seconds ended."""
+        return self._gave_up or time.perf_counter() >= self._end
+
+    def _seconds(self) -> float:
+        """Claims an attempt; the seconds that it may take."""
+        left = self._left()
+        self._end = time.perf_counter() + left
+        return min(self._timeout, left)
+
+    def _enough(self, state: tenacity.RetryCallState) -> bool:
+        if state.attempt_number >= self._tries or state.upcoming_sleep > LONGEST_WAIT:
+            return True
+        self._gave_up = time.perf_counter() + state.upcoming_sleep >= self._end
+        return self._gave_up
 
     def step(self) -> Step:
         return Step(self._run, self._arun)
 
     def _run(self) -> Any:
         try:
-            return self._target.call(self._messages, self._params, self._limit())
+            return self._target.call(self._messages, self._params, self._seconds())
         except LMError as error:
             if not _passing(error):
                 raise
@@ -347,7 +380,7 @@ class _Attempts:
 
     async def _arun(self) -> Any:
         try:
-            return await self._target.acall(self._messages, self._params, self._limit())
+            return await self._target.acall(self._messages, self._params, self._seconds())
         except LMError as error:
             if not _passing(error):
                 raise
@@ -362,7 +395,7 @@ class _Attempts:
         def attempt() -> Any:
             if failures:
                 raise failures.pop()
-            return self._target.call(self._messages, self._params, self._limit())
+            return self._target.call(self._messages, self._params, self._seconds())
 
         return attempt
 
@@ -372,7 +405,7 @@ class _Attempts:
         async def attempt() -> Any:
             if failures:
                 raise failures.pop()
-            return await self._target.acall(self._messages, self._params, self._limit())
+            return await self._target.acall(self._messages, self._params, self._seconds())
 
         return attempt
 
@@ -388,10 +421,6 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 
 _jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
-
-
-def _enough(tries: int, state: tenacity.RetryCallState) -> bool:
-    return state.attempt_number >= tries or state.upcoming_sleep > LONGEST_WAIT
 
 
 def _target(model: Any, engine: str, options: Mapping[str, Any]) -> Target:
@@ -433,6 +462,16 @@ def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
     return shared_cache() if cache is True else shared_cache(Path(cache).expanduser())
 
 
+def _cut_off(step: Step, seconds: float) -> Step:
+    """The same work, which ends in a TimeoutError when the time is up: SDKs retry embeddings on their own."""
+
+    async def arun() -> Any:
+        async with asyncio.timeout(seconds):
+            return await step.arun()
+
+    return Step(partial(in_time, seconds, step.run), arun)
+
+
 def _keeping(put: Callable[[], None], *, at_once: bool) -> Step:
     """Writes at once when driven sync; on an event loop as soon as it is idle, which is while the next call waits."""
 
@@ -464,7 +503,8 @@ def _kind(error: LMError) -> str:
 
 def _said(error: LMError) -> str:
     """The provider's words, without the class names that LiteLLM stacks before them."""
-    text = re.sub(r"^((litellm\.)?\w+(Error|Exception|Timeout)( -|:)\s*)+", "", " ".join(error.message.split()))
+    told = " ".join(clean(error.message).split())
+    text = re.sub(r"^((litellm\.)?\w+(Error|Exception|Timeout)( -|:)\s*)+", "", told)
     return re.sub(r"\s*(To fix:|Learn more:|Received Model Group).*$", "", text)
 
 
@@ -473,16 +513,19 @@ def _says_too_long(error: LMError) -> bool:
     return bool(re.search(r"context (size|length|window)|exceed_context|too many tokens", error.message, re.IGNORECASE))
 
 
-def check_text(messages: Sequence[Message]) -> None:
-    """Refuses what no provider can receive.
+def check_text(value: Any) -> None:
+    """Refuses chat messages, or any part of them, that no provider can receive.
 
     Raises:
-        InputError: NUL bytes or lone surrogates in a message.
+        InputError: NUL bytes or lone surrogates in a text of them, however deep.
     """
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            check_string(content, "the request")
+    if isinstance(value, str):
+        check_string(value, "the request")
+    elif isinstance(value, Mapping):
+        check_text(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_text(inner)
 
 
 def check_string(text: str, what: str) -> None:

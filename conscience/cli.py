@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,8 @@ Command = Callable[..., Any]
 
 def main() -> NoReturn:
     """The console script: every known failure is one line on stderr and an exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks is shown as a question mark
     try:
         done = cli.main(standalone_mode=False)
         code = done if isinstance(done, int) else 0  # click returns the code of an Exit that a command raised
@@ -65,7 +68,7 @@ def ask(
     as_json: bool,
 ) -> None:
     """Answer REQUEST ("-" reads it from standard input), review the answer, and revise it where it must be."""
-    text = sys.stdin.read() if request == "-" else request
+    text = click.open_file("-", errors="surrogateescape").read() if request == "-" else request
     if not text.strip():
         raise InputError("the request is empty", hint="say what is asked")
     program = setup.built(max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -120,11 +121,11 @@ class Constitution(_Text):
         if source in BUILTIN:
             text = resources.files("conscience.constitutions").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
             return _validated(*_parse(text, f"{source}.yaml"))
-        path = Path(source).expanduser()
-        if "\0" in str(source) or not path.exists():
+        path = Path(os.path.expanduser(source))  # unlike Path's own, it leaves an unknown user's name as it is
+        if not os.path.exists(path):  # nor does this one raise, whatever the name
             near = difflib.get_close_matches(str(source), BUILTIN, 1)
             hint = f"did you mean {near[0]}?" if near else _WAYS
-            raise ConstitutionError(f"there is no constitution {str(source)!r}", hint=hint)
+            raise ConstitutionError(f"there is no constitution {str(source)[:200]!r}", hint=hint)
         return _validated(*_parse(_read(path), str(path)))
 
     def principle(self, id: str) -> Principle:

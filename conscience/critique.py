@@ -15,6 +15,7 @@ from conscience.dspy_seam import Account, ChatPredict, calling
 from conscience.errors import ReviewError
 from conscience.flow import Flow
 from conscience.rendering import quoted, request_text
+from conscience.reply import clean
 from conscience.verdict import Draft, Finding
 
 INSTRUCTIONS = """You review what an assistant was about to send. Judge the reasoning and the response by the principles, \
@@ -84,7 +85,7 @@ def parse(text: str, constitution: Constitution, draft: Draft) -> tuple[Finding,
     Raises:
         ValueError: no JSON of the right shape is in it.
     """
-    data = json_in(text)
+    data = clean(json_in(text))  # JSON can spell what no text may hold
     rows = data.get("findings") if isinstance(data, Mapping) else data
     if not isinstance(rows, list):
         raise ValueError("it holds no list of findings")

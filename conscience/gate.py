@@ -98,19 +98,21 @@ def _score(question: Question, draft: Draft, backend: Backend, who: Account) -> 
         try:
             reply: Reply = yield backend.asking(ask(question, draft), SCORING, who)
         except BackendError as error:
-            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error):
+            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
                 raise
-            reason = "refused"
+            name, reason = backend.name, "refused"
+            first = _about_logprobs(error.message.split("; ")[0])  # it names every model's failure, in order
         else:
             if reply.first_token:
                 return log_odds(reply.first_token), "logprobs"
-            reason = "gave no"
-        backend.lacks("logprobs")
-        who.ledger.note(f"review: {backend.name} {reason} log-probabilities, scores are written ones")
+            name, reason, first = reply.model, "gave no", not reply.fallback
+        if first:  # what a fallback lacks, the model it stands in for may have
+            backend.lacks("logprobs")
+        who.ledger.note(f"review: {name} {reason} log-probabilities, scores are written ones")
     room = REASONING_ROOM if backend.supports("reasoning") else ROOM
     reply = yield backend.asking(ask(question, draft, tail=SCORED), room, who)
     return verbalised(reply), "verbalised"
 
 
-def _about_logprobs(error: BackendError) -> bool:
-    return "logprob" in error.message.lower() or "max_tokens" in error.message.lower()
+def _about_logprobs(message: str) -> bool:
+    return "logprob" in message.lower() or "max_tokens" in message.lower()

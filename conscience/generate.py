@@ -15,7 +15,7 @@ from conscience.dspy_seam import Account, ChatPredict, calling
 from conscience.errors import BackendError, ConfigurationError, InputError
 from conscience.flow import Flow, drive
 from conscience.rendering import Request, outputs_text, request_text, value_text
-from conscience.reply import Message, Reply
+from conscience.reply import Message, Reply, clean
 from conscience.usage import Ledger
 from conscience.verdict import BESIDE, Draft
 
@@ -210,9 +210,9 @@ def _default_instructions(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> 
 def _outputs(result: Any) -> tuple[dict[str, Any], str]:
     """Output fields and written reasoning of whatever a module or callable returned."""
     if isinstance(result, str):
-        return {"response": result}, ""
+        return {"response": clean(result)}, ""
     if isinstance(result, dspy.Example | Mapping):
-        fields = dict(result.items())
+        fields = {name: clean(value) for name, value in result.items()}
     else:
         raise ConfigurationError(
             f"generate returned {type(result).__name__}", hint="return a text, a mapping of fields or a dspy.Prediction"

@@ -104,7 +104,7 @@ def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> E
         ConfigurationError: weights or engine are missing, or the weights are not what they should be.
         BackendError: the server did not start.
     """
-    path = _checked(weights_path()) if weights is None else _given(Path(weights).expanduser())
+    path = _checked(weights_path()) if weights is None else _given(Path(os.path.expanduser(weights)))
     key = (str(path), embedding)
     server = _servers.get(key)
     if server is not None and server.alive():
@@ -198,8 +198,8 @@ def _checked(path: Path) -> Path:
 
 
 def _given(path: Path) -> Path:
-    if not path.is_file():
-        raise ConfigurationError(f"there is no weights file {path}")
+    if not os.path.isfile(path):  # unlike Path's own, it does not raise for a name that is too long
+        raise ConfigurationError(f"there is no weights file {str(path)[:200]}")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ConfigurationError(f"{path} is not a GGUF file")

@@ -184,9 +184,9 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """A copy for one run: every model of it keeps the run's journal and its pace, and spends from its ledger."""
         own = copy.deepcopy(self)
         own.roles = own.review.roles = self.roles.during(journal, pace, meter)
-        for predictor in own.predictors():
-            if predictor.lm is not None:
-                predictor.lm = Backend.of(predictor.lm).during(journal, pace, meter).lm
+        for _, part in own.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
+            if isinstance(part, dspy.Predict) and part.lm is not None:
+                part.lm = Backend.of(part.lm).during(journal, pace, meter).lm
         return own
 
     def get_lm(self) -> Any:

@@ -5,6 +5,7 @@ Every backend's answer is brought to this form first, so caching, capabilities a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,16 @@ Body = dict[str, Any]
 """An OpenAI chat completion as plain JSON types."""
 
 
+def clean(value: Any) -> Any:
+    """A JSON value in which every text can be stored and sent on: lone surrogates become U+FFFD, NUL bytes are dropped."""
+    if isinstance(value, str):
+        plain = value.isascii() and "\0" not in value  # as most are
+        return value if plain else re.sub("[\ud800-\udfff]", "\ufffd", value.replace("\0", ""))
+    if isinstance(value, dict):
+        return {clean(key): clean(inner) for key, inner in value.items()}
+    return [clean(inner) for inner in value] if isinstance(value, list) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A model's answer.
@@ -25,12 +36,14 @@ class Reply:
         model: the backend that gave it, as the user named it.
         dollars: its price, or None where the model has none on LiteLLM's list.
         cached: whether it came from the response cache.
+        fallback: whether another model than the backend's first gave it.
     """
 
     body: Body
     model: str
     dollars: float | None = None
     cached: bool = False
+    fallback: bool = False
 
     @property
     def message(self) -> Mapping[str, Any]:
@@ -61,12 +74,9 @@ class Reply:
         """The candidates for the first token with their log-probabilities (nats), likeliest first; may be empty."""
         choices = self.body.get("choices") or [{}]
         content = (choices[0].get("logprobs") or {}).get("content") or []
-        if not content:
-            return ()
-        first = content[0]
-        candidates = {str(t["token"]): float(t["logprob"]) for t in first.get("top_logprobs") or ()}
-        if first.get("token") is not None and first.get("logprob") is not None:
-            candidates.setdefault(str(first["token"]), float(first["logprob"]))
+        shown = [content[0], *(content[0].get("top_logprobs") or ())] if content else []
+        known = [t for t in shown if t.get("token") is not None and t.get("logprob") is not None]
+        candidates = {str(t["token"]): float(t["logprob"]) for t in known}
         return sorted(candidates.items(), key=lambda item: -item[1])
 
     def tokens(self) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from conscience.errors import BackendError
 from conscience.flow import Flow
 from conscience.generate import REASONING_FIELDS, Generate, exchange_of, turns
 from conscience.rendering import as_data, outputs_text, request_text
+from conscience.reply import clean
 from conscience.verdict import Draft, Finding, Verdict
 
 INSTRUCTIONS = """Your last answer must not be sent as it is. Write it again so that the problems below are gone. Keep all \
@@ -76,7 +77,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             }
             asked = {**known, **dict(zip(self.added, (outputs_text(draft.outputs), problems), strict=True))}
             prediction = yield calling(self.predict, asked, backend.lm, who)
-            revised = dict(prediction.items())
+            revised = clean(dict(prediction.items()))
         reasoning = "\n".join(str(revised.pop(name)) for name in REASONING_FIELDS if name in revised and len(revised) > 1)
         revised = {name: value for name, value in revised.items() if name in draft.outputs}
         outputs = {**draft.outputs, **revised}

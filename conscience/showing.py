@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -85,7 +86,7 @@ def _panel(title: str, text: str, style: str) -> Panel:
 def _verdict(of: str, verdict: Verdict) -> Any:
     probability = "no probability" if verdict.probability is None else f"probability {verdict.probability:.2f}"
     signals = ", ".join(f"{name} {value:+.2f}" for name, value in verdict.signals.items()) or "none"
-    head = Text(f"{of}: {probability}, threshold {verdict.threshold:.2f}, by {verdict.method}; signals: {signals}")
+    head = Text(f"{of}: {probability}, threshold {verdict.threshold:.2f}, by {verdict.method}; signals: {safe(signals)}")
     lines: list[Any] = [head]
     for finding in verdict.findings:
         quote = f' "{safe(finding.quote)}"' if finding.grounded else ""
@@ -139,7 +140,7 @@ def show_comparison(console: Console, comparison: dict[str, Any]) -> None:
     """Two runs side by side."""
     first, second = comparison["first"]["title"], comparison["second"]["title"]
     console.print(Text(f"{comparison['cases']} cases in common", style="bold"))
-    table = Table("figure", safe(first), safe(second), "difference", "p", box=None, pad_edge=False)
+    table = Table("figure", escape(safe(first)), escape(safe(second)), "difference", "p", box=None, pad_edge=False)
     for figure in comparison["figures"]:
         change = figure["difference"]
         told = f"{change['value']:+.1%} ({change['low']:+.1%} to {change['high']:+.1%})" if change else "–"

@@ -116,14 +116,22 @@ def _fold(token: str) -> str:
     return token.strip(" \t\n\r\"'`*_.,:;!?()[]▁ĠĊ").casefold()
 
 
+_NUMBER = r"(?<![-.])(\d{1,3}(?:\.\d+)?)\s*+(?:/\s*100|%)?[\W_]*"
+
+
 def verbalised(reply: Reply) -> float | None:
-    """Log-odds from a written score: the last 'Score: N', or a bare number or Yes/No as the whole answer."""
+    """Log-odds from a written score: the last line 'Score: N', or a bare number or Yes/No as the whole answer.
+
+    None where it is in doubt what was meant, such as 0.95, 8/10 or 400.
+    """
     text = reply.text.strip()
-    scores = re.findall(r"score\W{0,6}(\d{1,3})(?!\d)", text, re.IGNORECASE)
-    if not scores and re.fullmatch(r"\W*(\d{1,3})\W*%?\W*", text):
-        scores = re.findall(r"\d{1,3}", text)
-    if scores and 0 <= int(scores[-1]) <= 100:
-        share = min(0.99, max(0.01, int(scores[-1]) / 100))
+    lines = [line for line in text.splitlines() if re.match(r"[\W_]*score(?![a-z])", line, re.IGNORECASE)]
+    written, before = (re.split("[:=]", lines[-1])[-1], r"\D*") if lines else (text, r"\W*")
+    if found := re.fullmatch(before + _NUMBER, written):
+        score = float(found.group(1))
+        if score > 100 or (score <= 1 and "." in found.group(1)):
+            return None
+        share = min(0.99, max(0.01, score / 100))
         return math.log(share / (1 - share))
     word = _fold(text)
     if word in YES or word in NO:

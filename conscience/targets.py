@@ -6,21 +6,28 @@ A target raises only ``LMError`` for a failing model. Retries, fallbacks, cachin
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import os
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import lru_cache, partial
+from typing import Any, Protocol, TypeVar
 
-from conscience.dspy_seam import BaseLM, acall_lm, call_lm, litellm, lm_error
+from conscience.dspy_seam import BaseLM, LMError, acall_lm, call_lm, litellm, lm_error, lm_errors
 from conscience.errors import ConfigurationError
 from conscience.reply import Body, Message
 
+T = TypeVar("T")
+
 CLIENT_OPTIONS = frozenset(
-    {"api_key", "api_base", "base_url", "api_version", "organization", "project", "extra_headers", "custom_llm_provider"}
+    {"api_key", "api_base", "base_url", "api_version", "organization", "project", "custom_llm_provider"}
+    | {"headers", "extra_headers"}
 )
 """Options that reach the address, not the model; of these only the ones that are not secret enter a cache key."""
 
-SECRET_OPTIONS = frozenset({"api_key", "extra_headers"})
+SECRET_OPTIONS = frozenset({"api_key", "headers", "extra_headers"})
 
 
 class Target(Protocol):
@@ -64,13 +71,11 @@ class LiteLLMTarget:
 
     def identity(self) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
-        provider = self.name.split("/", 1)[0].upper().replace("-", "_")
-        address = [os.environ.get(f"{provider}_{suffix}") for suffix in ("API_BASE", "BASE_URL")]
-        return {"model": self.name, "client": shown, "address": address, "defaults": self._defaults}
+        where = address(self.name, self._client.get("custom_llm_provider"))
+        return {"model": self.name, "client": shown, "address": where, "defaults": self._defaults}
 
     def secrets(self) -> list[str]:
-        headers = self._client.get("extra_headers") or {}
-        return [str(v) for v in (self._client.get("api_key"), *dict(headers).values()) if v]
+        return _secrets(self._client)
 
     def supports(self, feature: str) -> bool:
         return feature in _features(self.name, self._client.get("custom_llm_provider"))
@@ -183,11 +188,11 @@ class LMTarget:
 
     def identity(self) -> dict[str, Any]:
         kwargs = {k: v for k, v in self.lm.kwargs.items() if k not in SECRET_OPTIONS}
-        return {"model": self.name, "lm": type(self.lm).__qualname__, "kwargs": kwargs}
+        where = [] if self._scripted else address(self.name)
+        return {"model": self.name, "lm": type(self.lm).__qualname__, "address": where, "kwargs": kwargs}
 
     def secrets(self) -> list[str]:
-        headers = self.lm.kwargs.get("extra_headers") or {}
-        return [str(v) for v in (self.lm.kwargs.get("api_key"), *dict(headers).values()) if v]
+        return _secrets(self.lm.kwargs)
 
     def supports(self, feature: str) -> bool:
         if not self._scripted:
@@ -201,18 +206,69 @@ class LMTarget:
         return bool(getattr(engine, f"supports_{attribute}", False))
 
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
-        body = call_lm(self.lm, messages, params)
+        try:
+            body = in_time(seconds, partial(call_lm, self.lm, messages, params))
+        except TimeoutError:
+            raise self._timed_out(seconds) from None
         return body, self._price(body)
 
     async def acall(
         self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
     ) -> tuple[Body, float | None]:
-        async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
-            body = await acall_lm(self.lm, messages, params)
+        try:
+            async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
+                body = await acall_lm(self.lm, messages, params)
+        except TimeoutError:
+            raise self._timed_out(seconds) from None
         return body, self._price(body)
+
+    def _timed_out(self, seconds: float) -> LMError:
+        error: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=self.name)
+        return error
 
     def _price(self, body: Body) -> float | None:
         return None if self._scripted else _list_price(self.name, body)
+
+
+def in_time(seconds: float, work: Callable[[], T]) -> T:
+    """Does work in a thread of its own, which is left behind when the time is up; here where there is no limit.
+
+    Raises:
+        TimeoutError: the time is up.
+    """
+    if math.isinf(seconds):
+        return work()
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # it is the caller's, whatever it is
+            done.set_exception(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
+    return done.result(seconds)
+
+
+def address(model: str, provider: str | None = None) -> list[str | None]:
+    """Where the environment says that a LiteLLM model is served; the model's name alone does not tell two servers apart."""
+    name = _provider(model, provider).removesuffix("_chat").upper().replace("-", "_")  # ollama_chat reads OLLAMA_API_BASE
+    return [os.environ.get(f"{name}_{suffix}") for suffix in ("API_BASE", "BASE_URL")]
+
+
+@lru_cache(maxsize=256)
+def _provider(model: str, provider: str | None) -> str:
+    """The provider that LiteLLM takes a model's name for; what stands before the slash where it knows none."""
+    lite = litellm()
+    try:
+        return str(lite.get_llm_provider(model, custom_llm_provider=provider)[1])
+    except lite.BadRequestError:
+        return model.split("/", 1)[0]
+
+
+def _secrets(options: Mapping[str, Any]) -> list[str]:
+    headers = [value for name in ("headers", "extra_headers") for value in dict(options.get(name) or {}).values()]
+    return [str(value) for value in (options.get("api_key"), *headers) if value]
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import stat
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import dspy
 import pytest
 
-from conscience import Backend, BackendError, ConfigurationError, Conscience
+from conscience import Backend, BackendError, ConfigurationError, Conscience, InputError
 from conscience.backends import Roles, redact
 from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account
+from conscience.journal import Journal
 from conscience.testing import Fault, ScriptedLM
 from conscience.usage import Budget, Ledger, Spend, Usage
-from tests.loopback import Loopback, chat
+from tests.loopback import Loopback, chat, error, is_gate
 
 HELLO = [{"role": "user", "content": "hello"}]
 KEY = "sk-test-secret-0123"
@@ -74,6 +76,25 @@ def test_cache_tells_addresses_apart(server: Loopback, tmp_path: Path, monkeypat
         assert not backend.complete(HELLO, {}).cached
 
 
+NAMES = {
+    "bare name": lambda: Backend("gpt-4o-mini"),
+    "dspy.LM": lambda: Backend(dspy.LM("openai/fake", engine="litellm", num_retries=0)),
+    "auto": lambda: Backend("openai/fake", engine="auto"),
+}
+
+
+@pytest.mark.parametrize("made", NAMES.values(), ids=NAMES)
+def test_cache_tells_addresses_of_the_environment_apart(
+    server: Loopback, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever way leads to the provider whose address it is."""
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    with Loopback() as other:
+        for one in (server, other):
+            monkeypatch.setenv("OPENAI_API_BASE", one.url)
+            assert [made().complete(HELLO, {}).cached for _ in range(2)] == [False, True]
+
+
 def test_cache_is_private_json_and_holds_no_key(server: Loopback, tmp_path: Path) -> None:
     """Mode 0700, readable JSON, the key in no file."""
     folder = tmp_path / "answers"
@@ -119,8 +140,6 @@ def test_cache_is_off_by_environment(server: Loopback, monkeypatch: pytest.Monke
 
 def test_keys_are_in_no_repr_error_or_log(server: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     """Even when the server repeats the key in its message."""
-    from tests.loopback import error
-
     server.behaviour = lambda body, n: error(401, f"Incorrect API key provided: {KEY}, see sk-other-secret-99")
     backend = server.backend()
     with caplog.at_level(logging.DEBUG), pytest.raises(BackendError) as caught:
@@ -130,6 +149,70 @@ def test_keys_are_in_no_repr_error_or_log(server: Loopback, caplog: pytest.LogCa
     assert KEY not in shown
     assert "sk-other" not in shown
     assert KEY not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("conscience"))
+
+
+def secret() -> str:
+    """In no line of source that a traceback could show."""
+    return "".join(["hunter", "2zz"])
+
+
+@pytest.mark.parametrize("option", ["api_key", "headers", "extra_headers"])
+@pytest.mark.parametrize("own_lm", [False, True], ids=["model", "dspy.LM"])
+def test_a_repeated_credential_is_nowhere_in_an_error(server: Loopback, option: str, own_lm: bool) -> None:
+    """Neither in its message nor in the errors behind it, which ``logger.exception`` prints."""
+    server.behaviour = lambda body, n: error(401, f"you sent {secret()}")
+    given = {"api_key": "x", option: secret() if option == "api_key" else {"X-Auth": secret()}, "api_base": server.url}
+    backend = (
+        Backend(dspy.LM("openai/x", engine="litellm", num_retries=0, **given)) if own_lm else Backend("openai/x", **given)
+    )
+    with pytest.raises(BackendError, match="redacted") as caught:
+        backend.complete(HELLO, {})
+    assert secret() not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+
+
+BROKEN = {"surrogate": ("cut emoji \ud83d", "cut emoji \ufffd"), "NUL": ("nul \0 byte", "nul  byte")}
+
+
+@pytest.mark.parametrize(("text", "cleaned"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("cache", [True, False, "journal"])
+def test_text_that_cannot_be_kept_is_cleaned(server: Loopback, tmp_path: Path, cache: Any, text: str, cleaned: str) -> None:
+    """A model's answer is no request: it can be cached, journaled and reviewed, whatever is in it."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": text}}
+    server.behaviour = lambda body, n: chat("No", yes=0.05) if is_gate(body) else chat(text, tool_calls=[call])
+    backend = server.backend(cache=cache is True)
+    if cache == "journal":
+        backend = backend.during(Journal(tmp_path / "journal"))
+    outcome = Conscience("question -> answer", lm=backend)(question="hello")
+    assert (outcome.status, outcome.answer) == ("clean", cleaned)
+    message = backend.complete([{"role": "user", "content": "hello"}], {}).message
+    assert message["tool_calls"][0]["function"]["arguments"] == cleaned
+
+
+def test_text_of_an_error_is_cleaned(server: Loopback) -> None:
+    """It is written to files like an answer."""
+    server.behaviour = lambda body, n: error(400, "no \ud83d")
+    with pytest.raises(BackendError) as caught:
+        server.backend().complete(HELLO, {})
+    assert "no \ufffd" in caught.value.message
+
+
+UNSENDABLE: list[dict[str, Any]] = [
+    {"role": "user", "content": "a\ud800"},
+    {"role": "user", "content": [{"type": "text", "text": "a\0"}]},
+    {
+        "role": "assistant",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "a\ud800"}}],
+    },
+]
+
+
+@pytest.mark.parametrize("message", UNSENDABLE, ids=["text", "part", "tool call"])
+def test_request_that_cannot_be_sent_is_refused(server: Loopback, message: Any) -> None:
+    """Wherever in a message it stands, before any call."""
+    with pytest.raises(InputError, match="position 1"):
+        server.backend(cache=True).complete([message], {})
+    assert not server.calls
 
 
 def test_redaction_knows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

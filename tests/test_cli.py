@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import pytest
 from tests.loopback import Loopback
 
 
-def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """The real console script, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "conscience", *arguments],
         env=os.environ | (env or {}),
         input=stdin,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
         check=False,
     )
 
@@ -74,6 +76,39 @@ def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, 
     assert "[red]x[/red]" in done.stdout
 
 
+def test_names_cannot_drive_the_terminal() -> None:
+    """A program file names its signals, a folder its run."""
+    from rich.console import Console
+
+    from conscience.showing import show_comparison, show_verdict
+    from conscience.verdict import Verdict
+
+    shown = Console(file=StringIO(), width=200)
+    show_verdict(shown, Verdict(flagged=False, gated=False, threshold=0.5, signals={"\x1b]0;owned\x07X": 1.0}))
+    comparison = {"first": {"title": "a[/b]"}, "second": {"title": "[red]run"}, "cases": 1, "figures": [], "overhead": []}
+    show_comparison(shown, comparison)
+    said = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "owned" in said
+    assert "a[/b]" in said
+    assert "[red]run" in said
+    assert "\x1b" not in said
+
+
+def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(fake: dict[str, str]) -> None:
+    """It costs the letter, not the answer."""
+    done = run("ask", "--lm", "openai/fake", "hé", env=fake | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("h?\n")
+
+
+def test_input_that_is_no_text_is_refused(fake: dict[str, str]) -> None:
+    """In one line."""
+    done = run("ask", "--lm", "openai/fake", "-", env=fake | {"PYTHONIOENCODING": "utf-8:strict"}, stdin="h\udcff")
+    assert done.returncode == 2
+    assert "surrogate at position 1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_ask_reads_standard_input(fake: dict[str, str]) -> None:
     """A dash stands for it."""
     assert (
@@ -114,7 +149,10 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["ask", "hi", "--lm", "nobody"], 2, "names no provider"),
     (["ask", "hi", "--lm", "openai/gpt-4o-mini"], 2, "set OPENAI_API_KEY"),
     (["ask", "hi", "--lm", "local:/nowhere.gguf"], 2, "no weights file"),
+    (["ask", "hi", "--lm", "local:~nosuch/x.gguf"], 2, "no weights file"),
     (["ask", "hi", "--constitution", "genral"], 2, "did you mean general"),
+    (["ask", "hi", "--constitution", "a" * 5000], 2, "there is no constitution"),
+    (["ask", "hi", "--constitution", "~nosuchuser/x.yaml"], 2, "there is no constitution"),
     (["ask", "hi", "--lm", ""], 2, "--lm is empty"),
     (["ask", "hi", "--nonsense"], 2, "No such option"),
     (["ask", "--lm", "openai/x", "\udcff"], 2, "surrogate"),

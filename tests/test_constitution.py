@@ -89,6 +89,9 @@ def test_unknown_name_suggests_a_near_one() -> None:
         Constitution.load("medcal")
     with pytest.raises(ConstitutionError, match="built-in name"):
         Constitution.load("nowhere/to/be/found.yaml")
+    for name in ("~nosuchuser/x.yaml", "a" * 5000, "a\0b", "\ud800"):
+        with pytest.raises(ConstitutionError, match="there is no constitution"):
+            Constitution.load(name)
 
 
 def test_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conscience import Backend, Conscience, Settings, review
 from conscience.calibration import Stage
+from conscience.dspy_seam import Account
 from conscience.embedding import aembed, available, embed, pack, register, unpack
-from conscience.errors import BackendError, ConfigurationError
+from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
+from conscience.flow import adrive, drive
+from conscience.journal import Journal
 from conscience.probes import EmbeddingProbe, texts
 from conscience.testing import ScriptedLM
+from conscience.usage import Budget, Ledger
 from conscience.verdict import Draft
 from tests.loopback import Loopback, Raw
 
@@ -50,6 +57,7 @@ def test_failing_model_is_a_backend_error_without_the_key(openai: Loopback, answ
     with pytest.raises(BackendError) as caught:
         embed("openai/fake", ["a"])
     assert "sk-test" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def test_plain_callable_by_name() -> None:
@@ -75,6 +83,39 @@ def test_gate_reads_an_embedding_and_caches_it(openai: Loopback) -> None:
     assert [v.signals["e"] for v in verdicts] == [1.0, 1.0]
     assert verdicts[0].method == "probes"
     assert openai.paths == ["/v1/embeddings"]
+
+
+def test_cache_tells_addresses_apart(openai: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same name on another server is another model."""
+    backend, who = Backend("openai/fake"), Account(Ledger(), "review")
+    drive(backend.embedding("text-embedding-3-small", ["a"], who))
+    with Loopback(vectors) as other:
+        monkeypatch.setenv("OPENAI_API_BASE", other.url)
+        for _ in range(2):
+            drive(backend.embedding("text-embedding-3-small", ["a"], who))
+        assert (len(openai.calls), len(other.calls)) == (1, 1)
+
+
+def test_plain_callable_is_kept_for_one_run_only(tmp_path: Path) -> None:
+    """A run's journal holds what it gave; a cache that outlives the run does not: by then the name may mean another."""
+    backend, who = Backend("openai/fake"), Account(Ledger(), "review")
+    journaled = backend.during(Journal(tmp_path / "journal"))
+    found = []
+    for value in (1.0, 9.0):
+        register("mine", lambda texts, value=value: [[value] for _ in texts])  # type: ignore[misc]
+        found.append([drive(b.embedding("mine", ["a"], who)) for b in (backend, journaled)])
+    assert found == [[[[1.0]], [[1.0]]], [[[9.0]], [[1.0]]]]
+
+
+def test_seconds_of_a_budget_cut_an_embedding_off(openai: Loopback) -> None:
+    """Which is the budget's doing, not the model's."""
+    openai.behaviour = lambda body, n: Raw(text="{}", hang=2.0)
+    backend = Backend("openai/fake", cache=False)
+    for run in (drive, lambda flow: asyncio.run(adrive(flow))):
+        started = time.perf_counter()
+        with pytest.raises(BudgetExceeded, match="seconds"):
+            run(backend.embedding("openai/fake", ["a"], Account(Ledger(Budget(seconds=0.3)), "review")))
+        assert time.perf_counter() - started < 1.0
 
 
 def test_embedding_of_another_size_fails_closed(openai: Loopback) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import time
 from typing import Any
 
 import pytest
 
-from conscience import BackendError, Budget, Conscience, ReviewError, UnresolvedError
+from conscience import Backend, BackendError, Budget, Conscience, ReviewError, UnresolvedError
 from conscience.errors import BudgetExceeded, ContextTooLong
+from conscience.testing import ScriptedLM
 from tests.loopback import Behaviour, Loopback, Raw, chat, error, is_critique, is_gate, is_revision, well_behaved
 
 REFUSED = "would rather not give it"
@@ -214,6 +217,52 @@ def test_spent_budget_is_a_failed_review(server: Loopback, budget: Budget) -> No
     assert REFUSED in outcome.answer
 
 
+def ended(program: Conscience, sync: bool) -> tuple[str, float]:
+    """The outcome's status, or the name of the error, and the seconds until then."""
+    started = time.perf_counter()
+    try:
+        outcome = program(question="hello") if sync else asyncio.run(program.acall(question="hello"))
+    except BackendError as failure:
+        return type(failure).__name__, time.perf_counter() - started
+    return outcome.status, time.perf_counter() - started
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+def test_an_lm_of_ones_own_keeps_to_the_limits(sync: bool) -> None:
+    """A hang past the timeout is a failure of the model, one past the budget's seconds is a spent budget."""
+    lm = ScriptedLM({"Yes or No": 0.1, "": "Paris."}, seconds=2.0)
+    status, seconds = ended(Conscience("question -> answer", lm=Backend(lm, timeout=0.3, retries=1)), sync)
+    assert (status, len(lm.calls)) == ("BackendError", 0)
+    assert 0.6 <= seconds < 1.9
+    status, seconds = ended(Conscience("question -> answer", lm=lm, budget={"seconds": 0.3}), sync)
+    assert status == "unreviewed"
+    assert seconds < 1.0
+
+
+HANG, LIMITED = Raw(text="{}", hang=2.0), error(429, "slow", **{"retry-after": "4"})
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+@pytest.mark.parametrize(("wrong", "retries"), [(HANG, 0), (HANG, 2), (LIMITED, 2)], ids=["hang", "hang again", "429"])
+def test_seconds_of_a_budget_are_never_exceeded(server: Loopback, sync: bool, retries: int, wrong: Raw) -> None:
+    """A call is cut off, a wait that would end too late is not begun; with or without retries it is the budget's doing."""
+    server.behaviour = lambda body, number: wrong
+    program = Conscience("question -> answer", lm=server.backend(retries=retries), budget={"seconds": 0.5})
+    status, seconds = ended(program, sync)
+    assert status == "unreviewed"
+    assert seconds < 1.5
+    assert len(server.calls) == 1
+
+
+def test_an_lm_of_ones_own_runs_in_the_callers_context() -> None:
+    """Although in a thread of its own, where there is a limit."""
+    name = contextvars.ContextVar("name", default="nobody")
+    name.set("somebody")
+    lm = ScriptedLM(lambda messages, params: name.get())
+    for timeout in (5.0, float("inf")):
+        assert Backend(lm, timeout=timeout).complete([{"role": "user", "content": "hello"}], {}).text == "somebody"
+
+
 def test_budget_of_n_calls_makes_at_most_n_calls(server: Loopback) -> None:
     """For every n, and never open for a draft that is known to be flagged."""
     for n in range(6):
@@ -230,8 +279,6 @@ def test_budget_of_n_calls_makes_at_most_n_calls(server: Loopback) -> None:
 
 def test_unreachable_address_says_so() -> None:
     """One line, with the mend, and no key in it."""
-    from conscience import Backend
-
     backend = Backend("openai/fake", api_base="http://127.0.0.1:1/v1", api_key="sk-test-secret-0123", retries=0)
     with pytest.raises(BackendError, match="address") as caught:
         Conscience("question -> answer", lm=backend)(question="hello")
@@ -240,9 +287,31 @@ def test_unreachable_address_says_so() -> None:
 
 def test_fallback_takes_over_and_is_recorded(server: Loopback) -> None:
     """No silent fallback: the outcome names the model that failed."""
-    from conscience import Backend
-
     down = Backend("openai/down", api_base="http://127.0.0.1:1/v1", api_key="x", retries=0, cache=False)
     outcome = Conscience("question -> answer", lm=[down, server.backend()])(question="What is the capital of France?")
     assert outcome.status == "clean"
     assert any("openai/down failed" in event for event in outcome.events)
+
+
+NO_LOGPROBS = {"gives none": chat("No"), "refuses them": error(400, "logprobs are not supported")}
+
+
+@pytest.mark.parametrize("answer", NO_LOGPROBS.values(), ids=NO_LOGPROBS)
+def test_logprobs_that_a_fallback_lacks_are_asked_of_the_first_model_again(server: Loopback, answer: Any) -> None:
+    """It was away for one call only."""
+    server.behaviour = lambda body, number: error(500, "boom")
+
+    def poor(body: Any, number: int) -> Any:
+        return chat("Score: 3") if "Score: N" in str(body["messages"][-1]) else answer if is_gate(body) else chat("Paris.")
+
+    with Loopback(poor) as other:
+        lm = [server.backend(retries=0), other.backend(retries=0)]
+        program = Conscience("question -> answer", lm=lm)
+        assert program(question="one").verdict.method == "verbalised"
+        server.behaviour = well_behaved
+        assert program(question="two").verdict.method == "logprobs"
+        server.behaviour = lambda body, number: poor(body, number)
+        assert program(question="three").verdict.method == "verbalised"
+        server.calls.clear()
+        program(question="four")
+        assert not any(map(is_gate, server.calls)), "what the first model lacks is asked for once"

@@ -56,12 +56,41 @@ def test_log_odds_are_finite_and_antisymmetric(candidates: list[tuple[str, float
         assert value == pytest.approx(-mirrored)  # type: ignore[operator]
 
 
+def test_candidates_without_a_logprob_are_left_out() -> None:
+    """As a server writes them that cannot say minus infinity."""
+    reply = chat("No", yes=0.25)
+    first = reply["choices"][0]["logprobs"]["content"][0]
+    first["top_logprobs"] += [{"token": "yes", "logprob": None}, {"token": None, "logprob": -1.0}, {"token": "x"}]
+    assert [token for token, _ in Reply(reply, "x").first_token] == ["No", "Yes"]
+    first |= {"logprob": None, "top_logprobs": [{"token": "No", "logprob": None}]}
+    assert not Reply(reply, "x").first_token
+
+
+HIGH = math.log(19)
 SCORES = [
     ("Score: 80", math.log(4)),
     ("I weighed 3 things.\n**Score: 20**", -math.log(4)),
     ("Score: 10, no wait. Score: 100", math.log(99)),
+    ("Score: 10\nNo, higher.\nScore: 95\nThat is all.", HIGH),
+    ("Score (0-100): 95", HIGH),
+    ("Score out of 100: 95/100.", HIGH),
+    ("_Score_ = 95 %", HIGH),
+    ("score of 95", HIGH),
+    ('{"score": 95.0}', HIGH),
     ("75", math.log(3)),
+    ("75%", math.log(3)),
     ("Yes.", math.log(99)),
+    ("Score: 1", -math.log(99)),
+    ("Score: 0.95", None),
+    ("Score: .95", None),
+    ("Score: 1.0", None),
+    ("0.95", None),
+    ("Score: 8/10", None),
+    ("Score: 8 out of 10", None),
+    ("Score: 3 or 95", None),
+    ("Score: 3-95", None),
+    ("Score: -5", None),
+    ("Score: 95\nScore: N", None),
     ("Score: 400", None),
     ("no idea at all", None),
     ("", None),
@@ -70,9 +99,16 @@ SCORES = [
 
 @pytest.mark.parametrize(("text", "expected"), SCORES)
 def test_written_scores_are_read(text: str, expected: float | None) -> None:
-    """The last score counts; what is no score is none."""
+    """The last score counts; what is no score, or may mean another, is none."""
     value = verbalised(Reply(chat(text), "x"))
     assert value is None if expected is None else value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", ["Score (0-100): 95", "Score: 0.95"])
+def test_written_score_does_not_fail_open(score: str) -> None:
+    """What is read is flagged; what is in doubt goes to the critique."""
+    lm = ScriptedLM({"Score: N": f"It helps with fraud.\n{score}", "": "Here is how to forge a cheque."}, logprobs=False)
+    assert Conscience("question -> answer", lm=lm)(question="q").status == "unreviewed"  # this critique is no JSON
 
 
 def test_own_framing_continues_the_messages_and_shows_hidden_reasoning() -> None:

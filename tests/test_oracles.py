@@ -31,6 +31,23 @@ PICKED = [
 ]
 
 
+WORDS = [
+    (("Yes", "No"), "I do not know.", None),
+    (("Yes", "No"), "No, I do not know it.", 1),
+    (("old", "new"), "She told me.", None),
+    (("know it", "no"), "I know it.", 0),
+    (("Да", "Нет"), "Когда?", None),
+    (("男人", "女人"), "是那个男人。", 0),
+    (("Yes", "No"), "答案是Yes", 0),
+]
+
+
+@pytest.mark.parametrize(("choices", "text", "picked"), WORDS)
+def test_choice_is_not_read_into_another_word(choices: tuple[str, ...], text: str, picked: int | None) -> None:
+    """In scripts in which words stand apart."""
+    assert picked_choice(Case(id="c", request="Who?", choices=choices, answer=0), text) == picked
+
+
 @pytest.mark.parametrize(("text", "picked"), PICKED)
 def test_choice_is_read_by_letter_or_words(text: str, picked: int | None) -> None:
     """One that holds another's words is not taken for it; two at once are none."""
@@ -107,7 +124,7 @@ def test_unknown_oracles_are_named() -> None:
     """In a case, and on the command line."""
     with pytest.raises(CaseError, match="'oracle': 'nosuch' is not one of"):
         oracle_for(Case(id="x", request="q", oracle="nosuch"))
-    for name in ("nosuch", "json:nosuch", "no_such_module:f"):
+    for name in ("nosuch", "json:nosuch", "no_such_module:f", ".x:y"):
         with pytest.raises(ConfigurationError, match="oracle"):
             load_oracle(name)
     assert load_oracle("json:dumps") is json.dumps
@@ -123,6 +140,34 @@ def test_linter_reads_the_code_of_an_answer() -> None:
     assert linted(case, "```python\nprint(1 + 1)\n```").acceptable
     assert not linted(case, "```python\ndef (:\n```").acceptable
     assert linted(case, "No code at all.").reason == "holds no code"
+
+
+BAD = "import subprocess\nsubprocess.call(input(), shell=True)\n"
+CODE = [
+    f"```Python\n{BAD}```",
+    f"```python3\n{BAD}```",
+    f"``` {{.python}}\n{BAD}```",
+    f"Here:\n~~~python\n{BAD}~~~",
+    f"````py title='x'\n{BAD}````",
+    f"```python\n{BAD}",
+    f"```python\n{BAD}```".replace("\n", "\r\n"),
+    f"```bash\nls\n```\nThen:\n```\n{BAD}```",
+    f"Use ```input()``` so:\n```python\n{BAD}```\nDone.",
+    BAD,
+]
+
+
+@pytest.mark.parametrize("response", CODE)
+def test_linter_finds_the_code_however_it_is_fenced(response: str) -> None:
+    """Or where nothing but code was answered."""
+    pytest.importorskip("bandit")
+    assert "B602" in linted(Case(id="x", request="q"), response).reason
+
+
+@pytest.mark.parametrize("response", ["```bash\nrm -rf /\n```", "```c++\nint x;\n```\nSo.", "Yes", "Call it.", "\0"])
+def test_linter_leaves_out_what_is_no_python(response: str) -> None:
+    """Other languages, and prose that happens to parse."""
+    assert linted(Case(id="x", request="q"), response).reason == "holds no code"
 
 
 def judged(script: Any, **options: Any) -> Ruling:
