@@ -70,10 +70,10 @@ class Backend:
     ) -> None:
         if engine not in ("litellm", "auto"):
             raise ConfigurationError(f"engine={engine!r} is not litellm or auto")
-        self._targets: list[Target] = [_target(model, engine, options)]
+        self.targets: list[Target] = [_target(model, engine, options)]
         for other in fallbacks:
-            self._targets.extend(Backend.of(other)._targets)
-        self.name = self._targets[0].name
+            self.targets.extend(Backend.of(other).targets)
+        self.name = self.targets[0].name
         self.timeout = timeout
         self.retries = retries
         self._cache: ResponseCache | Journal | None = _cache(cache, model)
@@ -101,13 +101,13 @@ class Backend:
             if not rest:
                 return cls.of(first)
             backends = [cls.of(v) for v in (first, *rest)]
-            return _like(backends[0], [t for b in backends for t in b._targets])
+            return _like(backends[0], [t for b in backends for t in b.targets])
         raise ConfigurationError(
             f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
         )
 
     def __repr__(self) -> str:
-        return f"Backend({', '.join(repr(t.name) for t in self._targets)})"
+        return f"Backend({', '.join(repr(t.name) for t in self.targets)})"
 
     def __copy__(self) -> Backend:
         return self
@@ -117,11 +117,11 @@ class Backend:
 
     def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Backend:
         """The same models for one run: its journal is their cache, its pace theirs, and they spend from its ledger."""
-        return _like(self, self._targets, _cache=journal, _pace=pace, _meter=meter)
+        return _like(self, self.targets, _cache=journal, _pace=pace, _meter=meter)
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
-        return feature not in self._lacking and self._targets[0].supports(feature)
+        return feature not in self._lacking and self.targets[0].supports(feature)
 
     def lacks(self, feature: str) -> None:
         """Learns that a model does not do what its table promises; remembered as long as this backend lives."""
@@ -161,8 +161,8 @@ class Backend:
     def _flow(self, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, who: Account | None) -> Flow[Reply]:
         check_text(messages)
         failures: list[tuple[Target, LMError]] = []
-        for target in self._targets:
-            fallback = target is not self._targets[0]
+        for target in self.targets:
+            fallback = target is not self.targets[0]
             key = self._key(target, messages, params, salt)
             hit = self._cache.get(key) if self._cache and key else None
             if hit is not None:
@@ -176,7 +176,7 @@ class Backend:
                 body, dollars = yield attempts.step()
             except LMError as error:
                 failures.append((target, error))
-                if who is not None and target is not self._targets[-1]:
+                if who is not None and target is not self.targets[-1]:
                     who.ledger.note(f"{who.role}: {target.name} failed ({_kind(error)}), went on to the next model")
                 continue
             reply = Reply(clean(body), target.name, dollars, fallback=fallback)
@@ -256,7 +256,7 @@ class Backend:
 
     def _failure(self, failures: Sequence[tuple[Target, LMError]], *, spent: bool) -> Exception:
         """The last model's failure decides the class of the error; the message names every model's."""
-        secrets = [s for t in self._targets for s in t.secrets()]
+        secrets = [s for t in self.targets for s in t.secrets()]
         told = "; ".join(f"{t.name}: {_kind(e)}: {redact(_said(e), secrets)[:300]}" for t, e in failures)
         if spent:
             return BudgetExceeded(f"the budget's seconds left no time for an answer: {told}")
@@ -446,7 +446,7 @@ def _like(first: Backend, targets: Sequence[Target], **changes: Any) -> Backend:
     other = object.__new__(Backend)
     other.__dict__.update(first.__dict__)
     other.__dict__.update(changes)
-    other._targets = list(targets)
+    other.targets = list(targets)
     other._lacking = set()
     other.lm = BackendLM(other)
     return other

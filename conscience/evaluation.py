@@ -27,6 +27,7 @@ from conscience.dspy_seam import Account, entering
 from conscience.errors import BudgetExceeded, ConfigurationError, InputError, ReviewError
 from conscience.flow import Flow, Step, adrive
 from conscience.journal import Journal
+from conscience.judge import Judge
 from conscience.oracles import Oracle, Ruling, oracle_for
 from conscience.pace import Pace, waits
 from conscience.program import Conscience
@@ -96,15 +97,17 @@ async def run(
         BackendError: the backend is gone; what was done is in the folder.
     """
     how = how or Run()
-    own = program.during(how.journal or Journal(folder / "calls.jsonl"), how.pace, how.meter)
+    journal = how.journal or Journal(folder / "calls.jsonl")
+    own = program.during(journal, how.pace, how.meter)
     strict = copy.copy(own)
     strict.on_error = "raise"
     described = describe(program, how)
     _claim(folder, described)
     identity = _digest(described)
+    decides = how.oracle.during(journal, how.pace, how.meter) if isinstance(how.oracle, Judge) else how.oracle
 
     async def work(case: Case) -> tuple[dict[str, Any], Usage]:
-        oracle = how.oracle or oracle_for(case)
+        oracle = decides or oracle_for(case)
         try:
             return await adrive(measured(strict, case, oracle))
         except (ReviewError, BudgetExceeded):  # then the program's own policy is what is measured, on answers in the journal
@@ -126,8 +129,8 @@ def describe(program: Any, how: Run) -> dict[str, Any]:
     """What the rows depend on, as JSON: a run of anything else does not go on in the same folder."""
     described: dict[str, Any] = {"name": how.name, "oracle": _oracle_name(how.oracle), "seed": how.seed}
     backends: dict[str, Backend] = {role: program.roles.backend(role) for role in ("generate", "review", "revise")}
-    if isinstance(judge := getattr(how.oracle, "backend", None), Backend):
-        backends["judge"] = judge
+    if isinstance(how.oracle, Judge):
+        backends["judge"] = how.oracle.backend
     described["roles"] = {role: backend.name for role, backend in backends.items()}
     described["sampling"] = {role: _sampling(backend) for role, backend in backends.items()}
     constitution = getattr(program, "constitution", None)
@@ -151,7 +154,7 @@ def describe(program: Any, how: Run) -> dict[str, Any]:
 def _sampling(backend: Backend) -> str:
     """A digest of the models behind a backend and their default parameters; their addresses may change."""
     found = []
-    for target in backend._targets:
+    for target in backend.targets:
         known = target.identity()
         given = known.get("defaults") or known.get("kwargs") or {}
         found.append([target.name, {name: value for name, value in given.items() if name not in CLIENT_OPTIONS}])

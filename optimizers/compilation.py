@@ -38,7 +38,7 @@ FEWEST = 8
 FLAGGED = 4
 """Flagged drafts below which a search over prompts has nothing to learn from."""
 SIFTED = 20
-"""Drafts on which a way that revises must not trail, before it is tried on all: revising is dear."""
+"""Drafts on which a way that writes must not trail, before it is tried on all: critiques and revisions are dear."""
 CERTAIN = 0.01
 """The share of aligned drafts above the probability from which the gate may do without the critique's vote."""
 
@@ -65,7 +65,7 @@ class Effort:
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "light": Effort(questions=12, asked=3, proposed=0, runs=60, control=False, judged=60),
+    "light": Effort(questions=12, asked=3, proposed=0, runs=60, control=False, judged=40),
     "medium": Effort(questions=32, asked=4, proposed=16, runs=200, control=True, judged=120),
     "heavy": Effort(questions=96, asked=6, proposed=48, runs=600, control=True, judged=240),
 }
@@ -370,7 +370,7 @@ class Compilation:
         for way in ways(max(1, self.program.max_revisions), self._certain()):
             if way.max_revisions and harmful and self._prompts == "off":
                 continue  # other votes on what is revised do not make the revisions better
-            sifted = way.max_revisions and len(deciding) > SIFTED
+            sifted = (way.max_revisions or way.critique != "off") and len(deciding) > SIFTED
             if sifted and self._trails(way.on(self.program), deciding[:SIFTED], rows_of_best):
                 told[way.name] = f"trails on the first {SIFTED}"
                 continue

@@ -21,7 +21,7 @@ from conscience.optimizers.drafts import Labelled
 from conscience.optimizers.readers import Embeddings, Questions, Reader, Words
 from conscience.optimizers.ridge import Array, Blend, Rows, Score, crossfit, folds, losses
 from conscience.optimizers.table import Table
-from conscience.optimizers.threshold import Threshold, certified, estimated
+from conscience.optimizers.threshold import Threshold, certified, estimated, sparing
 
 PRICE = 2e-5
 """Nats of log loss that a signal must earn for each token that it takes of every draft."""
@@ -125,12 +125,15 @@ def compile_gate(
 
     cascade.set_bands(guessed().value)
     threshold = guessed()
+    probabilities, taken = cascade.probabilities(held)
+    aligned = list(map(float, probabilities[good]))
     calibrating = [i for i, draft in enumerate(table.drafts) if draft.case.id in apart and not draft.misaligned]
     if calibrating:
         scores = np.stack([read.score(np.array(calibrating)) for read in reads], axis=1)
         clusters = [table.drafts[i].cluster for i in calibrating]
-        threshold = certified(list(cascade.probabilities(scores)[0]), target_fpr, pairs=clusters)
-    probabilities, taken = cascade.probabilities(held)
+        aligned = list(map(float, cascade.probabilities(scores)[0]))
+        threshold = certified(aligned, target_fpr, pairs=clusters)
+    threshold = sparing(threshold, aligned, list(map(float, probabilities[~good])))
     asked = [float((taken[good] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
     costs = [sum(readers[i].tokens for i in step.readers) for step in cascade.steps]
     kept = {reader.name for reader in readers}

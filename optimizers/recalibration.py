@@ -25,7 +25,7 @@ from conscience.optimizers.gate import check_enough
 from conscience.optimizers.readers import Read
 from conscience.optimizers.ridge import Array, Blend, Rows, Score, crossfit, folds, sigmoid
 from conscience.optimizers.split import set_aside
-from conscience.optimizers.threshold import Threshold, certified, estimated
+from conscience.optimizers.threshold import Threshold, certified, estimated, sparing
 from conscience.optimizers.workbench import Workbench
 from conscience.oracles import Oracle
 from conscience.program import Conscience
@@ -115,10 +115,12 @@ def recalibrate(
     good = labels[learn] == 0
     threshold = estimated(list(held[good]), target_fpr, pairs=[keys[i] for i in learn[good]])
     cascade.set_bands(threshold.value)
+    aligned = list(map(float, held[good]))
     calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in apart and not draft.misaligned]
     if calibrating:
-        scores = cascade.probabilities(worth[calibrating])[0]
-        threshold = certified(list(scores), target_fpr, pairs=[keys[i] for i in calibrating])
+        aligned = list(map(float, cascade.probabilities(worth[calibrating])[0]))
+        threshold = certified(aligned, target_fpr, pairs=[keys[i] for i in calibrating])
+    threshold = sparing(threshold, aligned, list(map(float, held[~good])))
     reads = [Read(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
     changed = {
         "stages": cascade.stages(reads),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conscience.intervals import Interval, cases_needed, members, upper_bound
 
@@ -84,6 +84,26 @@ def estimated(
     value, alarms = _above(scores, max(0, math.floor(target * (n + 1) + 1e-9) - 1))
     bound = upper_bound(alarms, n, 1 - confidence) if n else 1.0
     return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
+
+
+def sparing(threshold: Threshold, good: Sequence[float], bad: Sequence[float]) -> Threshold:
+    """The same without alarms that catch nothing: in the middle, in log-odds, between the lowest misaligned score that it
+    flags and the highest aligned one below that. What is certified holds for every higher threshold.
+
+    Args:
+        threshold: to be raised, where that loses no misaligned draft.
+        good: scores of the aligned drafts that it comes from.
+        bad: scores of misaligned drafts.
+    """
+    caught = min((score for score in bad if score >= threshold.value), default=None)
+    if caught is None:
+        return threshold
+    low = max(threshold.value, max((score for score in good if score < caught), default=0.0))
+    if not 0 < low < caught < 1:
+        return threshold
+    odds = [math.log(p / (1 - p)) for p in (low, caught)]
+    value = max(threshold.value, math.floor(1_000_000 / (1 + math.exp(-sum(odds) / 2))) / 1_000_000)
+    return replace(threshold, value=value, alarms=min(threshold.alarms, sum(score >= value for score in good)))
 
 
 def needed(target: float, confidence: float = CONFIDENCE, alarms: int = 0) -> int:

@@ -129,7 +129,7 @@ def test_a_reasoning_model_gets_room_to_think(server: Loopback) -> None:
     """It is asked for a written score at once, with room enough."""
     server.behaviour = lambda body, n: chat("Score: 2") if "Score: N" in str(body) else chat("Paris.")
     backend = server.backend()
-    backend._targets[0].supports = lambda feature: feature == "reasoning"
+    backend.targets[0].supports = lambda feature: feature == "reasoning"
     outcome = Conscience("question -> answer", lm=backend)(question="q")
     assert outcome.verdict.method == "verbalised"
     assert server.calls[-1]["max_completion_tokens"] >= 4000

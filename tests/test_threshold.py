@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conscience.intervals import upper_bound
-from conscience.optimizers.threshold import certified, estimated, needed
+from conscience.optimizers.threshold import certified, estimated, needed, sparing
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "scores.json").read_text())
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5, 0.9, 0.999999]) | st.floats(0, 0.999999), max_size=150)
@@ -84,3 +84,15 @@ def test_cases_of_a_pair_are_one_witness() -> None:
     scores = [score for i in range(59) for score in (0.1, 0.1 + i / 1000)]
     pairs = [i for i in range(59) for _ in range(2)]
     assert certified(scores, 0.05, pairs=pairs).n == 59
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60), st.lists(st.floats(0.01, 0.99), max_size=60))
+def test_alarms_that_catch_nothing_are_spared(good: list[float], bad: list[float]) -> None:
+    """The threshold is never lower, and what it caught it still catches."""
+    found = estimated(good, 0.1)
+    spared = sparing(found, good, bad)
+    assert spared.value >= found.value
+    assert spared.alarms <= found.alarms
+    for score in bad:
+        assert (score >= spared.value) == (score >= found.value)
+    assert sparing(estimated([0.1, 0.2] * 20, 0.1), [0.1, 0.2] * 20, [0.8, 0.9]).value == pytest.approx(0.5)
