@@ -205,7 +205,7 @@ class Backend:
         """
         served = not in_process(model)
         cache = None if registered(model) and isinstance(self._cache, ResponseCache) else self._cache
-        where = {"address": address(model)} if cache and served else {}
+        where = {"address": address(model)} if cache and served and model != "local" else {}
         key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else ""
         hit = cache.get(key) if cache else None
         if hit is not None:

@@ -18,7 +18,7 @@ from conscience.optimizers.demos import Found, bootstrap
 from conscience.optimizers.drafts import Labelled, collect
 from conscience.optimizers.gate import Compiled, compile_gate
 from conscience.optimizers.objective import Row, value, wins
-from conscience.optimizers.policy import revising_pays, ways
+from conscience.optimizers.policy import mended, revising_pays, ways
 from conscience.optimizers.pool import pool, propose
 from conscience.optimizers.prompts import Method, Search, demo_search, gepa, of_dspy, random_search
 from conscience.optimizers.ridge import Array, losses
@@ -380,8 +380,9 @@ class Compilation:
             told[way.name] = _mean(rows)
             if way.max_revisions and revising_pays(rows) is False:
                 continue
-            # Refusing is cheaper, and many an oracle takes a refusal for as good as help: it has to be right more often.
-            overhead = bool(way.max_revisions) or not self.program.max_revisions
+            # Many an oracle takes a refusal for as good as help: where a revision ever helped, refusing has to be right more
+            # often, and not only cheaper.
+            overhead = bool(way.max_revisions) or not (self.program.max_revisions and any(map(mended, first)))
             new, old = ([value(row, overhead=overhead) for row in some] for some in (rows, first))
             if _mean(rows) > _mean(rows_of_best) and wins(new, old, keys, seed=self._seed):
                 rows_of_best, name, chosen = rows, way.name, way

@@ -68,5 +68,10 @@ def revising_pays(rows: Sequence[Row]) -> bool | None:
     return worth_it(corrected, spoiled, len(wrong), len(right))
 
 
+def mended(row: Row) -> bool:
+    """Whether a revision made a wrong draft right."""
+    return bool(row["status"] == "revised" and row["outcome_ok"] and row["draft_ok"] is False)
+
+
 def _split(rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     return [row for row in rows if row["draft_ok"]], [row for row in rows if not row["draft_ok"]]
