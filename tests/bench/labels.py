@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--constitution", default="general")
     parser.add_argument("--journal", type=Path, default=Path("runs/labels.jsonl"))
     parser.add_argument("--unseen-groups", action="store_true")
+    parser.add_argument("--kinds", nargs="+", default=[], help="only these: words, e5, local, questions, all")
     options = parser.parse_args()
     bench = Workbench(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
     program = bench.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
@@ -100,7 +101,7 @@ def main() -> None:
                     share, j = max(signed, key=lambda pair: abs(pair[0] - 0.5))
                     sign = 1 if share >= 0.5 else -1
                     found["best single question"].append(reached(list(sign * table.values[test, j]), held) or 0.0)
-                for kind in ("words", *table.embeddings, "questions", "all"):
+                for kind in options.kinds or ("words", *table.embeddings, "questions", "all"):
                     words_too = kind in ("words", "all")
                     compiled = compile_gate(
                         part(table.only(learn), kind), backend=options.lm, target_fpr=0.05, words=words_too
