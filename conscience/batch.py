@@ -8,7 +8,6 @@ tried again by the next run.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import json
 import os
@@ -17,12 +16,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from conscience.cases import Case
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
+from conscience.journal import add_line
 from conscience.reviewing import Review
 from conscience.usage import Usage
+
+T = TypeVar("T")
 
 STOP_AFTER = 5
 """So many cases in a row for which the backend was gone, with no success between them, end a run."""
@@ -124,7 +126,7 @@ async def run_cases(
     kept, progress.dollars = _kept(out)
     failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
     tell = watch or (lambda progress: None)
-    queue: asyncio.Queue[Case] = asyncio.Queue(concurrency)
+    queue: asyncio.Queue[tuple[Case, str]] = asyncio.Queue(concurrency)
     with Lines(out, "ab") as file:
 
         def ended() -> bool:
@@ -133,11 +135,11 @@ async def run_cases(
 
         async def worker() -> None:
             while True:
-                case = await queue.get()
+                case, key = await queue.get()
                 if ended():
                     queue.task_done()
                     continue
-                row: dict[str, Any] = {"id": case.id, "key": case_key(case, identity)}
+                row: dict[str, Any] = {"id": case.id, "key": key}
                 try:
                     done, usage = await work(case)
                     row |= done
@@ -163,12 +165,12 @@ async def run_cases(
 
         async with _interrupt() as stop, _workers(worker, concurrency) as workers:
             for case in cases:
-                if case_key(case, identity) in kept:
+                if (key := case_key(case, identity)) in kept:
                     progress.done += 1
                     progress.resumed += 1
                     tell(progress)
                 elif not ended():
-                    await _put(queue, case, workers)
+                    await _put(queue, (case, key), workers)
             await _drained(queue, workers)
             progress.stopped = stop.is_set()
     if len(failures) >= STOP_AFTER:
@@ -203,15 +205,7 @@ class Lines:
         self._file.close()
 
     def add(self, line: str) -> None:
-        data = f"{line}\n".encode()
-        end = self._file.tell()
-        try:
-            if self._file.write(data) < len(data):
-                self._file.truncate(end)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            hint = "make room; the same command goes on from here"
-            raise InputError(f"{self._path}: cannot be written: {error.strerror}", hint=hint) from None
+        add_line(self._file.fileno(), self._file.tell(), f"{line}\n".encode(), self._path)
 
 
 def _digest(value: Any) -> str:
@@ -278,15 +272,15 @@ async def _workers(work: Callable[[], Any], count: int) -> AsyncIterator[list[as
                 task.exception()
 
 
-async def _put(queue: asyncio.Queue[Case], case: Case, workers: list[asyncio.Task[None]]) -> None:
-    """Hands over a case, unless a worker has died meanwhile: then its error comes out here."""
-    putting = asyncio.ensure_future(queue.put(case))
+async def _put(queue: asyncio.Queue[T], item: T, workers: list[asyncio.Task[None]]) -> None:
+    """Hands over an item, unless a worker has died meanwhile: then its error comes out here."""
+    putting = asyncio.ensure_future(queue.put(item))
     await asyncio.wait([putting, *workers], return_when=asyncio.FIRST_COMPLETED)
     _raise_dead(workers)
     await putting
 
 
-async def _drained(queue: asyncio.Queue[Case], workers: list[asyncio.Task[None]]) -> None:
+async def _drained(queue: asyncio.Queue[Any], workers: list[asyncio.Task[None]]) -> None:
     joining = asyncio.ensure_future(queue.join())
     await asyncio.wait([joining, *workers], return_when=asyncio.FIRST_COMPLETED)
     _raise_dead(workers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conscience.cli_measure import oracle_named
-from conscience.cli_parts import PATH, Setup, bar, console, opened, print_json, printable, setup_options
+from conscience.cli_parts import FILE, PATH, Setup, bar, console, opened, print_json, printable, resumable, setup_options
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 
 @click.command("compile")
 @click.argument("cases", nargs=-1, required=True, metavar="CASES...")
-@click.option("--out", type=PATH, required=True, metavar="FILE", help="Where the compiled program goes (JSON).")
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the compiled program goes (JSON).")
 @click.option("--labels", type=click.IntRange(8), metavar="N", help="Learn from so many cases; the others test the result.")
 @click.option("--report-cases", type=click.IntRange(0), default=200, show_default=True, help="Test on so many at most.")
 @click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
@@ -129,7 +129,7 @@ def compile_command(
 @click.command("recalibrate")
 @click.argument("program_file", type=PATH, metavar="PROGRAM.json")
 @click.argument("cases", nargs=-1, required=True, metavar="CASES...")
-@click.option("--out", type=PATH, required=True, metavar="FILE", help="Where the recalibrated program goes.")
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the recalibrated program goes.")
 @click.option("--old-lm", metavar="MODEL", help="The model that it was compiled for, to be measured on the same cases.")
 @click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
               help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
@@ -163,7 +163,7 @@ def recalibrate_command(
     """Carry a compiled program over to another model: refit weights and threshold on CASES, from about 16 labels."""
     from conscience.cases import load_cases
     from conscience.optimizers.recalibration import matrix, recalibrated
-    from conscience.optimizers.workbench import Interrupted, Workbench
+    from conscience.optimizers.workbench import Workbench
 
     setup = Setup(None, program_file, lm, review_lm, None, False, timeout)
     program = opened(program_file, setup.roles(), quiet=True)
@@ -172,14 +172,11 @@ def recalibrate_command(
     with bar("recalibrating") as shown:
         budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
         bench = Workbench(journal, budget, threads=concurrency, watch=_watching(shown))
-        try:
+        with resumable():
             new, found = recalibrated(program, rows, bench, target_fpr=target_fpr, oracle=decides, seed=seed)
             new.save(out)
             old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
             table = matrix(program, found, old, bench)
-        except (Interrupted, KeyboardInterrupt):
-            click.echo("conscience: interrupted; the same command goes on from here", err=True)
-            raise click.exceptions.Exit(130) from None
     if as_json:
         print_json(table)
     else:
@@ -211,7 +208,7 @@ def _parts(
     """Cases to learn from, and cases for the report; pairs whole, labels in proportion. Each can be judged."""
     from conscience.casecheck import split_cases
     from conscience.cases import load_cases
-    from conscience.oracles import oracle_for
+    from conscience.optimizers.drafts import check_judged
 
     skipped: list[ConscienceError] = []
     cases = load_cases(sources, skip_bad=skip_bad, on_bad=skipped.append)
@@ -219,11 +216,7 @@ def _parts(
         click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
     if not cases:
         raise InputError("no cases to learn from")
-    for case in cases:
-        if (oracle or oracle_for(case)) is None and (case.label is None or case.response is None):
-            raise InputError(
-                f"case {case.id!r}: nothing says what is right", hint="give it a response with a label, or an oracle"
-            )
+    check_judged(cases, oracle)
     if labels is not None and labels > len(cases):
         raise InputError(f"--labels {labels}: there are only {len(cases)} cases")
     share = labels / len(cases) if labels is not None else 0.8

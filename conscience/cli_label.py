@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli_parts import PATH, Setup, bar, print_json, printable, setup_options
+from conscience.cli_parts import PATH, Setup, bar, print_json, printable, resumable, setup_options, write
 from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def propose_command(
     if out.exists():
         raise InputError(f"{out} exists", hint="choose another --out, or delete it")
     from conscience.optimizers.proposing import propose_cases, write_cases
-    from conscience.optimizers.workbench import Interrupted, Workbench
+    from conscience.optimizers.workbench import Workbench
     from conscience.usage import Budget
 
     program = setup.built(setup.roles(propose=propose_lm))
@@ -53,16 +53,13 @@ def propose_command(
 
         journal = out.with_name(out.stem + ".work") / "calls.jsonl"
         bench = Workbench(journal, Budget(calls=max_calls, dollars=max_cost), watch=watch)
-        try:
+        with resumable():
             found = propose_cases(bench.own(program), bench, pairs=pairs)
-        except (Interrupted, KeyboardInterrupt):
-            click.echo("conscience: interrupted; the same command goes on from here", err=True)
-            raise click.exceptions.Exit(130) from None
     if not found.cases:
         if bench.exhausted:
             raise BudgetExceeded("the budget ended before a pair was written and checked", hint="raise it")
         raise InputError("the model wrote no pair that could be used", hint="choose another --propose-lm")
-    out.write_text(write_cases(found.cases), encoding="utf-8")
+    write(out, write_cases(found.cases))
     if bench.exhausted:
         note = "the budget ended first; to go on, delete the file and raise it: nothing is paid for twice"
         click.echo(f"conscience: {note}", err=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from conscience.cli_parts import PATH, Setup, bar, console, print_json, printable, setup_options
+from conscience.cli_parts import PATH, Setup, bar, console, print_json, printable, setup_options, write
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 
 
@@ -94,7 +94,7 @@ def eval_command(
             _tell_left("stopped; the same command goes on from here", total - progress.done)
             raise
     summary = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
-    _write(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
     page = report.write(out)
     if as_json:
         print_json(summary)
@@ -121,7 +121,7 @@ def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) 
 
     result = comparison(first, second)
     if out is not None:
-        _write(out, report.render_comparison(result))
+        write(out, report.render_comparison(result))
     if as_json:
         print_json(result)
     else:
@@ -157,13 +157,6 @@ def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None
 def _tell_left(why: str, left: int) -> None:
     if left:
         click.echo(f"conscience: {why}: {left} cases are left", err=True)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
 
 
 def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Any:

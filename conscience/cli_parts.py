@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""A file to write: that it is a folder shows before anything is paid for."""
 
 
 @dataclass(frozen=True)
@@ -161,3 +164,27 @@ def bar(label: str) -> Progress:
         TextColumn("{task.fields[cost]}"),
     )
     return Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Work whose answers are in a journal: Ctrl-C ends it in one line that says so."""
+    from conscience.optimizers.workbench import Interrupted
+
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        click.echo("conscience: interrupted; the same command goes on from here", err=True)
+        raise click.exceptions.Exit(130) from None

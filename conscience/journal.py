@@ -64,14 +64,7 @@ class Journal:
         line = orjson.dumps({"key": key, "value": value}) + b"\n"
         with self._lock:
             file = self._open()
-            try:
-                written = os.write(file, line)
-                if written < len(line):
-                    os.truncate(file, self._end)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError as error:
-                hint = "make room; the same command goes on from here"
-                raise InputError(f"{self.path}: cannot be written: {error.strerror}", hint=hint) from None
+            add_line(file, self._end, line, self.path)
             self._places[_short(key)] = (self._end, len(line))
             self._end += len(line)
             self._met.add(_short(key))
@@ -93,6 +86,27 @@ class Journal:
             self._file = descriptor
             weakref.finalize(self, os.close, descriptor)
         return self._file
+
+
+def add_line(file: int, end: int, line: bytes, path: Path) -> None:
+    """Adds a line to a file, whole or not at all.
+
+    Args:
+        file: descriptor, open for appending.
+        end: the file's length.
+        line: with its line feed.
+        path: for the message.
+
+    Raises:
+        InputError: the disk is full or gone.
+    """
+    try:
+        if os.write(file, line) < len(line):
+            os.truncate(file, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        hint = "make room; the same command goes on from here"
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _short(key: str) -> int:

@@ -26,7 +26,7 @@ from conscience.optimizers.split import halves, in_order, set_aside
 from conscience.optimizers.table import Table, measure
 from conscience.optimizers.threshold import estimated
 from conscience.optimizers.trial import Trial
-from conscience.optimizers.workbench import Workbench, most_calls, rulings
+from conscience.optimizers.workbench import Workbench, calls_of_ruling, most_calls
 from conscience.oracles import Oracle, oracle_for
 from conscience.program import Conscience
 from conscience.rendering import request_text
@@ -278,7 +278,7 @@ class Compilation:
     def _calls(self, program: Conscience) -> int:
         """The most calls of one run on a case: the program's, and the rulings on draft and outcome."""
         calls = most_calls(program)
-        return calls.generate + calls.mend + 2 * rulings(self._oracle)
+        return calls.generate + calls.mend + 2 * calls_of_ruling(self._oracle)
 
     def _search_prompts(self, learning: Sequence[Labelled], deciding: Sequence[Labelled]) -> None:
         if self._prompts == "off" or not learning:

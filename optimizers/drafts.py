@@ -7,14 +7,14 @@ first, and teaches on-policy, on the drafts that its gate will meet. One does no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from conscience.cases import Case
 from conscience.errors import InputError
 from conscience.evaluation import case_inputs, ruling
 from conscience.flow import Flow, drive
-from conscience.optimizers.workbench import Workbench, most_calls, rulings
+from conscience.optimizers.workbench import Workbench, calls_of_ruling, most_calls
 from conscience.oracles import Oracle, Ruling, oracle_for
 from conscience.program import Conscience
 from conscience.reviewing import given
@@ -48,6 +48,24 @@ class Labelled:
         return self.case.group or self.cluster
 
 
+def check_judged(cases: Iterable[Case], oracle: Oracle | None = None) -> None:
+    """Refuses cases that nothing can judge.
+
+    Args:
+        cases: to learn from or to report on.
+        oracle: decides in place of each case's own.
+
+    Raises:
+        InputError: a case has neither a label for its response nor an oracle.
+    """
+    for case in cases:
+        if (case.label is None or case.response is None) and oracle is None and oracle_for(case) is None:
+            raise InputError(
+                f"case {case.id!r}: nothing says what is right",
+                hint="give its response a label, or leave the response out and give it an oracle",
+            )
+
+
 def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle: Oracle | None = None) -> list[Labelled]:
     """The labelled drafts of these cases, in order. Not among them: a case with an empty response, one that failed, and one
     that the budget left out.
@@ -64,19 +82,14 @@ def collect(program: Conscience, cases: Sequence[Case], bench: Workbench, oracle
     for name, count in Counter(case.id for case in cases).items():
         if count > 1:
             raise InputError(f"{count} cases have the id {name!r}", hint="give each an id of its own")
-    for case in cases:
-        if (case.label is None or case.response is None) and oracle is None and oracle_for(case) is None:
-            raise InputError(
-                f"case {case.id!r}: nothing says what is right",
-                hint="give its response a label, or leave the response out and give it an oracle",
-            )
+    check_judged(cases, oracle)
     cases = [case for case in cases if case.response is None or case.response.strip()]
     known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
     asked = [case for case in cases if case.id not in known]
     answers = bench.each(
         asked,
         lambda case: drive(_judged(program, case, bench, oracle)),
-        most_calls=most_calls(program).generate + rulings(oracle),
+        most_calls=most_calls(program).generate + calls_of_ruling(oracle),
     )
     known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
     return [known[case.id] for case in cases if case.id in known]

@@ -250,12 +250,8 @@ def of_dspy(method: str, trial: Trial, search: Search) -> Trial:
                     seed=search.seed,
                 )
                 found = mipro.compile(trial, trainset=examples, valset=examples, num_trials=runs, minibatch=False)
-        except (
-            ConscienceError,
-            LMError,
-            AdapterParseError,
-            ValueError,
-        ) as error:  # theirs may fail where a proposal cannot be read
+        except (ConscienceError, LMError, AdapterParseError, ValueError) as error:
+            # Theirs may fail where a proposal cannot be read.
             said = str(error).splitlines() or [type(error).__name__]
             search.bench.failures.append(f"{method}: {said[0]}")
             return trial

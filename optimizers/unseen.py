@@ -18,7 +18,7 @@ from conscience.figures import auroc
 from conscience.journal import Journal
 from conscience.lexical import fit
 from conscience.optimizers.drafts import Labelled
-from conscience.optimizers.workbench import Workbench, most_calls, rulings
+from conscience.optimizers.workbench import Workbench, calls_of_ruling, most_calls
 from conscience.oracles import Oracle
 from conscience.program import Conscience
 from conscience.rendering import request_text
@@ -71,9 +71,8 @@ def report_unseen(
         tell: is told the progress.
     """
     runs = folder / f"unseen-{_digest(before, after, seed)}"
-    oracle = bench.judge(oracle)
     if (left := bench.calls_left) is not None:
-        each = sum(calls.generate + calls.mend + 2 * rulings(oracle) for calls in map(most_calls, (before, after)))
+        each = sum(calls.generate + calls.mend + 2 * calls_of_ruling(oracle) for calls in map(most_calls, (before, after)))
         cases = cases[: left // each]
     if len(cases) < LEAST or bench.exhausted:
         why = "the budget left too little" if bench.exhausted or left is not None else f"{len(cases)} are too few"

@@ -205,7 +205,7 @@ def most_calls(program: Conscience) -> Calls:
     return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))
 
 
-def rulings(oracle: Oracle | None) -> int:
+def calls_of_ruling(oracle: Oracle | None) -> int:
     """The most calls of one ruling."""
     return oracle.calls if isinstance(oracle, Judge) else 0
 

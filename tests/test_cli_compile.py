@@ -426,3 +426,13 @@ def test_a_mistake_gets_one_clear_line(arguments: list[str], said: str, tmp_path
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_as_the_program_is_refused_before_anything_is_spent(
+    fake: dict[str, str], server: Loopback, cases: Path, tmp_path: Path
+) -> None:
+    """Not once all is paid for and the file cannot be put there."""
+    done = run(*options(cases, tmp_path), env=fake)
+    assert done.returncode == 2
+    assert "is a directory" in done.stderr
+    assert not server.calls
