@@ -12,19 +12,17 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from conscience.cases import Case
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
 from conscience.journal import add_line
 from conscience.reviewing import Review
 from conscience.usage import Usage
-
-T = TypeVar("T")
 
 STOP_AFTER = 5
 """So many cases in a row for which the backend was gone, with no success between them, end a run."""
@@ -126,19 +124,23 @@ async def run_cases(
     kept, progress.dollars = _kept(out)
     failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
     tell = watch or (lambda progress: None)
-    queue: asyncio.Queue[tuple[Case, str]] = asyncio.Queue(concurrency)
     with Lines(out, "ab") as file:
 
         def ended() -> bool:
             spent = max_dollars is not None and progress.dollars >= max_dollars
             return stop.is_set() or spent or len(failures) >= STOP_AFTER
 
-        async def worker() -> None:
-            while True:
-                case, key = await queue.get()
-                if ended():
-                    queue.task_done()
-                    continue
+        def left() -> Iterator[tuple[Case, str]]:
+            for case in cases:
+                if (key := case_key(case, identity)) in kept:
+                    progress.done += 1
+                    progress.resumed += 1
+                    tell(progress)
+                elif not ended():
+                    yield case, key
+
+        async def worker(todo: Iterator[tuple[Case, str]]) -> None:
+            for case, key in todo:
                 row: dict[str, Any] = {"id": case.id, "key": key}
                 try:
                     done, usage = await work(case)
@@ -157,21 +159,13 @@ async def run_cases(
                     progress.failed += 1
                     if isinstance(error, BackendError) and error.gone:
                         failures.append(error)
-                finally:
-                    queue.task_done()
                 file.add(json.dumps(row, ensure_ascii=False))
                 progress.done += 1
                 tell(progress)
 
-        async with _interrupt() as stop, _workers(worker, concurrency) as workers:
-            for case in cases:
-                if (key := case_key(case, identity)) in kept:
-                    progress.done += 1
-                    progress.resumed += 1
-                    tell(progress)
-                elif not ended():
-                    await _put(queue, (case, key), workers)
-            await _drained(queue, workers)
+        async with _interrupt() as stop:
+            todo = left()
+            await _all(worker(todo) for _ in range(concurrency))
             progress.stopped = stop.is_set()
     if len(failures) >= STOP_AFTER:
         raise BackendError(
@@ -205,7 +199,7 @@ class Lines:
         self._file.close()
 
     def add(self, line: str) -> None:
-        add_line(self._file.fileno(), self._file.tell(), f"{line}\n".encode(), self._path)
+        add_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
 
 
 def _digest(value: Any) -> str:
@@ -257,40 +251,19 @@ def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], flo
     return good, kept, dollars
 
 
-@asynccontextmanager
-async def _workers(work: Callable[[], Any], count: int) -> AsyncIterator[list[asyncio.Task[None]]]:
-    tasks = [asyncio.create_task(work()) for _ in range(count)]
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs them side by side. The first error comes out at once, when the others have been cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        yield tasks
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         while pending := [task for task in tasks if not task.done()]:  # a client under a worker may swallow a cancellation
             for task in pending:
                 task.cancel()
             await asyncio.wait(pending, timeout=1)
-        for task in tasks:  # the first error is raised elsewhere; asyncio complains of those that nobody has read
-            if not task.cancelled():
-                task.exception()
-
-
-async def _put(queue: asyncio.Queue[T], item: T, workers: list[asyncio.Task[None]]) -> None:
-    """Hands over an item, unless a worker has died meanwhile: then its error comes out here."""
-    putting = asyncio.ensure_future(queue.put(item))
-    await asyncio.wait([putting, *workers], return_when=asyncio.FIRST_COMPLETED)
-    _raise_dead(workers)
-    await putting
-
-
-async def _drained(queue: asyncio.Queue[Any], workers: list[asyncio.Task[None]]) -> None:
-    joining = asyncio.ensure_future(queue.join())
-    await asyncio.wait([joining, *workers], return_when=asyncio.FIRST_COMPLETED)
-    _raise_dead(workers)
-    await joining
-
-
-def _raise_dead(workers: list[asyncio.Task[None]]) -> None:
-    for worker in workers:
-        if worker.done() and not worker.cancelled() and (error := worker.exception()) is not None:
-            raise error
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if errors:
+        raise errors[0]
 
 
 @asynccontextmanager

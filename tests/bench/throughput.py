@@ -30,6 +30,7 @@ from conscience.signals import SCORING, YES_OR_NO  # noqa: E402
 
 CONCURRENCY = 64
 SECONDS = 0.05
+TURNS = 9
 CALLS = 2
 """Calls a case: generate and gate."""
 
@@ -105,7 +106,7 @@ def main() -> None:
     with serving(SECONDS) as url:
         asyncio.run(bare(url, 100))  # warms up
         shares = []
-        for turn in range(5):
+        for turn in range(TURNS):
             with tempfile.TemporaryDirectory() as folder:
                 alone = asyncio.run(bare(url, options.cases))
                 rate = asyncio.run(ours(url, options.cases, Path(folder)))
