@@ -18,7 +18,9 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,8 @@ class Backend:
                 yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
             return _exchange(who, messages, reply)
         failure = self._failure(failures, spent=attempts.spent)
+        if isinstance(failure, BackendError) and failure.gone and (lost := _lost.get()) is not None:
+            lost.append(failure)
         try:
             raise failure
         finally:
@@ -450,6 +454,20 @@ def _like(first: Backend, targets: Sequence[Target], **changes: Any) -> Backend:
     other._lacking = set()
     other.lm = BackendLM(other)
     return other
+
+
+_lost: ContextVar[list[BackendError] | None] = ContextVar("conscience_lost", default=None)
+
+
+@contextmanager
+def losses() -> Iterator[list[BackendError]]:
+    """The failures, in what runs inside, of backends that were gone: the program called may have gone on without them."""
+    found: list[BackendError] = []
+    token = _lost.set(found)
+    try:
+        yield found
+    finally:
+        _lost.reset(token)
 
 
 _wrapped: weakref.WeakKeyDictionary[Any, Backend] = weakref.WeakKeyDictionary()

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from conscience.backends import Backend, Roles
+from conscience.backends import Backend, Roles, losses
 from conscience.batch import Lines, Progress, case_key, check_response, run_cases
 from conscience.cases import Case
 from conscience.dspy_seam import Account, entering
@@ -89,8 +89,8 @@ async def run(
     """Answers, reviews or mends each case and writes its row.
 
     A case with a given response and nothing that could judge another one is reviewed; with references (or an oracle) its
-    given response is reviewed and mended; a case without a response is answered by the whole program. A case whose review
-    did not reach its model has failed, whatever the program's ``on_error`` says: the next call tries it again.
+    given response is reviewed and mended; a case without a response is answered by the whole program. A case for which a
+    model could not be reached has failed, whatever the program makes of that: the next call tries it again.
 
     Raises:
         InputError: the folder holds another run, or a case cannot be judged by anything.
@@ -108,10 +108,14 @@ async def run(
 
     async def work(case: Case) -> tuple[dict[str, Any], Usage]:
         oracle = decides or oracle_for(case)
-        try:
-            return await adrive(measured(strict, case, oracle))
-        except (ReviewError, BudgetExceeded):  # then the program's own policy is what is measured, on answers in the journal
-            return await adrive(measured(own, case, oracle))
+        with losses() as lost:
+            try:
+                done = await adrive(measured(strict, case, oracle))
+            except (ReviewError, BudgetExceeded):  # then the program's own policy is measured, on answers in the journal
+                done = await adrive(measured(own, case, oracle))
+        if lost:
+            raise lost[-1]
+        return done
 
     def noted() -> Iterator[Case]:
         with Lines(folder / "keys.txt", "wb") as keys:

@@ -178,6 +178,24 @@ def test_network_lost_at_the_gate_is_no_verdict(server: Loopback, tmp_path: Path
     assert sum(not is_gate(body) for body in server.calls) == len(SAFE)
 
 
+@pytest.mark.parametrize("name", ["conscience", "self-refine"])
+def test_network_lost_while_revising_fails_the_case(name: str, tmp_path: Path) -> None:
+    """The program would refuse, and a baseline go on, for a reason that is neither's: the next call asks again."""
+
+    def lost(messages: Any, params: Any) -> Any:
+        return Fault("connection") if "Write it again" in messages[-1]["content"] else script(messages, params)
+
+    def program(answers: Any) -> Any:
+        lm = Backend(ScriptedLM(answers), retries=0)
+        return (
+            Conscience(lm=lm) if name == "conscience" else baseline(name, constitution=Constitution.load("general"), lm=lm)
+        )
+
+    assert go(tmp_path, UNSAFE[:1], program(lost)).failed == 1
+    assert go(tmp_path, UNSAFE[:1], program(script)).failed == 0
+    assert [row["status"] for row in read_rows(tmp_path)] == ["revised"]
+
+
 @pytest.mark.parametrize(("answer", "budget"), [("no JSON", None), (None, {"calls": 1})])
 def test_review_that_gave_nothing_is_an_outcome(tmp_path: Path, answer: str | None, budget: Any) -> None:
     """As the program's policy has it, and as a spent budget has it: every answer is asked for once."""
