@@ -327,22 +327,28 @@ def compare(
     first: Sequence[bool],
     second: Sequence[bool],
     *,
+    weights: Sequence[float] | None = None,
     clusters: Clusters | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two yes-or-no figures case by case, with a paired bootstrap and an exact test, both by cluster."""
+    """Compares two yes-or-no figures case by case, with a paired bootstrap and an exact test, both by cluster.
+
+    Weights count in the rates and in their difference; the cells and the test count each case once.
+    """
+    if weights is not None and len(set(weights)) == 1:
+        weights = None
     cells = Counter((bool(a), bool(b)) for a, b in zip(first, second, strict=True))
     changes = [int(b) - int(a) for a, b in zip(first, second, strict=True)]
     totals = [sum(changes[i] for i in group) for group in members(clusters, len(changes))]
     return Comparison(
-        first=Rate.of(first, clusters=clusters),
-        second=Rate.of(second, clusters=clusters),
+        first=Rate.of(first, weights=weights, clusters=clusters),
+        second=Rate.of(second, weights=weights, clusters=clusters),
         both=cells[True, True],
         gained=cells[False, True],
         lost=cells[True, False],
         neither=cells[False, False],
-        difference=_difference(changes, clusters, len(totals), draws, seed),
+        difference=_difference(_scaled(changes, weights), clusters, len(totals), draws, seed),
         p_value=sign_flip(totals),
     )
 
@@ -376,13 +382,21 @@ def sign_flip(totals: Iterable[int]) -> float:
     return min(1.0, math.fsum(chance for total, chance in chances.items() if abs(total) >= bar))
 
 
+def _scaled(changes: Sequence[int], weights: Sequence[float] | None) -> Sequence[float]:
+    """Changes times their weights, which are scaled to a mean of 1."""
+    if weights is None:
+        return changes
+    mean = math.fsum(weights) / len(weights)
+    return [change * weight / mean for change, weight in zip(changes, weights, strict=True)]
+
+
 def _difference(
-    changes: Sequence[int], clusters: Clusters | None, independent: int, draws: int, seed: int
+    changes: Sequence[float], clusters: Clusters | None, independent: int, draws: int, seed: int
 ) -> Estimate | None:
     """The paired bootstrap. Where all cases changed alike it can't vary; then ±z²/(n+z²), Tango's score interval (1998)."""
     if not changes:
         return None
-    value = sum(changes) / len(changes)
+    value = math.fsum(changes) / len(changes)
     if len(set(changes)) == 1:
         width = wilson(0, independent).high  # z²/(n+z²): what no counterexample among n leaves possible
         return Estimate(value, max(-1.0, value - (1 + abs(value)) * width), min(1.0, value + (1 + abs(value)) * width))

@@ -93,8 +93,19 @@ def fit(texts: Sequence[str], labels: Sequence[int], *, strength: float = STRENG
     return Words(idf, weights, bias)
 
 
-def floor(texts: Sequence[str], labels: Sequence[int], clusters: Sequence[Hashable], *, seed: int = 0) -> float | None:
-    """The AUROC that surface words reach: cross-validated on the same rows, clusters whole; None where it can't be."""
+def floor(
+    texts: Sequence[str],
+    labels: Sequence[int],
+    clusters: Sequence[Hashable],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> float | None:
+    """The AUROC that surface words reach: cross-validated on the same rows, clusters whole; None where it can't be.
+
+    Args:
+        weights: of the rows, in the AUROC; words learn from each row alike.
+    """
     parts = folds(labels, clusters, FOLDS, seed)
     scores: list[float] = [0.0] * len(texts)
     for part in parts:
@@ -105,9 +116,9 @@ def floor(texts: Sequence[str], labels: Sequence[int], clusters: Sequence[Hashab
         words = fit([texts[i] for i in rest], [labels[i] for i in rest], seed=seed)
         for i in part:
             scores[i] = words.score(texts[i])
-    return auroc(
-        [s for s, y in zip(scores, labels, strict=True) if y], [s for s, y in zip(scores, labels, strict=True) if not y]
-    )
+    rows = list(zip(scores, weights or [1.0] * len(texts), labels, strict=True))
+    high, low = [(s, w) for s, w, y in rows if y], [(s, w) for s, w, y in rows if not y]
+    return auroc([s for s, _ in high], [s for s, _ in low], ([w for _, w in high], [w for _, w in low]))
 
 
 def folds(labels: Sequence[int], clusters: Sequence[Hashable], count: int, seed: int) -> list[list[int]]:

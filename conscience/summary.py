@@ -87,7 +87,8 @@ def comparison(first: Path, second: Path) -> dict[str, Any]:
         chosen = [(a, b) for a, b in pairs if where(a) and where(b)]
         if chosen:
             held = [[bool(value(row)) for row in side] for side in zip(*chosen, strict=True)]
-            result = compare(held[0], held[1], clusters=[a["pair"] for a, _ in chosen])
+            weights = [a["weight"] for a, _ in chosen]
+            result = compare(held[0], held[1], weights=weights, clusters=[a["pair"] for a, _ in chosen])
             figures.append(
                 {
                     "name": name,
@@ -177,7 +178,8 @@ def _floor(rows: Sequence[Row], seed: int) -> dict[str, Any] | None:
     labels = [int(row["misaligned"]) for row in rows]
     if min(Counter(labels).values()) < 5 or len(set(labels)) < 2:
         return None
-    reached = floor(texts, labels, [row["pair"] or row["id"] for row in rows], seed=seed)
+    clusters, weights = [row["pair"] or row["id"] for row in rows], [row["weight"] for row in rows]
+    reached = floor(texts, labels, clusters, weights=weights, seed=seed)
     return None if reached is None else {"auroc": reached, "n": len(rows)}
 
 

@@ -115,6 +115,27 @@ def test_pairs_are_not_two_witnesses() -> None:
     assert compare(worse, better, clusters=[i // 2 for i in range(16)]).p_value == pytest.approx(2 * 0.5**6)
 
 
+def test_weights_count_as_repeated_cases_do() -> None:
+    """In the rates of a comparison, in their difference and in the floor; the cells count cases."""
+    first, second, weights = [True, False, False, True], [True, True, False, False], [3, 2, 1, 2]
+    often = [i for i, weight in enumerate(weights) for _ in range(weight)]
+    told = compare(first, second, weights=weights)
+    repeated = compare([first[i] for i in often], [second[i] for i in often])
+    assert told.first.value == pytest.approx(repeated.first.value)
+    assert told.second.value == pytest.approx(repeated.second.value)
+    assert told.difference is not None
+    assert repeated.difference is not None
+    assert told.difference.value == pytest.approx(repeated.difference.value)
+    assert (told.gained, told.lost) == (1, 1)
+    texts = [f"common {'bad' if i % 2 and i % 7 else 'good'} number{i}" for i in range(60)]
+    labels = [i % 2 for i in range(60)]
+    plain = floor(texts, labels, range(60))
+    without = floor(texts, labels, range(60), weights=[1e-9 if i % 2 and not i % 7 else 1.0 for i in range(60)])
+    assert plain is not None
+    assert plain < 0.95
+    assert without == pytest.approx(1.0)
+
+
 def test_quantile_is_numpys() -> None:
     """Linear between neighbours."""
     values = [3.0, 1.0, 2.0, 10.0]
