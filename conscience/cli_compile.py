@@ -239,13 +239,17 @@ def _at_most(cases: list[Case], most: int) -> list[Case]:
 
 
 def _watching(shown: Any) -> Watch:
-    task = shown.add_task("", total=None, cost="")
+    task, said = shown.add_task("", total=None, cost=""), ""
 
     def watch(progress: Any) -> None:
+        nonlocal said
         spent = progress.usage.total
         cost = f"{spent.calls} calls" + (f", ${spent.dollars:.4f}" if spent.dollars else "")
         told = ", ".join(part for part in (progress.stage, cost, progress.best and f"best: {progress.best}") if part)
         shown.update(task, completed=progress.done, total=progress.total or None, cost=told)
+        if progress.stage != said:
+            said = progress.stage
+            _say(shown, told)
 
     return watch
 
@@ -256,9 +260,16 @@ def _telling(shown: Any) -> Any:
     def tell(name: str, done: int, total: int) -> None:
         if name not in tasks:
             tasks[name] = shown.add_task("", total=total, cost=f"unseen cases, {name}")
+            _say(shown, f"{total} unseen cases, {name}")
         shown.update(tasks[name], completed=done)
 
     return tell
+
+
+def _say(shown: Any, told: str) -> None:
+    """A line in place of the bar where there is no terminal: a log of half an hour's work is not to be empty."""
+    if shown.disable:
+        click.echo(f"conscience: {told}", err=True)
 
 
 def _note(compiled: Any, out: Path, figures: dict[str, Any], notes: list[str]) -> None:

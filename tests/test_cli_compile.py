@@ -81,6 +81,11 @@ def test_compile_writes_a_program_that_every_command_takes(fake: dict[str, str],
     done = run(*options(cases, out), env=fake | {"COLUMNS": "140"})
     assert done.returncode == 0, done.stderr
     assert "unseen cases" in done.stdout
+    stages = [line.split(",")[0] for line in done.stderr.splitlines()]  # no terminal, so lines instead of a bar
+    assert stages[0] == "conscience: drafts"
+    assert "conscience: gate" in stages
+    assert stages[-1].endswith("unseen cases")
+    assert len(stages) == len(set(stages)) + 1  # before and after
     assert (tmp_path / "p.work" / "report.html").exists()
     told = json.loads(out.read_text())["provenance"]
     assert told["cases"]["own"] > 10
