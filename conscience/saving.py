@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from conscience.artifact import FORMAT, Artifact, Policy, Prompt, Provenance, told
 from conscience.calibration import Settings
+from conscience.embedding import in_process
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.generate import Generate
+from conscience.probes import EmbeddingProbe
 from conscience.rendering import value_text
 from conscience.usage import Budget
 
@@ -93,7 +95,10 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
         for number, demo in enumerate(prompt.demos):
             if not demo.keys() & known[predictor_name].signature.fields.keys():
                 raise ArtifactError(f"{name}: demos[{number}] of predictor {predictor_name!r} has none of its fields")
-    settings = chosen(artifact, program.roles.own("review"), name)
+    reviewing = program.roles.own("review")
+    settings = chosen(artifact, reviewing, name)
+    for model in _elsewhere(settings, reviewing):
+        warnings.warn(f"{name} sends requests and responses to the embedding model {model} too", stacklevel=3)
     for predictor_name, prompt in artifact.predictors.items():
         predictor = known[predictor_name]
         predictor.signature = predictor.signature.with_instructions(prompt.instructions)
@@ -119,6 +124,14 @@ def chosen(artifact: Artifact, backend: Any, name: str) -> Settings:
             stacklevel=4,
         )
     return settings or first
+
+
+def _elsewhere(settings: Settings, backend: Any) -> list[str]:
+    """The embedding models of a gate that are served by somebody else than the models that review."""
+    parties = {target.name.split("/")[0] for target in backend.targets} if backend else set()
+    probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
+    models = {probe.model for probe in probes if probe.model != "local" and not in_process(probe.model)}
+    return sorted(model for model in models if model.split("/")[0] not in parties)
 
 
 def _generate(artifact: Artifact, name: str) -> Generate:

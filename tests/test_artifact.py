@@ -54,6 +54,24 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "p.json").read_bytes()
 
 
+def test_embedding_model_elsewhere_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Whoever loads a file is to know that it sends texts to somebody who is not among the models given."""
+    saved = program()
+    settings = saved.review.gate.calibration.settings
+    probe = EmbeddingProbe(name="e", model="cohere/embed-4", wordings=("{response}",), weights=pack([0.5, -0.25]))
+    stage = settings.stages[1].model_copy(update={"signals": (settings.stages[1].signals[0], probe)})
+    saved.review.gate.calibration.settings = settings.model_copy(update={"stages": (settings.stages[0], stage)})
+    saved.save(tmp_path / "p.json")
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"sends .* to the embedding model cohere/embed-4"):
+        Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}))
+    recwarn.clear()
+    Conscience.load(
+        tmp_path / "p.json", lm={"generate": ScriptedLM({"": "x"}), "review": ScriptedLM({"": "x"}, name="cohere/x")}
+    )
+    assert not [warning for warning in recwarn.list if "embedding model" in str(warning.message)]
+
+
 def test_loading_into_a_program_keeps_its_models(tmp_path: Path) -> None:
     """As load does on any DSPy module."""
     program().save(tmp_path / "p.json")
