@@ -18,7 +18,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -27,6 +27,7 @@ from typing import Any
 
 import tenacity
 
+from conscience.asked import Asked
 from conscience.cache import ResponseCache, shared_cache
 from conscience.dspy_seam import Account, BackendLM, BaseLM, LMError, account, lm_errors, retryable, settings
 from conscience.embedding import embedding, in_process, pack, registered, unpack
@@ -166,30 +167,29 @@ class Backend:
         for target in self.targets:
             fallback = target is not self.targets[0]
             key = self._key(target, messages, params, salt)
-            hit = self._cache.get(key) if self._cache and key else None
-            if hit is not None:
-                self._enter_hit(who, key, hit["spend"])
-                return _exchange(who, messages, Reply(hit["body"], target.name, cached=True, fallback=fallback))
             attempts = _Attempts(self, target, messages, params, who)
-            if self._pace is not None:
-                yield self._pace.waiting()
-            started = time.perf_counter()
-            try:
-                body, dollars = yield attempts.step()
-            except LMError as error:
-                failures.append((target, error))
-                if who is not None and target is not self.targets[-1]:
-                    who.ledger.note(f"{who.role}: {target.name} failed ({_kind(error)}), went on to the next model")
-                continue
-            reply = Reply(clean(body), target.name, dollars, fallback=fallback)
-            spend = _spend(reply, time.perf_counter() - started)
-            self._enter(who, spend)
-            if self._pace is not None:
-                self._pace.spent(spend.tokens)
-            if self._cache and key and reply.finish_reason != "error":
-                kept = {"body": reply.body, "spend": spend.to_dict()}
-                yield _keeping(partial(self._cache.put, key, kept), at_once=self._cache.replays)
-            return _exchange(who, messages, reply)
+            with Asked(self._cache, key) as asked:
+                if (hit := (yield from asked.stored())) is not None:
+                    self._enter_hit(who, key, hit["spend"])
+                    return _exchange(who, messages, Reply(hit["body"], target.name, cached=True, fallback=fallback))
+                if self._pace is not None:
+                    yield self._pace.waiting()
+                started = time.perf_counter()
+                try:
+                    body, dollars = yield attempts.step()
+                except LMError as error:
+                    failures.append((target, error))
+                    if who is not None and target is not self.targets[-1]:
+                        who.ledger.note(f"{who.role}: {target.name} failed ({_kind(error)}), went on to the next model")
+                    continue
+                reply = Reply(clean(body), target.name, dollars, fallback=fallback)
+                spend = _spend(reply, time.perf_counter() - started)
+                self._enter(who, spend)
+                if self._pace is not None:
+                    self._pace.spent(spend.tokens)
+                if reply.finish_reason != "error":
+                    yield asked.keeping({"body": reply.body, "spend": spend.to_dict()})
+                return _exchange(who, messages, reply)
         failure = self._failure(failures, spent=attempts.spent)
         if isinstance(failure, BackendError) and failure.gone and (lost := _lost.get()) is not None:
             lost.append(failure)
@@ -210,26 +210,24 @@ class Backend:
         served = not in_process(model)
         cache = None if registered(model) and isinstance(self._cache, ResponseCache) else self._cache
         where = {"address": address(model)} if cache and served and model != "local" else {}
-        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else ""
-        hit = cache.get(key) if cache else None
-        if hit is not None:
-            self._enter_hit(who, key, hit["spend"])
-            return [list(unpack(vector)) for vector in hit["vectors"]]
-        left = self._left(who) if served else math.inf
-        started = time.perf_counter()
-        try:
-            vectors: list[list[float]] = yield _cut_off(embedding(model, texts, min(self.timeout, left)), left)
-        except (BackendError, TimeoutError):
-            if time.perf_counter() - started >= left:
-                raise BudgetExceeded(f"the budget's seconds ended before {model} answered") from None
-            raise
-        spend = Spend(calls=int(served), seconds=time.perf_counter() - started)
-        self._enter(who, spend)
-        packed = [pack(vector) for vector in vectors]
-        if cache:
-            kept = {"vectors": packed, "spend": spend.to_dict()}
-            yield _keeping(partial(cache.put, key, kept), at_once=cache.replays)
-        return [list(unpack(vector)) for vector in packed]  # the same numbers, whether fresh or from the cache
+        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else None
+        with Asked(cache, key) as asked:
+            if (hit := (yield from asked.stored())) is not None:
+                self._enter_hit(who, key, hit["spend"])
+                return [list(unpack(vector)) for vector in hit["vectors"]]
+            left = self._left(who) if served else math.inf
+            started = time.perf_counter()
+            try:
+                vectors: list[list[float]] = yield _cut_off(embedding(model, texts, min(self.timeout, left)), left)
+            except (BackendError, TimeoutError):
+                if time.perf_counter() - started >= left:
+                    raise BudgetExceeded(f"the budget's seconds ended before {model} answered") from None
+                raise
+            spend = Spend(calls=int(served), seconds=time.perf_counter() - started)
+            self._enter(who, spend)
+            packed = [pack(vector) for vector in vectors]
+            yield asked.keeping({"vectors": packed, "spend": spend.to_dict()})
+            return [list(unpack(vector)) for vector in packed]  # the same numbers, whether fresh or from the cache
 
     def _left(self, who: Account | None) -> float:
         """Claims a call from the budgets over it; the seconds that they leave, without end where none limits them."""
@@ -488,18 +486,6 @@ def _cut_off(step: Step, seconds: float) -> Step:
             return await step.arun()
 
     return Step(partial(in_time, seconds, step.run), arun)
-
-
-def _keeping(put: Callable[[], None], *, at_once: bool) -> Step:
-    """Writes at once when driven sync; on an event loop as soon as it is idle, which is while the next call waits."""
-
-    async def soon() -> None:
-        if at_once:
-            put()
-        else:
-            asyncio.get_running_loop().call_soon(put)
-
-    return Step(put, soon)
 
 
 def _exchange(who: Account | None, messages: Sequence[Message], reply: Reply) -> Reply:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from conscience.errors import InputError
+from conscience.flow import Step
 
 
 class Journal:
@@ -37,6 +41,7 @@ class Journal:
         self._end = 0
         self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
         self._met: set[int] = set()
+        self._asked: dict[str, Future[None]] = {}
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was written under the key, or None."""
@@ -47,6 +52,19 @@ class Journal:
             return None
         entry = orjson.loads(os.pread(file, place[1], place[0]))
         return entry["value"] if entry["key"] == key else None
+
+    def claim(self, key: str) -> Step | None:
+        """The wait for whoever is asking the same; None where nobody is: then the caller is, until it calls ``release``."""
+        mine: Future[None] = Future()
+        with self._lock:
+            asked = self._asked.setdefault(key, mine)
+        return None if asked is mine else Step(partial(_wait, asked), partial(_await, asked))
+
+    def release(self, key: str) -> None:
+        """The caller has its answer, which it has put here, or none."""
+        with self._lock:
+            asked = self._asked.pop(key)
+        asked.set_result(None)
 
     def first(self, key: str) -> bool:
         """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
@@ -86,6 +104,18 @@ class Journal:
             self._file = descriptor
             weakref.finalize(self, os.close, descriptor)
         return self._file
+
+
+def _wait(asked: Future[None]) -> None:
+    """On an event loop's own thread nothing is waited for: whoever asks may need that loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asked.result()
+
+
+async def _await(asked: Future[None]) -> None:
+    await asyncio.shield(asyncio.wrap_future(asked))
 
 
 def add_line(file: int, end: int, line: bytes, path: Path) -> None:

@@ -1,0 +1,71 @@
+"""One question while it is under way: whether its answer is kept already, and the keeping of a new one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Self
+
+from conscience.cache import ResponseCache
+from conscience.flow import Flow, Step
+from conscience.journal import Journal
+
+
+class Asked:
+    """A question, and what is kept of its answer.
+
+    In a run, one that is being asked already is waited for: it is paid for once.
+
+    Args:
+        cache: where answers are kept, if anywhere.
+        key: of the question; None where nothing is kept.
+    """
+
+    def __init__(self, cache: ResponseCache | Journal | None, key: str | None) -> None:
+        self._cache = cache if key else None
+        self._key = key or ""
+        self._mine = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._mine and isinstance(self._cache, Journal):
+            self._cache.release(self._key)
+
+    def stored(self) -> Flow[dict[str, Any] | None]:
+        """The answer that was kept, or will have been by whoever asks the same now; None where there is none."""
+        if self._cache is None:
+            return None
+        hit = self._cache.get(self._key)
+        if hit is not None or not isinstance(self._cache, Journal):
+            return hit
+        if (under_way := self._cache.claim(self._key)) is None:
+            self._mine = True
+        else:
+            yield under_way
+        return self._cache.get(self._key)
+
+    def keeping(self, value: Mapping[str, Any]) -> Step:
+        """Keeps an answer: at once when driven sync or in a run, else as soon as the event loop is idle, which is while the
+        next call waits."""
+        if self._cache is None:
+            return Step(_nothing, _anothing)
+        put, at_once = partial(self._cache.put, self._key, value), self._cache.replays
+
+        async def soon() -> None:
+            if at_once:
+                put()
+            else:
+                asyncio.get_running_loop().call_soon(put)
+
+        return Step(put, soon)
+
+
+def _nothing() -> None:
+    """Where nothing is kept."""
+
+
+async def _anothing() -> None:
+    """The async form of ``_nothing``."""
