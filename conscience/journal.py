@@ -17,6 +17,7 @@ import orjson
 
 from conscience.errors import InputError
 from conscience.flow import Step
+from conscience.pace import counted
 
 
 class Journal:
@@ -111,11 +112,13 @@ def _wait(asked: Future[None]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asked.result()
+        with counted():
+            asked.result()
 
 
 async def _await(asked: Future[None]) -> None:
-    await asyncio.shield(asyncio.wrap_future(asked))
+    with counted():
+        await asyncio.shield(asyncio.wrap_future(asked))
 
 
 def add_line(file: int, end: int, line: bytes, path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from conscience.flow import Step
@@ -42,13 +42,18 @@ _waits: ContextVar[Waits | None] = ContextVar("conscience_waits", default=None)
 
 @contextmanager
 def waits() -> Iterator[Waits]:
-    """Counts how long what runs inside waits for any pace."""
+    """Counts how long what runs inside waits for any pace, or for an answer that somebody else is asking for."""
     counted = Waits()
     token = _waits.set(counted)
     try:
         yield counted
     finally:
         _waits.reset(token)
+
+
+def counted() -> AbstractContextManager[None]:
+    """Counts what runs inside as a wait, for whoever counts."""
+    return (_waits.get() or Waits()).one()
 
 
 class Pace:
@@ -85,11 +90,11 @@ class Pace:
         """The wait for the next slot, as a step of a flow."""
 
         def run() -> None:
-            with (_waits.get() or Waits()).one():
+            with counted():
                 time.sleep(self.claim())
 
         async def arun() -> None:
-            with (_waits.get() or Waits()).one():
+            with counted():
                 await asyncio.sleep(self.claim())
 
         return Step(run, arun)

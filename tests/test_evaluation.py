@@ -319,6 +319,17 @@ def test_cost_limit_holds_over_runs(tmp_path: Path) -> None:
     assert (progress.done, progress.resumed, progress.dollars) == (2, 2, 1.2)
 
 
+def test_cases_with_one_text_are_paid_for_once_and_each_says_what_it_takes(tmp_path: Path) -> None:
+    """The second of them waits for the first one's answers; the wait is not counted on top of the time that they took."""
+    lm = ScriptedLM({"Yes or No": 0.1, "": "Sure."}, seconds=0.3)
+    twins = [Case(id=name, request="same", request_safe=True) for name in "ab"]
+    assert go(tmp_path, twins, Conscience(lm=lm)).failed == 0
+    assert len(lm.calls) == 2
+    usages = [row["usage"] for row in read_rows(tmp_path)]
+    assert [usage["calls"] for usage in usages] == [2, 2]
+    assert max(usage["seconds"] for usage in usages) < 1.5 * min(usage["seconds"] for usage in usages)
+
+
 def test_sample_is_drawn_at_random_and_streams() -> None:
     """The same seed draws the same cases; a limit above the number takes all."""
     total, read = sample(lambda: SAFE, 3, 1)
