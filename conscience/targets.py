@@ -83,7 +83,11 @@ class LiteLLMTarget:
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
         kwargs = self._arguments(messages, params, seconds)
         try:
-            return _unpack(litellm().completion(**kwargs))
+            return _unpack(in_time(seconds, partial(litellm().completion, **kwargs)))
+        except (
+            TimeoutError
+        ):  # LiteLLM's own counts from the last byte: a server that sends a blank now and then never meets it
+            raise _timed_out(self.name, seconds) from None
         except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
             mapped = lm_error(error, model=self.name)
             if mapped is None:
@@ -95,7 +99,11 @@ class LiteLLMTarget:
     ) -> tuple[Body, float | None]:
         kwargs = self._arguments(messages, params, seconds)
         try:
-            return _unpack(await litellm().acompletion(**kwargs))
+            async with asyncio.timeout(seconds):
+                raw = await litellm().acompletion(**kwargs)
+            return _unpack(raw)
+        except TimeoutError:
+            raise _timed_out(self.name, seconds) from None
         except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
             mapped = lm_error(error, model=self.name)
             if mapped is None:
@@ -209,7 +217,7 @@ class LMTarget:
         try:
             body = in_time(seconds, partial(call_lm, self.lm, messages, params))
         except TimeoutError:
-            raise self._timed_out(seconds) from None
+            raise _timed_out(self.name, seconds) from None
         return body, self._price(body)
 
     async def acall(
@@ -219,15 +227,16 @@ class LMTarget:
             async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
                 body = await acall_lm(self.lm, messages, params)
         except TimeoutError:
-            raise self._timed_out(seconds) from None
+            raise _timed_out(self.name, seconds) from None
         return body, self._price(body)
-
-    def _timed_out(self, seconds: float) -> LMError:
-        error: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=self.name)
-        return error
 
     def _price(self, body: Body) -> float | None:
         return None if self._scripted else _list_price(self.name, body)
+
+
+def _timed_out(model: str, seconds: float) -> LMError:
+    error: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=model)
+    return error
 
 
 def in_time(seconds: float, work: Callable[[], T]) -> T:

@@ -17,7 +17,8 @@ Body = dict[str, Any]
 class Raw:
     """An answer on the wire as it is.
 
-    ``hang`` waits that long before answering; ``cut`` promises more bytes than it sends.
+    ``hang`` waits that long before answering; ``drip`` sends blanks for that long first; ``cut`` promises more bytes than it
+    sends.
     """
 
     status: int = 200
@@ -25,6 +26,7 @@ class Raw:
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     hang: float = 0.0
+    drip: float = 0.0
     cut: bool = False
 
 
@@ -103,14 +105,18 @@ class Loopback:
                 raw = answer if isinstance(answer, Raw) else Raw(text=json.dumps(answer))
                 if raw.hang:
                     time.sleep(raw.hang)
-                data = raw.text.encode()
+                data, blanks = raw.text.encode(), round(raw.drip / 0.1)
                 try:
                     self.send_response(raw.status)
                     self.send_header("content-type", raw.content_type)
-                    self.send_header("content-length", str(len(data) + (100 if raw.cut else 0)))
+                    self.send_header("content-length", str(blanks + len(data) + (100 if raw.cut else 0)))
                     for key, value in raw.headers.items():
                         self.send_header(key, value)
                     self.end_headers()
+                    for _ in range(blanks):
+                        self.wfile.write(b" ")
+                        self.wfile.flush()
+                        time.sleep(0.1)
                     self.wfile.write(data)
                     self.wfile.flush()
                 except (BrokenPipeError, ConnectionResetError):
