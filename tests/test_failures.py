@@ -240,15 +240,14 @@ def test_an_lm_of_ones_own_keeps_to_the_limits(sync: bool) -> None:
     assert seconds < 1.0
 
 
-@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
-def test_server_that_sends_a_blank_now_and_then_meets_the_timeout(server: Loopback, sync: bool) -> None:
+def test_server_that_sends_a_blank_now_and_then_meets_the_timeout(server: Loopback) -> None:
     """As queues at providers do, to keep a connection open; within the timeout they are waited for."""
     slow = Raw(text=json.dumps(chat("No", yes=0.05)), drip=2.0)
     server.behaviour = lambda body, number: slow
-    status, seconds = ended(Conscience("question -> answer", lm=server.backend(timeout=0.5, retries=0)), sync)
+    status, seconds = ended(Conscience("question -> answer", lm=server.backend(timeout=0.5, retries=0)), False)
     assert status == "BackendError"
     assert seconds < 1.9
-    assert ended(Conscience("question -> answer", lm=server.backend(timeout=20)), sync)[0] == "clean"
+    assert ended(Conscience("question -> answer", lm=server.backend(timeout=20)), False)[0] == "clean"
 
 
 HANG, LIMITED = Raw(text="{}", hang=2.0), error(429, "slow", **{"retry-after": "4"})
