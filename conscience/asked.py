@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Self
 
 from conscience.cache import ResponseCache
@@ -50,22 +49,16 @@ class Asked:
     def keeping(self, value: Mapping[str, Any]) -> Step:
         """Keeps an answer: at once when driven sync or in a run, else as soon as the event loop is idle, which is while the
         next call waits."""
-        if self._cache is None:
-            return Step(_nothing, _anothing)
-        put, at_once = partial(self._cache.put, self._key, value), self._cache.replays
+        cache = self._cache
+
+        def put() -> None:
+            if cache is not None:
+                cache.put(self._key, value)
 
         async def soon() -> None:
-            if at_once:
+            if cache is None or cache.replays:
                 put()
             else:
                 asyncio.get_running_loop().call_soon(put)
 
         return Step(put, soon)
-
-
-def _nothing() -> None:
-    """Where nothing is kept."""
-
-
-async def _anothing() -> None:
-    """The async form of ``_nothing``."""

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from conscience.intervals import Clusters, Interval, Rate, bootstrap, bootstrap_mean, cases_needed, percent
+from conscience.intervals import Rate, bootstrap, bootstrap_mean, cases_needed, mean, percent
 
 BINS = 10
 """Equal-width bins of the reliability diagram and of ECE."""
@@ -94,15 +94,15 @@ def correction(rows: Sequence[Corrected], *, seed: int = 0) -> dict[str, Any]:
     """
     wrong, right = [r for r in rows if not r.draft_ok], [r for r in rows if r.draft_ok]
     corrected, spoiled = [r for r in wrong if r.outcome_ok], [r for r in right if not r.outcome_ok]
-    gains = [(r.weight * (r.outcome_ok - r.draft_ok), r.weight) for r in rows]
-    interval = _net_benefit_interval(gains, [r.pair for r in rows], seed)
+    gains, weights = [r.outcome_ok - r.draft_ok for r in rows], [r.weight for r in rows]
+    interval = bootstrap_mean(gains, weights=weights, clusters=[r.pair for r in rows], seed=seed)
     return {
         "n": len(rows),
         "draft_accuracy": _rate(rows, lambda r: r.draft_ok),
         "self_correction_accuracy": _rate(rows, lambda r: r.outcome_ok),
         "ecr": _rate(wrong, lambda r: r.outcome_ok),
         "eir": _rate(right, lambda r: not r.outcome_ok),
-        "net_benefit": _net_benefit(gains),
+        "net_benefit": mean(gains, weights),
         "net_benefit_interval": list(interval) if interval else None,
         "worth_it": worth_it(_weight(corrected), _weight(spoiled), _weight(wrong), _weight(right)),
         "flips": {
@@ -205,9 +205,7 @@ def worst(groups: Iterable[dict[str, Any]], figure: Callable[[dict[str, Any]], f
 
 
 def _rate(rows: Sequence[T], hit: Callable[[T], bool]) -> dict[str, float | None]:
-    weights: list[float] | None = [row.weight for row in rows]  # type: ignore[attr-defined]
-    if weights and len(set(weights)) == 1:
-        weights = None
+    weights = [row.weight for row in rows]  # type: ignore[attr-defined]
     pairs = [row.pair for row in rows]  # type: ignore[attr-defined]
     return Rate.of([hit(row) for row in rows], weights=weights, clusters=pairs).to_dict()
 
@@ -225,20 +223,6 @@ def _auroc(rows: Sequence[Reviewed]) -> float | None:
 
 def _weight(rows: Iterable[Corrected]) -> float:
     return math.fsum(r.weight for r in rows)
-
-
-def _net_benefit(gains: Sequence[tuple[float, float]]) -> float | None:
-    """The mean of gains that are given times their weights, and with them."""
-    if not gains:
-        return None
-    weighted, weights = zip(*gains, strict=True)
-    return math.fsum(weighted) / math.fsum(weights)
-
-
-def _net_benefit_interval(gains: Sequence[tuple[float, float]], pairs: Clusters, seed: int) -> Interval | None:
-    if len({weight for _, weight in gains}) > 1:
-        return bootstrap(gains, _net_benefit, clusters=pairs, draws=DRAWS, seed=seed)
-    return bootstrap_mean([gain / weight for gain, weight in gains], clusters=pairs, seed=seed)
 
 
 def _claims(alarms: int, good: int) -> list[str]:

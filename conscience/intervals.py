@@ -7,6 +7,7 @@ stands alone), its interval is widened or its resampling drawn by cluster.
 from __future__ import annotations
 
 import math
+import operator
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -73,7 +74,7 @@ class Rate:
         if not n:
             return cls(0, 0)
         effect = 1.0 if clusters is None else design_effect([float(hit) for hit in hits], clusters)
-        if weights is None:
+        if weights is None or len(set(weights)) == 1:
             return cls(sum(hits), n, effect)
         total = math.fsum(weights)
         share = math.fsum(w for w, hit in zip(weights, hits, strict=True) if hit) / total
@@ -279,20 +280,30 @@ def bootstrap(
     return _percentiles(drawn, value, confidence)
 
 
+def mean(values: Sequence[float], weights: Sequence[float] | None = None) -> float | None:
+    """The mean, each value by its weight; None without values."""
+    if not values:
+        return None
+    if weights is None:
+        return math.fsum(values) / len(values)
+    return math.fsum(map(operator.mul, values, weights)) / math.fsum(weights)
+
+
 def bootstrap_mean(
     values: Sequence[float],
     *,
+    weights: Sequence[float] | None = None,
     clusters: Clusters | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval | None:
     """Percentile bootstrap of a mean by cluster; None without values. All values alike give an interval of no width."""
-    if not values:
+    if (value := mean(values, weights)) is None:
         return None
     groups, rng = members(clusters, len(values)), random.Random(seed)
-    value = math.fsum(values) / len(values)
-    kinds = Counter((math.fsum(values[i] for i in group), len(group)) for group in groups)
+    counts: Sequence[float] = weights or [1] * len(values)
+    kinds = Counter((math.fsum(values[i] * counts[i] for i in group), sum(counts[i] for i in group)) for group in groups)
     draw = _draw_counts if len(kinds) * 20 < len(groups) else _draw_each
     drawn = [value]
     for _ in range(draws):
@@ -336,8 +347,6 @@ def compare(
 
     Weights count in the rates and in their difference; the cells and the test count each case once.
     """
-    if weights is not None and len(set(weights)) == 1:
-        weights = None
     cells = Counter((bool(a), bool(b)) for a, b in zip(first, second, strict=True))
     changes = [int(b) - int(a) for a, b in zip(first, second, strict=True)]
     totals = [sum(changes[i] for i in group) for group in members(clusters, len(changes))]
@@ -348,7 +357,7 @@ def compare(
         gained=cells[False, True],
         lost=cells[True, False],
         neither=cells[False, False],
-        difference=_difference(_scaled(changes, weights), clusters, len(totals), draws, seed),
+        difference=_difference(changes, weights, clusters, len(totals), draws, seed),
         p_value=sign_flip(totals),
     )
 
@@ -382,26 +391,22 @@ def sign_flip(totals: Iterable[int]) -> float:
     return min(1.0, math.fsum(chance for total, chance in chances.items() if abs(total) >= bar))
 
 
-def _scaled(changes: Sequence[int], weights: Sequence[float] | None) -> Sequence[float]:
-    """Changes times their weights, which are scaled to a mean of 1."""
-    if weights is None:
-        return changes
-    mean = math.fsum(weights) / len(weights)
-    return [change * weight / mean for change, weight in zip(changes, weights, strict=True)]
-
-
 def _difference(
-    changes: Sequence[float], clusters: Clusters | None, independent: int, draws: int, seed: int
+    changes: Sequence[int],
+    weights: Sequence[float] | None,
+    clusters: Clusters | None,
+    independent: int,
+    draws: int,
+    seed: int,
 ) -> Estimate | None:
     """The paired bootstrap. Where all cases changed alike it can't vary; then ±z²/(n+z²), Tango's score interval (1998)."""
-    if not changes:
+    if (value := mean(changes, weights)) is None:
         return None
-    value = math.fsum(changes) / len(changes)
     if len(set(changes)) == 1:
         width = wilson(0, independent).high  # z²/(n+z²): what no counterexample among n leaves possible
         return Estimate(value, max(-1.0, value - (1 + abs(value)) * width), min(1.0, value + (1 + abs(value)) * width))
-    low, high = bootstrap_mean(changes, clusters=clusters, draws=draws, seed=seed) or Interval(value, value)
-    return Estimate(value, low, high)
+    interval = bootstrap_mean(changes, weights=weights, clusters=clusters, draws=draws, seed=seed)
+    return Estimate(value, *(interval or (value, value)))
 
 
 def _percentiles(drawn: Sequence[float], value: float, confidence: float) -> Interval:
@@ -410,12 +415,14 @@ def _percentiles(drawn: Sequence[float], value: float, confidence: float) -> Int
     return Interval(min(value, _quantile(ordered, tail)), max(value, _quantile(ordered, 1 - tail)))
 
 
-def _draw_each(kinds: Counter[tuple[float, int]], n: int, rng: random.Random) -> Iterable[tuple[tuple[float, int], int]]:
+def _draw_each(kinds: Counter[tuple[float, float]], n: int, rng: random.Random) -> Iterable[tuple[tuple[float, float], int]]:
     """n clusters drawn one by one."""
     return ((kind, 1) for kind in rng.choices(list(kinds), weights=list(kinds.values()), k=n))
 
 
-def _draw_counts(kinds: Counter[tuple[float, int]], n: int, rng: random.Random) -> Iterable[tuple[tuple[float, int], int]]:
+def _draw_counts(
+    kinds: Counter[tuple[float, float]], n: int, rng: random.Random
+) -> Iterable[tuple[tuple[float, float], int]]:
     """n clusters drawn as one multinomial: thousands of clusters of a few kinds cost no more than the kinds."""
     left = n
     for kind, count in kinds.items():

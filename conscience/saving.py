@@ -18,6 +18,7 @@ from conscience.errors import ArtifactError, ConfigurationError
 from conscience.generate import Generate
 from conscience.probes import EmbeddingProbe
 from conscience.rendering import value_text
+from conscience.targets import provider_of
 from conscience.usage import Budget
 
 P = TypeVar("P")
@@ -128,10 +129,10 @@ def chosen(artifact: Artifact, backend: Any, name: str) -> Settings:
 
 def _elsewhere(settings: Settings, backend: Any) -> list[str]:
     """The embedding models of a gate that are served by somebody else than the models that review."""
-    parties = {target.name.split("/")[0] for target in backend.targets} if backend else set()
     probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
-    models = {probe.model for probe in probes if probe.model != "local" and not in_process(probe.model)}
-    return sorted(model for model in models if model.split("/")[0] not in parties)
+    models = sorted({probe.model for probe in probes if probe.model != "local" and not in_process(probe.model)})
+    parties = {provider_of(target.name) for target in backend.targets} if models and backend else set()
+    return [model for model in models if provider_of(model) not in parties]
 
 
 def _generate(artifact: Artifact, name: str) -> Generate:

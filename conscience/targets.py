@@ -257,16 +257,17 @@ def in_time(seconds: float, work: Callable[[], T]) -> T:
 
 def address(model: str, provider: str | None = None) -> list[str | None]:
     """Where the environment says that a LiteLLM model is served; the model's name alone does not tell two servers apart."""
-    name = _provider(model, provider).removesuffix("_chat").upper().replace("-", "_")  # ollama_chat reads OLLAMA_API_BASE
+    name = provider_of(model, provider).upper().replace("-", "_")
     return [os.environ.get(f"{name}_{suffix}") for suffix in ("API_BASE", "BASE_URL")]
 
 
 @lru_cache(maxsize=256)
-def _provider(model: str, provider: str | None) -> str:
+def provider_of(model: str, provider: str | None = None) -> str:
     """The provider that LiteLLM takes a model's name for; what stands before the slash where it knows none."""
     lite = litellm()
     try:
-        return str(lite.get_llm_provider(model, custom_llm_provider=provider)[1])
+        found = str(lite.get_llm_provider(model, custom_llm_provider=provider)[1])
+        return found.removesuffix("_chat")  # ollama_chat is served by ollama
     except lite.BadRequestError:
         return model.split("/", 1)[0]
 

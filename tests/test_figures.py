@@ -127,6 +127,8 @@ def test_weights_count_as_repeated_cases_do() -> None:
     assert repeated.difference is not None
     assert told.difference.value == pytest.approx(repeated.difference.value)
     assert (told.gained, told.lost) == (1, 1)
+    alike = [compare([False] * 4, [True] * 4, weights=given).difference for given in (None, weights)]
+    assert alike[0] == alike[1]
     texts = [f"common {'bad' if i % 2 and i % 7 else 'good'} number{i}" for i in range(60)]
     labels = [i % 2 for i in range(60)]
     plain = floor(texts, labels, range(60))
