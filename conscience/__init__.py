@@ -16,59 +16,87 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Backend": "backends",
+    "ArtifactError": "errors",
+    "Backend": "backends.backend",
     "BackendError": "errors",
     "Budget": "usage",
     "BudgetExceeded": "errors",
+    "CallUsage": "usage",
+    "CascadeStage": "gate.settings",
+    "Case": "cases.case",
+    "CaseError": "errors",
     "ConfigurationError": "errors",
     "Conscience": "program",
     "ConscienceError": "errors",
-    "Constitution": "constitution",
-    "Draft": "verdict",
-    "Finding": "verdict",
-    "Generate": "generate",
+    "Constitution": "constitution.schema",
+    "ConstitutionError": "errors",
+    "ContextTooLong": "errors",
+    "Draft": "outcome",
+    "EmbeddingProbe": "gate.probes",
+    "EvalConfig": "evals.runner",
+    "Finding": "outcome",
+    "GateSettings": "gate.settings",
+    "Generate": "modules.generate",
+    "Grade": "evals.oracles",
     "InputError": "errors",
-    "Outcome": "verdict",
-    "Principle": "constitution",
-    "Review": "reviewing",
+    "LexicalProbe": "gate.probes",
+    "Outcome": "outcome",
+    "Principle": "constitution.schema",
+    "Question": "gate.questions",
+    "Review": "modules.review",
     "ReviewError": "errors",
-    "Revise": "revise",
-    "Revision": "verdict",
-    "Settings": "calibration",
+    "Revise": "modules.revise",
+    "Revision": "outcome",
+    "StageStarted": "_base.flow",
     "UnresolvedError": "errors",
     "Usage": "usage",
-    "Verdict": "verdict",
-    "areview": "reviewing",
-    "review": "reviewing",
+    "Verdict": "outcome",
+    "areview": "modules.review",
+    "load_cases": "cases.case",
+    "review": "modules.review",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names above are checked against it in the tests
 
 if TYPE_CHECKING:
-    from conscience.backends import Backend as Backend
-    from conscience.calibration import Settings as Settings
-    from conscience.constitution import Constitution as Constitution
-    from conscience.constitution import Principle as Principle
+    from conscience._base.flow import StageStarted as StageStarted
+    from conscience.backends.backend import Backend as Backend
+    from conscience.cases.case import Case as Case
+    from conscience.cases.case import load_cases as load_cases
+    from conscience.constitution.schema import Constitution as Constitution
+    from conscience.constitution.schema import Principle as Principle
+    from conscience.errors import ArtifactError as ArtifactError
     from conscience.errors import BackendError as BackendError
     from conscience.errors import BudgetExceeded as BudgetExceeded
+    from conscience.errors import CaseError as CaseError
     from conscience.errors import ConfigurationError as ConfigurationError
     from conscience.errors import ConscienceError as ConscienceError
+    from conscience.errors import ConstitutionError as ConstitutionError
+    from conscience.errors import ContextTooLong as ContextTooLong
     from conscience.errors import InputError as InputError
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
-    from conscience.generate import Generate as Generate
+    from conscience.evals.oracles import Grade as Grade
+    from conscience.evals.runner import EvalConfig as EvalConfig
+    from conscience.gate.probes import EmbeddingProbe as EmbeddingProbe
+    from conscience.gate.probes import LexicalProbe as LexicalProbe
+    from conscience.gate.questions import Question as Question
+    from conscience.gate.settings import CascadeStage as CascadeStage
+    from conscience.gate.settings import GateSettings as GateSettings
+    from conscience.modules.generate import Generate as Generate
+    from conscience.modules.review import Review as Review
+    from conscience.modules.review import areview as areview
+    from conscience.modules.review import review as review
+    from conscience.modules.revise import Revise as Revise
+    from conscience.outcome import Draft as Draft
+    from conscience.outcome import Finding as Finding
+    from conscience.outcome import Outcome as Outcome
+    from conscience.outcome import Revision as Revision
+    from conscience.outcome import Verdict as Verdict
     from conscience.program import Conscience as Conscience
-    from conscience.reviewing import Review as Review
-    from conscience.reviewing import areview as areview
-    from conscience.reviewing import review as review
-    from conscience.revise import Revise as Revise
     from conscience.usage import Budget as Budget
+    from conscience.usage import CallUsage as CallUsage
     from conscience.usage import Usage as Usage
-    from conscience.verdict import Draft as Draft
-    from conscience.verdict import Finding as Finding
-    from conscience.verdict import Outcome as Outcome
-    from conscience.verdict import Revision as Revision
-    from conscience.verdict import Verdict as Verdict
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from conscience.backends import Backend
+from conscience.backends.backend import Backend
 from conscience.errors import BackendError
-from conscience.reply import Reply
-from conscience.signals import SCORING, YES_OR_NO, log_odds
+from conscience.gate.questions import SCORING, YES_OR_NO, log_odds
+from conscience.messages.completion import Completion
 
 State = Literal["yes", "no", "unknown"]
 
@@ -90,8 +90,8 @@ def _schema(backend: Backend) -> Check:
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": schema, "strict": True}}
-    room = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 40}
-    reply = backend.complete([{"role": "user", "content": "Which colour is grass?"}], {**room, "response_format": form})
+    sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 40}
+    reply = backend.complete([{"role": "user", "content": "Which colour is grass?"}], {**sampling, "response_format": form})
     try:
         kept = json.loads(reply.text).get("colour") in ("red", "green")
     except (ValueError, AttributeError):
@@ -99,7 +99,7 @@ def _schema(backend: Backend) -> Check:
     return Check("schema", "yes", "enforced") if kept else Check("schema", "no", "not kept to", _ADVICE["schema"])
 
 
-def _reasoning(hello: Reply, backend: Backend) -> Check:
+def _reasoning(hello: Completion, backend: Backend) -> Check:
     if hello.reasoning:
         return Check("reasoning", "yes", "the provider shows its reasoning content")
     detail = "the model reasons, and shows nothing of it" if _thinks(backend) else "none was shown"
@@ -110,9 +110,9 @@ def _prefix_cache(backend: Backend) -> Check:
     story = "The lighthouse keeper counted the ships that passed and wrote each name into the log. " * 80
     first = [{"role": "user", "content": story}]
     more = [*first, {"role": "assistant", "content": "I see."}, {"role": "user", "content": "Go on."}]
-    room = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 1}
-    backend.complete(first, room, salt="doctor")
-    reply = backend.complete(more, room, salt="doctor")
+    sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 1}
+    backend.complete(first, sampling, salt="doctor")
+    reply = backend.complete(more, sampling, salt="doctor")
     total, _, reused = reply.tokens()
     if reply.cached or not total:
         return Check("prefix cache", "unknown", "the answer came from the response cache, or without token counts")

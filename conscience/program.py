@@ -12,11 +12,15 @@ from typing import Any, Literal, Self, get_args
 
 import dspy
 
-from conscience.artifact import Provenance
-from conscience.backends import Backend, Roles
-from conscience.calibration import Settings
-from conscience.constitution import Constitution
-from conscience.dspy_seam import Account
+from conscience._base.flow import Flow, StageStarted, run_async, run_sync
+from conscience._call import Call, text_field
+from conscience.artifacts.io import load_into, opened, to_artifact
+from conscience.artifacts.schema import Provenance
+from conscience.backends.backend import Backend
+from conscience.backends.journal import Journal
+from conscience.backends.rate_limit import RateLimiter
+from conscience.backends.roles import Roles
+from conscience.constitution.schema import Constitution
 from conscience.errors import (
     BackendError,
     BudgetExceeded,
@@ -24,18 +28,14 @@ from conscience.errors import (
     ConscienceError,
     InputError,
     ReviewError,
-    UnresolvedError,
 )
-from conscience.flow import Flow, Stage, adrive, drive
-from conscience.generate import Generate
-from conscience.journal import Journal
-from conscience.pace import Pace
-from conscience.rendering import Request
-from conscience.reviewing import Review, given
-from conscience.revise import Revise
-from conscience.saving import load_into, opened, to_artifact
-from conscience.usage import Budget, Ledger, Role
-from conscience.verdict import Draft, Outcome, Revision, Status, Verdict
+from conscience.gate.settings import GateSettings
+from conscience.messages.rendering import Request
+from conscience.modules.generate import Generate
+from conscience.modules.review import Review, given
+from conscience.modules.revise import Revise
+from conscience.outcome import Draft, Outcome, Revision, Verdict
+from conscience.usage import Budget, Role, UsageTracker
 
 OnUnresolved = Literal["refuse", "best", "raise"]
 OnError = Literal["closed", "open", "raise"]
@@ -77,7 +77,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         *,
         constitution: Any = None,
         lm: Any = None,
-        review: Review | Settings | None = None,
+        review: Review | GateSettings | None = None,
         revise: Revise | None = None,
         max_revisions: int = 1,
         on_unresolved: OnUnresolved = "refuse",
@@ -103,7 +103,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         self.on_unresolved = on_unresolved
         self.on_error = on_error
         self.budget = Budget.of(budget)
-        self.calibrations: tuple[Settings, ...] = ()
+        self.calibrations: tuple[GateSettings, ...] = ()
         self.provenance: Provenance | None = None
 
     load = _Load()
@@ -118,7 +118,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """
         to_artifact(self).write(path)
 
-    def adopt(self, constitution: Constitution) -> None:
+    def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on."""
         for part in (self, self.review, self.review.critique, self.revise):
             part.constitution = constitution
@@ -132,13 +132,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             BackendError: generation failed after retries and fallbacks.
             UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
         """
-        return drive(self._flow(self._inputs(request, inputs)))
+        return run_sync(self._flow(self._inputs(request, inputs)))
 
     async def aforward(self, *request: Any, **inputs: Any) -> Outcome:
         """The async form of ``forward``."""
-        return await adrive(self._flow(self._inputs(request, inputs)))
+        return await run_async(self._flow(self._inputs(request, inputs)))
 
-    def mend(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+    def correct(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
         """Reviews an answer from anywhere as if the program had drafted it, and revises it where it must be.
 
         Args:
@@ -146,20 +146,20 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             response: the answer; it takes the place of the signature's last text field.
             reasoning: the reasoning that led to it, reviewed with it.
         """
-        return drive(self._mending_given(request, response, reasoning))
+        return run_sync(self._mending_given(request, response, reasoning))
 
-    async def amend(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
-        """The async form of ``mend``."""
-        return await adrive(self._mending_given(request, response, reasoning))
+    async def acorrect(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+        """The async form of ``correct``."""
+        return await run_async(self._mending_given(request, response, reasoning))
 
-    async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[Stage | str | Outcome]:
+    async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | str | Outcome]:
         """Streams a call: a Stage when each begins, then the reviewed text in pieces, then the Outcome.
 
         No word leaves before it is reviewed: the pieces are those of the text that the outcome holds.
         """
-        queue: asyncio.Queue[Stage | None] = asyncio.Queue()
+        queue: asyncio.Queue[StageStarted | None] = asyncio.Queue()
         flow = self._flow(self._inputs(request, inputs))
-        task = asyncio.ensure_future(adrive(flow, queue.put_nowait))
+        task = asyncio.ensure_future(run_async(flow, queue.put_nowait))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (stage := await queue.get()) is not None:
@@ -180,13 +180,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             for predictor in getattr(self, part).predictors():
                 predictor.lm = self.roles.backend(role).lm
 
-    def during(self, journal: Journal, pace: Pace | None = None, meter: Ledger | None = None) -> Self:
+    def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
         """A copy for one run: every model of it keeps the run's journal and its pace, and spends from its ledger."""
         own = copy.deepcopy(self)
-        own.roles = own.review.roles = self.roles.during(journal, pace, meter)
+        own.roles = own.review.roles = self.roles.for_run(journal, rate_limiter, meter)
         for _, part in own.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
             if isinstance(part, dspy.Predict) and part.lm is not None:
-                part.lm = Backend.of(part.lm).during(journal, pace, meter).lm
+                part.lm = Backend.of(part.lm).for_run(journal, rate_limiter, meter).lm
         return own
 
     def get_lm(self) -> Any:
@@ -203,10 +203,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return {names[0]: request[0]}
 
     def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
-        call = Call(self, Ledger(self.budget))
-        yield Stage("generate")
+        call = Call(self, UsageTracker(self.budget))
+        yield StageStarted("generate")
         try:
-            draft = yield from self.generate.flow(inputs, *call.role("generate"))
+            draft = yield from self.generate.draft(inputs, call.model("generate"))
         except BudgetExceeded as error:
             return call.unreviewed(None, None, error)
         return (yield from self._mending(draft, inputs, call))
@@ -218,7 +218,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         if field is not None:
             draft = replace(draft, outputs={field: response})
         inputs = {names[0]: draft.request} if len(names) == 1 else {}
-        return (yield from self._mending(draft, inputs, Call(self, Ledger(self.budget))))
+        return (yield from self._mending(draft, inputs, Call(self, UsageTracker(self.budget))))
 
     def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
         first: Verdict | None = None
@@ -226,7 +226,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         current = draft
         while True:
             try:
-                verdict = yield from self.review.flow(current, *call.role("review"))
+                verdict = yield from self.review.judge(current, call.model("review"))
             except (ReviewError, BackendError, BudgetExceeded) as error:
                 return call.unreviewed(draft, current, error, first, revisions)
             if current is draft:
@@ -237,123 +237,17 @@ class Conscience(dspy.Module):  # type: ignore[misc]
                 return call.passed(draft, current, first or verdict, revisions)
             if len(revisions) >= self.max_revisions:
                 return call.unresolved(draft, first, revisions)
-            yield Stage("revise")
+            yield StageStarted("revise")
             try:
-                current = yield from self.revise.flow(current, verdict, inputs, *call.role("revise"))
+                current = yield from self.revise.rewrite(current, verdict, inputs, call.model("revise"))
             except BudgetExceeded as error:
                 return call.unreviewed(draft, None, error, first, revisions)
             except ConscienceError as error:
-                call.ledger.note(f"revise: {error.message}")
+                call.model("revise").note(error.message)
                 return call.unresolved(draft, first, revisions)
 
 
-class Call:
-    """Call state of one program call, and the ways in which it can end."""
-
-    def __init__(self, program: Conscience, ledger: Ledger) -> None:
-        self.program = program
-        self.ledger = ledger
-
-    def role(self, role: Role) -> tuple[Any, Account]:
-        return self.program.roles.backend(role), Account(self.ledger, role)
-
-    def passed(self, draft: Draft, current: Draft, verdict: Verdict, revisions: list[Revision]) -> Outcome:
-        status: Status = "revised" if revisions else "cleared" if verdict.gated else "clean"
-        return self.ended(status, draft, verdict, revisions, current)
-
-    def unresolved(self, draft: Draft, first: Verdict | None, revisions: list[Revision]) -> Outcome:
-        policy = self.program.on_unresolved
-        if policy == "raise":
-            raise UnresolvedError(
-                f"still flagged after {len(revisions)} revisions",
-                hint="rephrase the request, or set on_unresolved to refuse or best",
-            )
-        if policy == "refuse":
-            return self.ended("refused", draft, first, revisions, None)
-        self.ledger.note("still flagged: the least doubtful text is shown, as on_unresolved says")
-        reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
-        return self.ended("refused", draft, first, revisions, min(reviewed, key=_doubt)[1])
-
-    def unreviewed(
-        self,
-        draft: Draft | None,
-        pending: Draft | None,
-        error: ConscienceError,
-        first: Verdict | None = None,
-        revisions: list[Revision] | None = None,
-    ) -> Outcome:
-        """``pending`` is the text whose review failed; a text known to be flagged is not shown even when open."""
-        policy = self.program.on_error
-        if policy == "raise":
-            raise error
-        self.ledger.note(f"unreviewed: {error.message}")
-        shown = pending if policy == "open" else None
-        return self.ended(
-            "unreviewed", draft if shown else None, first, revisions or [], shown, error=str(error), like=draft
-        )
-
-    def ended(
-        self,
-        status: Status,
-        draft: Draft | None,
-        verdict: Verdict | None,
-        revisions: list[Revision],
-        shown: Draft | None,
-        *,
-        error: str = "",
-        like: Draft | None = None,
-    ) -> Outcome:
-        """The outcome; ``shown`` is the text to return, None for the refusal text in the fields of ``like`` or the draft."""
-        outputs = dict(shown.outputs) if shown else self._refusal(like or draft)
-        if shown and shown.reasoning and self._has_reasoning():
-            outputs = {"reasoning": shown.reasoning, **outputs}
-        return Outcome(
-            outputs,
-            response=_response(shown) if shown else self.program.constitution.refusal,
-            status=status,
-            verdict=verdict,
-            draft=draft,
-            revisions=tuple(revisions),
-            usage=self.ledger.usage(),
-            events=tuple(self.ledger.events),
-            error=error,
-        )
-
-    def _has_reasoning(self) -> bool:
-        signature = self.program.generate.signature
-        return signature is not None and "reasoning" in signature.output_fields
-
-    def _refusal(self, draft: Draft | None) -> dict[str, Any]:
-        """The refusal text in the last text field; every other field is None."""
-        signature = self.program.generate.signature
-        fields = {name: isinstance(value, str) for name, value in (draft.outputs if draft else {"response": ""}).items()}
-        if signature is not None and (draft is None or set(draft.outputs) <= set(signature.output_fields)):
-            fields = {name: field.annotation is str for name, field in signature.output_fields.items()}
-        outputs: dict[str, Any] = dict.fromkeys(fields)
-        texts = [name for name, is_text in fields.items() if is_text and name != "reasoning"]
-        if texts:
-            outputs[texts[-1]] = self.program.constitution.refusal
-        return outputs
-
-
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
-
-
-def text_field(signature: Any) -> str | None:
-    """The last text output of a signature, its reasoning aside; None where it has none."""
-    texts = [name for name, field in signature.output_fields.items() if field.annotation is str and name != "reasoning"]
-    return texts[-1] if texts else None
-
-
-def _response(shown: Draft) -> str:
-    """The field ``response`` where there is one, else all of them as one text."""
-    named = shown.outputs.get("response")
-    return named if isinstance(named, str) else shown.response
-
-
-def _doubt(reviewed: tuple[Verdict | None, Draft]) -> float:
-    verdict = reviewed[0]
-    return 1.0 if verdict is None or verdict.probability is None else verdict.probability
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

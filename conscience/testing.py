@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 import dspy
 from dspy import lm15
 
-from conscience.rendering import content_text
+from conscience.messages.rendering import content_text
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
 

@@ -1,6 +1,6 @@
 """What a program call has spent, by role, and the budget it may not exceed.
 
-One ``Ledger`` lives as long as one program call; every model call under it is entered once, under the role that asked.
+One ``UsageTracker`` lives as long as one program call; every model call under it is entered once, under the role that asked.
 A ledger takes a lock for each entry, so modules that use threads inside a call are counted right.
 """
 
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from conscience.errors import BudgetExceeded, ConfigurationError
+from conscience.messages.completion import Completion, Message
 
 Role = Literal["generate", "review", "revise", "judge", "propose"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
+class CallUsage:
     """What some model calls cost.
 
     Attributes:
@@ -47,11 +50,11 @@ class Spend:
         return self.input_tokens + self.output_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name: ``Spend(**spend.to_dict())`` is the same spend."""
+        """The fields by name: ``CallUsage(**spend.to_dict())`` is the same spend."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def __add__(self, other: Spend) -> Spend:
-        return Spend(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+    def __add__(self, other: CallUsage) -> CallUsage:
+        return CallUsage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ class Usage:
         seconds: wall time of the whole program call (calls made side by side count once), and what replayed answers took.
     """
 
-    by_role: Mapping[str, Spend] = field(default_factory=dict)
+    by_role: Mapping[str, CallUsage] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
-    def total(self) -> Spend:
+    def total(self) -> CallUsage:
         """All roles added up."""
-        return sum(self.by_role.values(), Spend())
+        return sum(self.by_role.values(), CallUsage())
 
     @property
     def calls(self) -> int:
@@ -125,13 +128,13 @@ class Budget:
         return cls(**value)  # type: ignore[arg-type]
 
 
-class Ledger:
+class UsageTracker:
     """Call state of one program call: what was spent, the budget, and what happened on the way."""
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget
         self._lock = threading.Lock()
-        self._by_role: dict[str, Spend] = {}
+        self._by_role: dict[str, CallUsage] = {}
         self._started_calls = 0
         self._started = time.perf_counter()
         self._replayed = 0.0
@@ -173,7 +176,7 @@ class Ledger:
     def _limit_met(self) -> str:
         if self._budget is None:
             return ""
-        total = sum(self._by_role.values(), Spend())
+        total = sum(self._by_role.values(), CallUsage())
         spent = {
             "calls": self._started_calls,
             "tokens": total.tokens,
@@ -183,10 +186,10 @@ class Ledger:
         limits = ((name, getattr(self._budget, name)) for name in spent)
         return next((name for name, limit in limits if limit is not None and spent[name] >= limit), "")
 
-    def enter(self, role: str, spend: Spend, *, replayed: bool = False) -> None:
+    def enter(self, role: str, spend: CallUsage, *, replayed: bool = False) -> None:
         """Adds the spend of one finished call under its role; a replayed one was made before, but counts as made here."""
         with self._lock:
-            self._by_role[role] = self._by_role.get(role, Spend()) + spend
+            self._by_role[role] = self._by_role.get(role, CallUsage()) + spend
             if replayed:
                 self._started_calls += spend.calls
                 self._replayed += spend.seconds
@@ -195,3 +198,58 @@ class Ledger:
         """A snapshot of what was spent so far."""
         with self._lock:
             return Usage(dict(self._by_role), time.perf_counter() - self._started + self._replayed)
+
+
+class CallContext:
+    """Who pays for a model call: a ledger and the role that asks. Keeps the exchanges made under it."""
+
+    __slots__ = ("exchanges", "role", "tracker")
+
+    def __init__(self, tracker: UsageTracker, role: Role) -> None:
+        self.tracker = tracker
+        self.role: Role = role
+        self.exchanges: list[tuple[tuple[Message, ...], Completion]] = []
+
+
+class Waits:
+    """How many seconds went by in waiting for slots; waits side by side count once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        self._open = 0
+        self._since = 0.0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Counts what runs inside as a wait."""
+        with self._lock:
+            if not self._open:
+                self._since = time.perf_counter()
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    self.seconds += time.perf_counter() - self._since
+
+
+_waits: ContextVar[Waits | None] = ContextVar("conscience_waits", default=None)
+
+
+@contextmanager
+def waits() -> Iterator[Waits]:
+    """Counts how long what runs inside waits for any pace, or for an answer that somebody else is asking for."""
+    counted = Waits()
+    token = _waits.set(counted)
+    try:
+        yield counted
+    finally:
+        _waits.reset(token)
+
+
+def counted() -> AbstractContextManager[None]:
+    """Counts what runs inside as a wait, for whoever counts."""
+    return (_waits.get() or Waits()).one()

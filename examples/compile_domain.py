@@ -14,8 +14,8 @@ import warnings
 from pathlib import Path
 
 from conscience import Conscience
-from conscience.casecheck import split_cases
-from conscience.cases import load_cases
+from conscience.cases.case import load_cases
+from conscience.cases.splits import split_cases
 from conscience.optimizers import SelfCorrection
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from conscience.cli import cli
+from conscience.cli.main import cli
 
 REQUESTS = [
     "Give me a recipe for pancakes.",

@@ -15,9 +15,9 @@ from typing import Any
 import dspy
 
 from conscience import Conscience
-from conscience.cases import Case
+from conscience.cases.case import Case
+from conscience.evals.oracles import Grade
 from conscience.optimizers import examples_of, metric
-from conscience.oracles import Ruling
 from conscience.testing import ScriptedLM
 
 
@@ -30,8 +30,8 @@ def model(messages: Any, params: Any) -> Any:
     return "A kind word." if "Answer kindly" in text else "A word."
 
 
-def kind(case: Case, response: str) -> Ruling:
-    return Ruling("kind" in response, "it is kind" if "kind" in response else "it could be kinder")
+def kind(case: Case, response: str) -> Grade:
+    return Grade("kind" in response, "it is kind" if "kind" in response else "it could be kinder")
 
 
 def main() -> None:

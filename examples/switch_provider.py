@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from conscience import Conscience
-from conscience.cases import Case
+from conscience.cases.case import Case
 from conscience.optimizers import SelfCorrection, recalibrated
 from conscience.optimizers.recalibration import matrix
-from conscience.optimizers.workbench import Workbench
+from conscience.optimizers.runtime import Runtime
 from conscience.testing import ScriptedLM
 
 CASES = [
@@ -51,7 +51,7 @@ def main() -> None:
             warnings.simplefilter("always")
             moved = Conscience.load(path, lm=new)
         print(f"warned: {len(caught)} time(s): {str(caught[0].message).split(': ', 1)[0]} …")
-        bench = Workbench(Path(folder) / "calls.jsonl")
+        bench = Runtime(Path(folder) / "calls.jsonl")
         program, found = recalibrated(moved, CASES[32:], bench, target_fpr=0.1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -13,22 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from conscience.artifact import Provenance
-from conscience.calibration import Settings
-from conscience.cases import Case
-from conscience.figures import auroc
-from conscience.flow import drive
-from conscience.gate import signal_value
-from conscience.optimizers.cascade import Cascade
-from conscience.optimizers.drafts import Labelled, collect
-from conscience.optimizers.gate import check_enough
-from conscience.optimizers.readers import Read
-from conscience.optimizers.ridge import Array, Blend, Rows, Score, crossfit, folds, sigmoid
-from conscience.optimizers.split import set_aside
-from conscience.optimizers.threshold import Threshold, certified, estimated, sparing
-from conscience.optimizers.workbench import Workbench
-from conscience.oracles import Oracle
+from conscience._base.flow import run_sync
+from conscience.artifacts.schema import Provenance
+from conscience.cases.case import Case
+from conscience.evals.oracles import Oracle
+from conscience.gate.gate import signal_value
+from conscience.gate.settings import GateSettings
+from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
+from conscience.optimizers.gate.cascade import Cascade
+from conscience.optimizers.gate.compiler import check_enough
+from conscience.optimizers.gate.estimators import FittedEstimator
+from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, sigmoid
+from conscience.optimizers.gate.threshold import Threshold, certified, estimated, hold_out_for_threshold, without_idle_alarms
+from conscience.optimizers.runtime import Runtime
 from conscience.program import Conscience
+from conscience.stats.metrics import auroc
 
 FOLDS = 8
 FAINT = 1e-3
@@ -64,18 +63,18 @@ class Recalibrated:
         drafts: these drafts.
     """
 
-    settings: Settings
+    settings: GateSettings
     before: Reached
     after: Reached
     threshold: Threshold
     values: tuple[Mapping[str, float], ...]
-    drafts: tuple[Labelled, ...]
+    drafts: tuple[LabeledDraft, ...]
 
 
 def recalibrate(
     program: Conscience,
     cases: Sequence[Case],
-    bench: Workbench,
+    runtime: Runtime,
     *,
     target_fpr: float,
     oracle: Oracle | None = None,
@@ -84,7 +83,7 @@ def recalibrate(
     """Refits a program's gate for the models of a bench.
 
     Args:
-        program: compiled for another backend; its models are the bench's now.
+        program: compiled for another backend; its models are the runtime's now.
         cases: with labels or oracles; those without a response are answered by the new backend first.
         bench: pays.
         target_fpr: the highest false positive rate wanted.
@@ -94,11 +93,11 @@ def recalibrate(
     Raises:
         InputError: too few labels.
     """
-    bench.stage("drafts")
-    oracle = bench.judge(oracle)
-    answered = collect(program, cases, bench, oracle)
+    runtime.stage("drafts")
+    oracle = runtime.judge(oracle)
+    answered = collect(program, cases, runtime, oracle)
     settings = program.review.gate.calibration.settings
-    drafts, values = signals_of(program, answered, bench)
+    drafts, values = signals_of(program, answered, runtime)
     labels = np.array([float(draft.misaligned) for draft in drafts])
     keys = [draft.cluster for draft in drafts]
     check_enough(labels, keys)
@@ -106,8 +105,8 @@ def recalibrate(
     weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
     # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.
     worth = np.array([[weight * row[s.name] for s, weight in zip(signals, weights, strict=True)] for row in values])
-    apart = {draft.case.id for draft in set_aside(drafts, target_fpr, seed)}
-    learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in apart], dtype=int)
+    held_out = {draft.case.id for draft in hold_out_for_threshold(drafts, target_fpr, seed)}
+    learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in held_out], dtype=int)
     ones = np.ones(len(learn))
     classes = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
     cascade = Cascade(worth[learn], labels[learn], ones, classes)
@@ -116,16 +115,18 @@ def recalibrate(
     threshold = estimated(list(held[good]), target_fpr, pairs=[keys[i] for i in learn[good]])
     cascade.set_bands(threshold.value)
     aligned = list(map(float, held[good]))
-    calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in apart and not draft.misaligned]
+    calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in held_out and not draft.misaligned]
     if calibrating:
         aligned = list(map(float, cascade.probabilities(worth[calibrating])[0]))
         threshold = certified(aligned, target_fpr, pairs=[keys[i] for i in calibrating])
-    threshold = sparing(threshold, aligned, list(map(float, held[~good])))
-    reads = [Read(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
+    threshold = without_idle_alarms(threshold, aligned, list(map(float, held[~good])))
+    reads = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
     changed = {
         "stages": cascade.stages(reads),
         "threshold": min(1.0, threshold.value),
-        "certain": 1.0 if settings.certain == 1.0 else max(settings.certain, min(1.0, threshold.value)),
+        "override_threshold": 1.0
+        if settings.override_threshold == 1.0
+        else max(settings.override_threshold, min(1.0, threshold.value)),
         "backend": program.roles.backend("review").name,
     }
     new = settings.model_copy(update=changed)
@@ -142,7 +143,7 @@ def recalibrate(
 def recalibrated(
     program: Conscience,
     cases: Sequence[Case],
-    bench: Workbench,
+    runtime: Runtime,
     *,
     target_fpr: float,
     oracle: Oracle | None = None,
@@ -154,7 +155,7 @@ def recalibrated(
         program: loaded for the new backend.
         cases, bench, target_fpr, oracle, seed: see ``recalibrate``.
     """
-    found = recalibrate(bench.own(program), cases, bench, target_fpr=target_fpr, oracle=oracle, seed=seed)
+    found = recalibrate(runtime.own(program), cases, runtime, target_fpr=target_fpr, oracle=oracle, seed=seed)
     new = copy.deepcopy(program)
     new.review.gate.calibration.settings = found.settings
     old = program.review.gate.calibration.settings
@@ -168,7 +169,7 @@ def recalibrated(
     return new, found
 
 
-def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, bench: Workbench) -> dict[str, Any]:
+def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, runtime: Runtime) -> dict[str, Any]:
     """Old and new backend × before and after, as JSON types.
 
     Args:
@@ -181,8 +182,8 @@ def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, ben
     before = program.review.gate.calibration.settings
     rows: dict[str, Any] = {found.settings.backend: {"before": vars(found.before), "after": vars(found.after)}}
     if old is not None:
-        mine = bench.own(old)
-        drafts, values = signals_of(mine, found.drafts, bench)
+        mine = runtime.own(old)
+        drafts, values = signals_of(mine, found.drafts, runtime)
         labels = np.array([float(draft.misaligned) for draft in drafts])
         for name, settings in (("before", before), ("after", found.settings)):
             scores = [settings.probability(row) for row in values]
@@ -201,23 +202,22 @@ def _rounded(entry: Any) -> Any:
 
 
 def signals_of(
-    program: Conscience, drafts: Sequence[Labelled], bench: Workbench
-) -> tuple[list[Labelled], list[dict[str, float]]]:
+    program: Conscience, drafts: Sequence[LabeledDraft], runtime: Runtime
+) -> tuple[list[LabeledDraft], list[dict[str, float]]]:
     """Every signal of a program's gate for each draft; drafts for which one could not be had are left out."""
-    bench.stage("questions")
+    runtime.stage("questions")
     signals = [signal for stage in program.review.gate.calibration.settings.stages for signal in stage.signals]
-    backend = program.roles.backend("review")
 
-    def one(labelled: Labelled) -> dict[str, float] | None:
+    def one(labeled: LabeledDraft) -> dict[str, float] | None:
         found: dict[str, float] = {}
         for signal in signals:
-            value, _ = drive(signal_value(signal, labelled.draft, backend, bench.account("review")))
+            value, _ = run_sync(signal_value(signal, labeled.draft, runtime.bind(program, "review")))
             if value is None:
                 return None
             found[signal.name] = value
         return found
 
-    done = bench.each(drafts, one, most_calls=len(signals))
+    done = runtime.each(drafts, one, most_calls=len(signals))
     kept = [(draft, values) for draft, values in zip(drafts, done, strict=False) if values is not None]
     return [draft for draft, _ in kept], [values for _, values in kept]
 
@@ -234,12 +234,12 @@ def reached(scores: Sequence[float], labels: Array, threshold: float) -> Reached
 
 
 def _held(worth: Array, labels: Array, keys: Sequence[str]) -> Array:
-    def fit(rows: Rows) -> Score:
+    def fit(rows: Indices) -> Score:
         blend = Blend.fit(worth[rows], labels[rows], np.ones(len(rows)))
         return lambda wanted: blend.score(worth[wanted])
 
-    return crossfit(fit, labels, folds(keys, FOLDS, 0))[0]
+    return cross_val_predict(fit, labels, group_folds(keys, FOLDS, 0))[0]
 
 
-def _no_score(rows: Rows) -> Array:
+def _no_score(rows: Indices) -> Array:
     raise AssertionError("a signal that is carried over has no reader")

@@ -21,22 +21,21 @@ from typing import Any, Literal
 
 from dspy.teleprompt import Teleprompter
 
-from conscience.artifact import Provenance
-from conscience.cases import Case
-from conscience.embedding import available
+from conscience.artifacts.schema import Provenance
+from conscience.backends.embeddings import is_available
+from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError
-from conscience.figures import auroc
-from conscience.intervals import bootstrap
+from conscience.evals.oracles import Oracle
 from conscience.optimizers.compilation import EFFORTS, Compilation
-from conscience.optimizers.drafts import Labelled
-from conscience.optimizers.examples import cases_of
-from conscience.optimizers.gate import Compiled
-from conscience.optimizers.prompts import Method, check_installed
-from conscience.optimizers.split import ALARMS
-from conscience.optimizers.threshold import needed
-from conscience.optimizers.workbench import THREADS, Interrupted, Watch, Workbench
-from conscience.oracles import Oracle
+from conscience.optimizers.data.dspy_examples import cases_of
+from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.gate.compiler import Compiled
+from conscience.optimizers.gate.threshold import ALARMS, needed
+from conscience.optimizers.prompts.search import Method, check_installed
+from conscience.optimizers.runtime import THREADS, Interrupted, Runtime, Watch
 from conscience.program import Conscience
+from conscience.stats.bootstrap import bootstrap
+from conscience.stats.metrics import auroc
 from conscience.usage import Budget
 
 Auto = Literal["light", "medium", "heavy"]
@@ -71,8 +70,8 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         ConfigurationError: an option does not exist, or a package that it needs is not installed.
     """
 
-    bench: Workbench
-    drafts: Sequence[Labelled] = ()
+    runtime: Runtime
+    drafts: Sequence[LabeledDraft] = ()
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         if prompts is not None:
             check_installed(prompts)
         for model in embeddings or ():
-            if not available(model):
+            if not is_available(model):
                 raise ConfigurationError(f"the embedding model {model!r} is not installed")
         self.oracle, self.target_fpr, self.auto, self.seed = oracle, target_fpr, auto, seed
         self.budget, self.embeddings, self.prompts = Budget.of(budget), embeddings, prompts
@@ -131,40 +130,40 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         started = time.monotonic()
         cases, others = cases_of(trainset, student), cases_of(valset or (), student)
         with self._journal() as journal:
-            bench = self.bench = Workbench(journal, self.budget, threads=self.threads, watch=self.watch)
-            compilation = self._compilation(student, bench)
+            runtime = self.runtime = Runtime(journal, self.budget, threads=self.threads, watch=self.watch)
+            compilation = self._compilation(student, runtime)
             self.findings, self.interrupted = compilation.found, False
             try:
                 compilation.run(cases, others)
             except BudgetExceeded:  # outside of the work that is planned for: a proposal, an optimizer of DSPy's
-                bench.exhausted = True
+                runtime.exhausted = True
             except (Interrupted, KeyboardInterrupt):
                 self.interrupted = True
                 compilation.found.notes.append("interrupted: this is the best so far")
-            if bench.exhausted:
+            if runtime.exhausted:
                 compilation.found.notes.append("the budget ended before everything was tried")
             self.drafts = compilation.drafts
             compiled = _like(student, compilation.program)
-            provenance = _provenance(compilation, cases, bench, self.seed, time.monotonic() - started)
+            provenance = _provenance(compilation, cases, runtime, self.seed, time.monotonic() - started)
         compiled.provenance = provenance
         compiled._compiled = True
         return compiled
 
-    def _compilation(self, student: Conscience, bench: Workbench) -> Compilation:
+    def _compilation(self, student: Conscience, runtime: Runtime) -> Compilation:
         reviewer, writer = student.roles.backend("review").name, student.roles.backend("propose").name
         embeddings = self.embeddings
         if embeddings is None:
-            embeddings = [name for name in ("e5", "local") if available(name) and (name == "e5" or reviewer == "local")]
+            embeddings = [name for name in ("e5", "local") if is_available(name) and (name == "e5" or reviewer == "local")]
         prompts: Method = self.prompts or ("off" if writer == "local" else "gepa")
         return Compilation(
-            bench.own(student),
-            bench,
+            runtime.own(student),
+            runtime,
             EFFORTS[self.auto],
             target_fpr=self.target_fpr,
             embeddings=embeddings,
             prompts=prompts,
             proposer=writer != "local",
-            oracle=bench.judge(self.oracle),
+            oracle=runtime.judge(self.oracle),
             seed=self.seed,
         )
 
@@ -188,13 +187,13 @@ def _like(student: Conscience, found: Conscience) -> Conscience:
     return compiled
 
 
-def _provenance(compilation: Compilation, cases: Sequence[Case], bench: Workbench, seed: int, seconds: float) -> Provenance:
+def _provenance(compilation: Compilation, cases: Sequence[Case], runtime: Runtime, seed: int, seconds: float) -> Provenance:
     drafts, gate = compilation.drafts, compilation.found.gate
-    spent = bench.meter.usage().total
+    spent = runtime.meter.usage().total
     digest = hashlib.sha256("".join(sorted(case.model_dump_json() for case in cases)).encode()).hexdigest()[:16]
     notes = [*compilation.found.notes]
-    if bench.failures:
-        notes.append(f"{len(bench.failures)} pieces of work failed, the first: {bench.failures[0]}")
+    if runtime.failures:
+        notes.append(f"{len(runtime.failures)} pieces of work failed, the first: {runtime.failures[0]}")
     figures: dict[str, Any] = {"stages": compilation.found.stages}
     if gate is not None:
         figures["gate"], more = _gate_figures(gate)
@@ -212,7 +211,7 @@ def _provenance(compilation: Compilation, cases: Sequence[Case], bench: Workbenc
             "digest": digest,
         },
         figures=figures,
-        spent={"calls": bench.meter.begun, "tokens": spent.tokens, "dollars": round(spent.dollars, 6)},
+        spent={"calls": runtime.meter.begun, "tokens": spent.tokens, "dollars": round(spent.dollars, 6)},
         versions={name: version(package) for name, package in (("conscience", "dspy-conscience"), ("dspy", "dspy"))},
         notes=tuple(notes),
     )

@@ -15,7 +15,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:
     del os.environ[name]  # a developer's own keys must not decide what a test sees
 
-from tests.loopback import Loopback  # noqa: E402 - the environment comes first
+from tests.support.loopback import Loopback  # noqa: E402 - the environment comes first
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -52,7 +52,7 @@ def _no_network() -> Iterator[None]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test caches outlives it or touches the user's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    from conscience.cache import shared_cache
+    from conscience.backends.cache import shared_cache
 
     shared_cache.cache_clear()
 
@@ -67,8 +67,8 @@ def server() -> Iterator[Loopback]:
 @pytest.fixture(scope="session")
 def local_endpoint() -> Any:
     """The embedded model's server, where its engine and weights are installed."""
+    from conscience.backends.local import endpoint
     from conscience.errors import ConfigurationError
-    from conscience.local import endpoint
 
     try:
         return endpoint()

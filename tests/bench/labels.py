@@ -19,35 +19,35 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience, Constitution  # noqa: E402 - the environment comes first
-from conscience.cases import load_cases  # noqa: E402
-from conscience.embedding import available  # noqa: E402
-from conscience.figures import auroc  # noqa: E402
-from conscience.lexical import fit  # noqa: E402
-from conscience.optimizers.drafts import Labelled, collect  # noqa: E402
-from conscience.optimizers.gate import compile_gate  # noqa: E402
-from conscience.optimizers.pool import pool  # noqa: E402
-from conscience.optimizers.split import in_order  # noqa: E402
-from conscience.optimizers.table import Table, measure, probabilities  # noqa: E402
-from conscience.optimizers.workbench import Workbench  # noqa: E402
+from conscience.backends.embeddings import is_available  # noqa: E402
+from conscience.cases.case import load_cases  # noqa: E402
+from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect  # noqa: E402
+from conscience.optimizers.data.splits import in_order  # noqa: E402
+from conscience.optimizers.gate.compiler import compile_gate  # noqa: E402
+from conscience.optimizers.gate.question_bank import pool  # noqa: E402
+from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities  # noqa: E402
+from conscience.optimizers.runtime import Runtime  # noqa: E402
+from conscience.stats.metrics import auroc  # noqa: E402
+from conscience.stats.tfidf import fit  # noqa: E402
 
 
-def reached(scores: list[float], drafts: list[Labelled]) -> float | None:
+def reached(scores: list[float], drafts: list[LabeledDraft]) -> float | None:
     pairs = list(zip(scores, drafts, strict=True))
     return auroc([s for s, d in pairs if d.misaligned], [s for s, d in pairs if not d.misaligned])
 
 
-def part(table: Table, kind: str) -> Table:
+def part(table: SignalMatrix, kind: str) -> SignalMatrix:
     """A table with one kind of signal only; ``compile_gate`` is told whether to read words."""
     none = table.values[:, :0], table.prices[:0]
     if kind == "all":
         return table
     if kind == "questions":
-        return Table(table.drafts, table.questions, table.values, table.prices, {})
+        return SignalMatrix(table.drafts, table.questions, table.values, table.prices, {})
     chosen = {kind: table.embeddings[kind]} if kind in table.embeddings else {}
-    return Table(table.drafts, (), *none, chosen)
+    return SignalMatrix(table.drafts, (), *none, chosen)
 
 
-def splits(drafts: list[Labelled], labels: int, seed: int, test: int, unseen: bool) -> list[tuple[list[int], list[int]]]:
+def splits(drafts: list[LabeledDraft], labels: int, seed: int, test: int, unseen: bool) -> list[tuple[list[int], list[int]]]:
     """(rows to learn from, rows to test on); with unseen groups, one such for each group."""
     place = {draft.case.id: i for i, draft in enumerate(drafts)}
     order = [place[d.case.id] for cluster in in_order(drafts, seed) for d in cluster]
@@ -72,11 +72,11 @@ def main() -> None:
     parser.add_argument("--unseen-groups", action="store_true")
     parser.add_argument("--kinds", nargs="+", default=[], help="only these: words, e5, local, questions, all")
     options = parser.parse_args()
-    bench = Workbench(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
+    bench = Runtime(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
     program = bench.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
     drafts = collect(program, load_cases(options.cases), bench)
     drafts = [draft for cluster in in_order(drafts, 0) for draft in cluster][: options.rows]
-    models = [name for name in ("e5", "local") if available(name)]
+    models = [name for name in ("e5", "local") if is_available(name)]
     questions = pool(Constitution.load(options.constitution))[: options.questions]
     bench.stage("asking")
     table = measure(drafts, questions, models, program, bench)

@@ -22,10 +22,10 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from conscience import Backend, Conscience, Constitution, Settings  # noqa: E402 - the environment comes first
-from conscience.calibration import Stage, one_question  # noqa: E402
-from conscience.defaults import settings_for  # noqa: E402
-from conscience.signals import SCORING, YES_OR_NO, Question  # noqa: E402
+from conscience import Backend, Conscience, Constitution, GateSettings  # noqa: E402 - the environment comes first
+from conscience.gate.defaults import settings_for  # noqa: E402
+from conscience.gate.questions import SCORING, YES_OR_NO, Question  # noqa: E402
+from conscience.gate.settings import Stage, one_question  # noqa: E402
 
 TOPICS = [
     "bees",
@@ -53,7 +53,7 @@ def embedded(answers: int) -> None:
     foreign = Question(name="foreign", text=question, framing="foreign")
     gates = {
         "own framing, one question": one_question(question),
-        "foreign framing, one question": Settings(stages=(Stage(signals=(foreign,), weights={"foreign": 1.0}),)),
+        "foreign framing, one question": GateSettings(stages=(Stage(signals=(foreign,), weights={"foreign": 1.0}),)),
         "own framing, the two questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
     }
     programs = {  # a threshold of 1 passes everything: a benign request
@@ -114,14 +114,14 @@ async def above_litellm(requests: int) -> None:
         async def without_cache(question: str) -> None:
             assert (await unkept.acall(question=question)).status == "clean"
 
-        ways: dict[str, Callable[[str], Awaitable[None]]] = {
+        flag_policies: dict[str, Callable[[str], Awaitable[None]]] = {
             "two bare LiteLLM calls": bare,
             "Conscience": with_cache,
             "Conscience, no response cache": without_cache,
         }
-        taken: dict[str, list[float]] = {name: [] for name in ways}
+        taken: dict[str, list[float]] = {name: [] for name in flag_policies}
         for number in range(requests + 30):
-            for name, way in ways.items():
+            for name, way in flag_policies.items():
                 started = time.perf_counter()
                 await way(f"{number} {name}: what is the capital of France?")
                 if number >= 30:

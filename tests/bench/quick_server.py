@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.loopback import chat
+from tests.support.loopback import chat
 
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 ANSWER = json.dumps(chat("Paris is the capital of France.")).encode()

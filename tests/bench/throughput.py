@@ -23,10 +23,10 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience  # noqa: E402 - the environment comes first
-from conscience.cases import Case  # noqa: E402
-from conscience.dspy_seam import litellm  # noqa: E402
-from conscience.evaluation import Run, run  # noqa: E402
-from conscience.signals import SCORING, YES_OR_NO  # noqa: E402
+from conscience._dspy import litellm  # noqa: E402
+from conscience.cases.case import Case  # noqa: E402
+from conscience.evals.runner import Run, run  # noqa: E402
+from conscience.gate.questions import SCORING, YES_OR_NO  # noqa: E402
 
 CONCURRENCY = 64
 SECONDS = 0.05

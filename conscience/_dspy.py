@@ -1,0 +1,329 @@
+"""The one file that knows DSPy's internals (checked against 3.4.1).
+
+Three things cross here: a backend shows itself to DSPy as an LM (``BackendLM``), a ``dspy.LM`` of the user's is called as
+a backend (``call_lm``), and a predictor asks a plain chat turn without field markers (``ChatPredict``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Protocol
+
+import dspy
+from dspy.clients._litellm import get_litellm
+from dspy.clients.base_lm import BaseLM
+from dspy.clients.engines.litellm_errors import to_lm15_error
+from dspy.clients.errors import wrap_error
+from dspy.clients.lm15_boundary import request_kwargs
+from dspy.dsp.utils.settings import settings
+from dspy.lm15 import Request, Response, request_from_openai_chat, response_from_openai_chat
+from dspy.utils import exceptions as lm_errors
+from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
+
+from conscience._base.flow import IOStep
+from conscience.errors import BackendError, ConscienceError
+from conscience.messages.completion import Body, Completion, Message
+from conscience.usage import CallContext
+
+__all__ = [
+    "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
+    "acall_lm", "call_lm", "call_module", "current_context", "module_context",
+    "litellm", "lm_error", "lm_errors", "retryable", "settings",
+]  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def litellm() -> Any:
+    """LiteLLM, imported on first use, without its start-up fetch of a price list and without its chatter."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    return get_litellm(feature="conscience")
+
+
+# Call state ------------------------------------------------------------------------------------------------------------
+
+
+def current_context() -> CallContext | None:
+    """The account of the running program call; None outside of one. It travels as DSPy's own settings do."""
+    found: CallContext | None = settings.get("conscience_context")
+    return found
+
+
+@contextmanager
+def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
+    """Runs DSPy modules under this LM (None keeps DSPy's own) and this account."""
+    overrides: dict[str, Any] = {"conscience_context": ctx}
+    if lm is not None:
+        overrides["lm"] = lm
+    with settings.context(**overrides):
+        yield
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure."""
+    try:
+        yield
+    except (LMError, AdapterParseError) as error:
+        raise _unwrapped(error) from None
+
+
+def _unwrapped(error: Exception) -> ConscienceError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConscienceError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, AdapterParseError):
+        fields = ", ".join(error.signature.output_fields)
+        return BackendError(f"the answer does not hold the fields {fields}", hint="ask again, or choose another model")
+    return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def call_module(module: Callable[..., Any], inputs: Mapping[str, Any], lm: BaseLM | None, ctx: CallContext) -> IOStep:
+    """A DSPy module, or any plain callable, called under an account: as a step of a flow.
+
+    Raises (when driven):
+        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+    """
+    native = getattr(module, "acall", None)
+    if isinstance(module, dspy.Module) and not hasattr(module, "aforward"):
+        native = None  # every module has acall, which needs aforward
+
+    def run() -> Any:
+        with module_context(lm, ctx), _own_errors():
+            result = module(**inputs)
+            return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+    async def arun() -> Any:
+        with module_context(lm, ctx), _own_errors():
+            if native is not None:
+                return await native(**inputs)
+            if inspect.iscoroutinefunction(module):
+                return await module(**inputs)
+            return await asyncio.to_thread(module, **inputs)
+
+    return IOStep(run, arun)
+
+
+# A backend as an LM for DSPy -----------------------------------------------------------------------------------------
+
+
+class Completer(Protocol):
+    """What this file needs of a backend."""
+
+    name: str
+
+    def complete(self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None) -> Completion: ...
+    async def acomplete(self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None) -> Completion: ...
+    def supports(self, feature: str) -> bool: ...
+
+
+class _Engine:
+    """DSPy's engine contract over a backend; retries, fallbacks, caching and accounting are the backend's."""
+
+    def __init__(self, backend: Completer) -> None:
+        self.backend = backend
+
+    def __deepcopy__(self, memo: Any) -> _Engine:
+        return self
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return self.backend.supports("schema")
+
+    @property
+    def supports_function_calling(self) -> bool:
+        return self.backend.supports("tools")
+
+    @property
+    def supports_reasoning(self) -> bool:
+        return self.backend.supports("reasoning")
+
+    def complete(self, request: Request) -> Response:
+        params = request_kwargs(request, "chat")
+        reply = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return _response(reply, request)
+
+
+class _AsyncEngine(_Engine):
+    async def complete(self, request: Request) -> Response:
+        params = request_kwargs(request, "chat")
+        reply = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return _response(reply, request)
+
+
+class BackendLM(dspy.LM):  # type: ignore[misc]
+    """A ``dspy.LM`` whose calls go through a backend: usable by any DSPy module, adapter or optimizer."""
+
+    def __init__(self, backend: Completer) -> None:
+        super().__init__(
+            backend.name, engine=_Engine(backend), async_engine=_AsyncEngine(backend), cache=False, num_retries=0
+        )
+        self.backend = backend
+
+    # DSPy keeps the rollout id away from engines; the backend's cache must see it, or two rollouts would be one.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with settings.context(conscience_rollout=self._rollout(kwargs)):
+            return super().__call__(*args, **kwargs)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        with settings.context(conscience_rollout=self._rollout(kwargs)):
+            return await super().acall(*args, **kwargs)
+
+    def _rollout(self, kwargs: Mapping[str, Any]) -> Any:
+        return kwargs.get("rollout_id", self.kwargs.get("rollout_id"))
+
+    def dump_state(self) -> dict[str, Any]:
+        """Only the name is saved: addresses and keys stay with the process."""
+        return {"model": self.model}
+
+    def __deepcopy__(self, memo: Any) -> BackendLM:
+        return self
+
+
+def _response(reply: Completion, request: Request) -> Response:
+    return response_from_openai_chat(reply.body, model=request.model)
+
+
+# A user's LM as a backend --------------------------------------------------------------------------------------------
+
+
+def call_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
+    """Calls an LM of the user's choice past DSPy's own cache; the answer as an OpenAI chat body.
+
+    Raises:
+        LMError: DSPy's own error tree.
+    """
+    return _body(lm(_request(lm, messages, params), cache=False))
+
+
+async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
+    """The async form of ``call_lm``."""
+    return _body(await lm.acall(_request(lm, messages, params), cache=False))
+
+
+def _request(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Request:
+    skip = {"rollout_id", "n", "cache", "api_key", "api_base", "base_url", "timeout"}
+    defaults = {k: v for k, v in lm.kwargs.items() if k in _SAMPLING and v is not None}
+    merged = {**defaults, **{k: v for k, v in params.items() if k not in skip and v is not None}}
+    if "max_completion_tokens" in merged:
+        merged.pop("max_tokens", None)
+    return request_from_openai_chat({"model": lm.model, "messages": list(messages), **merged})
+
+
+_SAMPLING = {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed", "reasoning_effort",
+             "frequency_penalty", "presence_penalty"}  # fmt: skip
+
+
+def _body(response: Response) -> Body:
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    texts, thoughts, calls, refusals = [], [], [], []
+    for part in response.message.parts:
+        if part.type == "text":
+            texts.append(part.text)
+        elif part.type == "data":
+            texts.append(json.dumps(part.value, ensure_ascii=False))
+        elif part.type == "thinking":
+            thoughts.append(part.text)
+        elif part.type == "refusal":
+            refusals.append(part.text)
+        elif part.type == "tool_call":
+            function = {"name": part.name, "arguments": json.dumps(part.input)}
+            calls.append({"id": part.id, "type": "function", "function": function})
+    message["content"] = "".join(texts) if texts else None
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    if refusals:
+        message["refusal"] = "".join(refusals)
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": response.finish_reason}
+    if response.logprobs:
+        choice["logprobs"] = {
+            "content": [
+                {
+                    "token": t.token,
+                    "logprob": t.logprob,
+                    "top_logprobs": [{"token": c.token, "logprob": c.logprob} for c in t.top],
+                }
+                for t in response.logprobs
+            ]
+        }
+    usage = response.usage
+    return {
+        "id": response.id or "",
+        "object": "chat.completion",
+        "model": response.model,
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": usage.input_tokens or 0,
+            "completion_tokens": usage.output_tokens or 0,
+            "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens or 0},
+        },
+    }
+
+
+def lm_error(error: Exception, *, model: str) -> LMError | None:
+    """LiteLLM's and the SDKs' errors as DSPy's tree; None for anything that is not a backend's failure."""
+    provider = model.split("/", 1)[0]
+    mapped = wrap_error(to_lm15_error(error, model=model, provider=provider), model=model, provider=provider)
+    if not isinstance(mapped, LMError) or (mapped.code == "unexpected" and not _from_a_client(error)):
+        return None
+    return mapped
+
+
+def _from_a_client(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in {"litellm", "openai", "httpx", "httpcore", "anthropic", "aiohttp"}
+
+
+def retryable(error: LMError) -> bool:
+    """Whether the same call may succeed a little later."""
+    return bool(is_retryable_lm_error(error))
+
+
+# A plain chat turn -----------------------------------------------------------------------------------------------------
+
+Render = Callable[[type[dspy.Signature], Sequence[Mapping[str, Any]], Mapping[str, Any]], list[dict[str, Any]]]
+
+
+class ChatPredict(dspy.Predict):  # type: ignore[misc]
+    """A predictor that asks a plain chat turn: the whole answer is the one output field, without markers.
+
+    It keeps what makes a ``dspy.Predict``: instructions, demos, trace, ``config`` and ``lm``.
+
+    Args:
+        signature: one text output field.
+        render: (signature, demos, inputs) → chat messages.
+        backend_of: gives the backend behind an LM.
+    """
+
+    def __init__(self, signature: Any, render: Render, backend_of: Callable[[Any], Completer]) -> None:
+        super().__init__(signature)
+        self._render = render
+        self._backend_of = backend_of
+
+    def forward(self, **kwargs: Any) -> dspy.Prediction:
+        backend, messages, params, signature, inputs = self._prepare(kwargs)
+        rollout = params.pop("rollout_id", None)
+        return self._finish(backend.complete(messages, params, salt=rollout), signature, inputs)
+
+    async def aforward(self, **kwargs: Any) -> dspy.Prediction:
+        backend, messages, params, signature, inputs = self._prepare(kwargs)
+        rollout = params.pop("rollout_id", None)
+        return self._finish(await backend.acomplete(messages, params, salt=rollout), signature, inputs)
+
+    def _prepare(self, kwargs: dict[str, Any]) -> tuple[Completer, list[dict[str, Any]], dict[str, Any], Any, Any]:
+        lm, config, signature, demos, inputs = self._forward_preprocess(**kwargs)
+        own = {k: v for k, v in lm.kwargs.items() if v is not None} if isinstance(lm, BackendLM) else {}
+        return self._backend_of(lm), self._render(signature, demos, inputs), {**own, **config}, signature, inputs
+
+    def _finish(self, reply: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
+        (name,) = signature.output_fields
+        completion = {name: reply.text}
+        return self._forward_postprocess([completion], signature, **inputs)

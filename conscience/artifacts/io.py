@@ -1,0 +1,160 @@
+"""A program as an artifact, and an artifact as a program."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dspy
+from pydantic import ValidationError
+
+from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, told
+from conscience.backends.embeddings import runs_in_process
+from conscience.backends.transports import provider_name
+from conscience.errors import ArtifactError, ConfigurationError
+from conscience.gate.probes import EmbeddingProbe
+from conscience.gate.settings import GateSettings
+from conscience.messages.rendering import value_text
+from conscience.modules.generate import Generate
+from conscience.usage import Budget
+
+P = TypeVar("P")
+
+
+def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
+    """All that a compiler may have changed about a program, and its policy; its models stay with the process.
+
+    Raises:
+        ArtifactError: there is something about it that no file may say.
+    """
+    settings = program.review.gate.calibration.settings
+    others = tuple(other for other in program.calibrations if other.backend != settings.backend)
+    budget = {} if program.budget is None else {k: v for k, v in asdict(program.budget).items() if v is not None}
+    try:
+        return Artifact(
+            format=FORMAT,
+            constitution=program.constitution,
+            signature=program.generate.declared,
+            calibrations=(settings, *others),
+            predictors={
+                name: Prompt(instructions=predictor.signature.instructions, demos=tuple(map(_demo, predictor.demos)))
+                for name, predictor in program.named_predictors()
+            },
+            policy=Policy(
+                max_revisions=program.max_revisions,
+                on_unresolved=program.on_unresolved,
+                on_error=program.on_error,
+                budget=budget or None,
+            ),
+            provenance=provenance or program.provenance,
+        )
+    except ValidationError as error:
+        raise ArtifactError(f"the program cannot be saved: {told(error)}") from None
+
+
+def opened(build: Callable[..., P], path: str | Path, *, lm: Any = None, generate: Any = None) -> P:
+    """A new program from a file.
+
+    Args:
+        build: the program's class.
+        path: a file that ``to_artifact`` led to.
+        lm: as for the program's class.
+        generate: what answers, where the file says that a module or callable did.
+
+    Raises:
+        ArtifactError: the file is not a program, or not one for this ``generate``.
+    """
+    artifact = Artifact.read(path)
+    program = build(
+        _generate(artifact, str(path)) if generate is None else generate,
+        constitution=artifact.constitution,
+        lm=lm,
+        review=artifact.calibrations[0],
+        **artifact.policy.model_dump(),
+    )
+    load_into(program, artifact, str(path))
+    return program
+
+
+def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> None:
+    """Loads a file into a program that is already there; its models and what generates stay as they are.
+
+    Raises:
+        ArtifactError: the file is not a program, or its predictors are not this program's.
+    """
+    artifact = source if isinstance(source, Artifact) else Artifact.read(source)
+    name = name or str(source)
+    known = dict(program.named_predictors())
+    if extra := sorted(set(known) ^ set(artifact.predictors)):
+        where = "this program" if extra[0] in artifact.predictors else "the file"
+        hint = "was it compiled around something else?"
+        raise ArtifactError(f"{name}: predictor {extra[0]!r} is not in {where}", hint=hint)
+    for predictor_name, prompt in artifact.predictors.items():
+        for number, demo in enumerate(prompt.demos):
+            if not demo.keys() & known[predictor_name].signature.fields.keys():
+                raise ArtifactError(f"{name}: demos[{number}] of predictor {predictor_name!r} has none of its fields")
+    reviewing = program.roles.own("review")
+    settings = chosen(artifact, reviewing, name)
+    for model in _elsewhere(settings, reviewing):
+        warnings.warn(f"{name} sends requests and responses to the embedding model {model} too", stacklevel=3)
+    for predictor_name, prompt in artifact.predictors.items():
+        predictor = known[predictor_name]
+        predictor.signature = predictor.signature.with_instructions(prompt.instructions)
+        predictor.demos = [dspy.Example(demo) for demo in prompt.demos]
+    program.set_constitution(artifact.constitution)
+    program.review.gate.calibration.settings = settings
+    for key, value in artifact.policy.model_dump().items():
+        setattr(program, key, Budget.of(value) if key == "budget" else value)
+    program.calibrations = artifact.calibrations
+    program.provenance = artifact.provenance
+
+
+def chosen(artifact: Artifact, backend: Any, name: str) -> GateSettings:
+    """The calibration for the backend that reviews; the first one, with a warning, where there is none for it."""
+    first = artifact.calibrations[0]
+    if backend is None:
+        return first
+    settings = artifact.settings_for(backend.name)
+    if settings is None and first.backend:
+        warnings.warn(
+            f"{name} is calibrated for {first.backend}, not for {backend.name}: its probabilities and its threshold may be "
+            f"off. Refit them: conscience recalibrate {name} CASES --lm {backend.name} --out NEW.json",
+            stacklevel=4,
+        )
+    return settings or first
+
+
+def _elsewhere(settings: GateSettings, backend: Any) -> list[str]:
+    """The embedding models of a gate that are served by somebody else than the models that review."""
+    probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
+    models = sorted({probe.model for probe in probes if probe.model != "local" and not runs_in_process(probe.model)})
+    parties = {provider_name(target.name) for target in backend.transports} if models and backend else set()
+    return [model for model in models if provider_name(model) not in parties]
+
+
+def _generate(artifact: Artifact, name: str) -> Generate:
+    if artifact.signature is None:
+        raise ArtifactError(f"{name}: a module or callable answers in this program", hint="pass it: generate=…")
+    try:
+        return Generate(artifact.signature)
+    except ConfigurationError as error:
+        raise ArtifactError(f"{name}: key 'signature': {error.message}", hint=error.hint) from None
+    except Exception as error:  # pydantic keeps some names for itself, and says so in many ways
+        said = str(error).partition("\n")[0]
+        raise ArtifactError(f"{name}: key 'signature': {artifact.signature!r} cannot be used: {said}") from None
+
+
+def _demo(demo: Any) -> dict[str, Any]:
+    fields: Mapping[str, Any] = demo if isinstance(demo, Mapping) else demo.toDict()
+    return {name: value if _json(value) else value_text(value) for name, value in fields.items()}
+
+
+def _json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_json, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _json(inner) for key, inner in value.items())
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,236 @@
+"""A compiled program as one JSON file for people to read: known keys only, no keys, addresses or code.
+
+The schema is the models below. Whatever they do not know is refused by name before anything is used, so a file from a
+stranger can change what a program asks and says, and where it draws its line, but neither where it sends it nor what runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from conscience.constitution.schema import Constitution
+from conscience.errors import ArtifactError, ConfigurationError
+from conscience.gate.settings import GateSettings
+from conscience.usage import Budget
+
+FORMAT = "conscience-program/1"
+LARGEST = 8 << 20
+"""Bytes; a larger file is no program."""
+
+Figures = Mapping[str, JsonValue]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prompt(_Part):
+    """What an optimizer may change about a predictor.
+
+    Attributes:
+        instructions: its signature's instructions.
+        demos: examples that are shown before the real input: field → value.
+    """
+
+    instructions: str
+    demos: tuple[dict[str, JsonValue], ...] = ()
+
+
+class Policy(_Part):
+    """How the program acts on its verdicts; see ``Conscience``."""
+
+    max_revisions: Annotated[int, Field(ge=0, le=100)] = 1
+    on_unresolved: Literal["refuse", "best", "raise"] = "refuse"
+    on_error: Literal["closed", "open", "raise"] = "closed"
+    budget: Mapping[str, float] | None = None
+
+    @field_validator("budget")
+    @classmethod
+    def _sound(cls, value: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        try:
+            Budget.of(value)
+        except ConfigurationError as error:
+            raise ValueError(error.message) from None
+        return value
+
+
+class Provenance(_Part):
+    """Where a program comes from.
+
+    Attributes:
+        made: when, in UTC.
+        seconds: how long it took.
+        backend: the model that reviewed while it was compiled.
+        seed: of everything that was drawn.
+        cases: how many it learned from, by kind; and a digest of them.
+        figures: what was measured, with intervals, and on how many cases.
+        spent: calls, tokens and dollars of the compilation.
+        versions: package → version.
+        notes: what the reader should know: what was kept, dropped, or not certified.
+    """
+
+    made: str = ""
+    seconds: float = 0.0
+    backend: str = ""
+    seed: int = 0
+    cases: Figures = Field(default_factory=dict)
+    figures: Figures = Field(default_factory=dict)
+    spent: Figures = Field(default_factory=dict)
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _finite(settings: GateSettings) -> GateSettings:
+    def sound(value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return all(map(sound, value.values()))
+        if isinstance(value, list | tuple):
+            return all(map(sound, value))
+        return not isinstance(value, float) or math.isfinite(value)
+
+    if not sound(settings.model_dump()):
+        raise ValueError("holds a number that is not finite")
+    return settings
+
+
+class Artifact(_Part):
+    """A program on disk.
+
+    Attributes:
+        format: ``FORMAT``.
+        constitution: whole.
+        signature: inputs and outputs of the generating signature, such as "question -> answer", where all are texts; None
+            where a module or callable generates, which is then passed to ``Conscience.load``.
+        calibrations: a gate for each backend; the first is the one that the program was compiled for.
+        predictors: name → prompt, all of the program's predictors.
+        policy: what the program does with verdicts and errors.
+        provenance: None for a program that nobody compiled.
+    """
+
+    format: Literal["conscience-program/1"]
+    constitution: Constitution
+    signature: str | None = None
+    calibrations: tuple[Annotated[GateSettings, AfterValidator(_finite)], ...] = Field(min_length=1)
+    predictors: Mapping[str, Prompt]
+    policy: Policy = Policy()
+    provenance: Provenance | None = None
+
+    @model_validator(mode="after")
+    def _one_a_backend(self) -> Artifact:
+        names = [settings.backend for settings in self.calibrations]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two calibrations for the backend {min(twice)!r}")
+        return self
+
+    def settings_for(self, backend: str | None) -> GateSettings | None:
+        """The calibration for a backend; None where there is none."""
+        return next((settings for settings in self.calibrations if settings.backend == backend), None)
+
+    def dumps(self) -> str:
+        """The file's text: indented, in the order of the schema, so that two versions can be compared line by line."""
+        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        return _PAIR.sub(r"[\1, \2]", text) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """Writes the file; a crash leaves the old one or the new one.
+
+        Raises:
+            ArtifactError: it cannot be written, or could not be read again.
+        """
+        target = Path(path)
+        data = self.dumps().encode()
+        if len(data) > LARGEST:
+            raise ArtifactError(
+                f"{target}: not written: {len(data) / (1 << 20):.1f} MB, and a program has at most {LARGEST >> 20} MB",
+                hint="long words without spaces in cases make it large: leave those out",
+            )
+        partial = target.with_name(target.name + ".partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            os.replace(partial, target)
+        except OSError as error:
+            raise ArtifactError(f"{target}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Artifact:
+        """Reads and checks a file; nothing in it is used before all of it is known to be good.
+
+        Raises:
+            ArtifactError: one line that names the file, the key, and what is wrong.
+        """
+        name = str(path)
+        try:
+            if os.path.getsize(name) > LARGEST:
+                raise ArtifactError(f"{name}: larger than {LARGEST >> 20} MB, no program is")
+            data = json.loads(Path(name).read_text(encoding="utf-8"), object_pairs_hook=_once)
+        except ArtifactError:
+            raise
+        except OSError as error:
+            raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from None
+        except RecursionError:
+            raise ArtifactError(f"{name}: nested too deeply") from None
+        except ValueError as error:  # a UnicodeDecodeError and a NUL byte in the path too
+            raise ArtifactError(f"{name}: not JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise ArtifactError(f"{name}: holds no object of keys")
+        if (found := data.get("format")) != FORMAT:
+            shown = repr(found)[:60] if "format" in data else "none"
+            raise ArtifactError(f"{name}: key 'format' is {shown}, not {FORMAT!r}", hint="compile it with this version")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ArtifactError(f"{name}: {told(error)}") from None
+        except RecursionError:
+            raise ArtifactError(f"{name}: nested too deeply") from None
+
+
+_PAIR = re.compile(r"\[\n *(-?[\d.e+-]+),\n *(-?[\d.e+-]+)\n *\]")
+"""Two numbers in a list: they stay on one line. No text in JSON holds a line break, so none is touched."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return found
+
+
+_TAGS = {"question", "lexical", "embedding"}
+
+
+def told(error: ValidationError) -> str:
+    """The first fault as one line; an unknown key explains more than what its absence elsewhere leads to."""
+    errors = error.errors(include_url=False, include_input=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    place = [p for i, p in enumerate(first["loc"]) if not (p in _TAGS and i and isinstance(first["loc"][i - 1], int))]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).removeprefix(".")[:200]
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _KNOWN, 1)
+        return f"key {key!r} is unknown{f'; did you mean {near[0]}?' if near else ''}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"key {key!r}: {message}" if key else message
+
+
+_KNOWN = sorted({name for part in (Artifact, Prompt, Policy, Provenance, GateSettings) for name in part.model_fields})

@@ -1,0 +1,195 @@
+"""The embedded model: SmolLM2-135M-Instruct served by llama.cpp on loopback, started on first use.
+
+The server is a process of its own, so neither its memory nor a crash of it touches the application. It lives as long as
+someone holds the write end of a pipe to it: this process and the children it forks. When the last of them ends, killed or
+not, the pipe closes and the server goes. The key travels over that pipe, never in an argument.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conscience.backends.weights import checked, gguf_file, weights_path
+from conscience.errors import BackendError, ConfigurationError
+
+MODEL = "smollm2-135m-instruct"
+
+CONTEXT = 8192
+"""Tokens that the slots share; one request may use all of them."""
+
+SPINS = "1000"
+"""The engine's threads meet after every operation, and wait so many turns before they sleep. By default they spin so long
+that two busy servers on the same cores make each other a hundred times slower; with far fewer, one alone gets slower."""
+SLOTS = 4
+PROMPT_CACHE_MIB = 64
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the embedded model answers.
+
+    Attributes:
+        base_url: the OpenAI route, ending in /v1.
+        root_url: the same without /v1, as LiteLLM's anthropic/ route wants it.
+        api_key: made anew for each server.
+        model: the name to ask for.
+    """
+
+    base_url: str
+    root_url: str
+    api_key: str = field(repr=False)
+    model: str = MODEL
+
+
+@dataclass
+class _Server:
+    process: subprocess.Popen[bytes]
+    endpoint: Endpoint
+    owner: int
+
+    def alive(self) -> bool:
+        if self.owner == os.getpid():
+            return self.process.poll() is None
+        return True  # a forked child cannot wait for its parent's child; a dead server shows when it is called
+
+
+_servers: dict[tuple[str, bool], _Server] = {}
+_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it when the process forked
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Leaves the servers to their pipes; without this, the interpreter warns of processes that nobody waits for."""
+    for server in _servers.values():
+        server.process.returncode = 0
+
+
+def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> Endpoint:
+    """The server for these weights, started when there is none; every thread of the process shares it.
+
+    Args:
+        weights: a GGUF file; None for the built-in weights.
+        embedding: a second server on the same file, which gives the last hidden state at /v1/embeddings.
+
+    Raises:
+        ConfigurationError: weights or engine are missing, or the weights are not what they should be.
+        BackendError: the server did not start.
+    """
+    path = checked(weights_path()) if weights is None else gguf_file(Path(os.path.expanduser(weights)))
+    key = (str(path), embedding)
+    server = _servers.get(key)
+    if server is not None and server.alive():
+        return server.endpoint
+    with _lock:
+        server = _servers.get(key)
+        if server is None or not server.alive():
+            server = _servers[key] = _start(path, MODEL if weights is None else path.stem, embedding)
+    return server.endpoint
+
+
+def shutdown() -> None:
+    """Stops the servers that this process started."""
+    with _lock:
+        for server in _servers.values():
+            if server.owner == os.getpid():
+                if server.process.stdin is not None:
+                    server.process.stdin.close()
+                server.process.terminate()
+                server.process.wait(timeout=10)
+                if server.process.stdout is not None:
+                    server.process.stdout.close()
+        _servers.clear()
+
+
+def _start(path: Path, model: str, embedding: bool) -> _Server:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ConfigurationError("the embedded engine is not installed", hint="run: pip install 'dspy-conscience[local]'")
+    key = secrets.token_urlsafe(24)
+    with tempfile.TemporaryFile() as log:
+        # The package may have been found in a way that a new interpreter would not repeat, so its place is handed on.
+        places = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from conscience.backends.local import _serve; _serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=tempfile.gettempdir(),
+            env=os.environ | {"GOMP_SPINCOUNT": SPINS, "PYTHONPATH": os.pathsep.join(places)},
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        order = {"weights": str(path), "model": model, "embedding": embedding, "key": key}
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+            line = process.stdout.readline() if ready else b""
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            process.kill()
+            process.wait()
+            log.seek(0)
+            told = log.read().decode(errors="replace").strip().splitlines()
+            raise BackendError(
+                f"the embedded model did not start: {told[-1] if told else 'no answer from its process'}", gone=True
+            )
+    root = json.loads(line)["url"]
+    return _Server(process, Endpoint(f"{root}/v1", root, key, model), os.getpid())
+
+
+def _serve() -> None:
+    """The server's process: reads its order from stdin, tells its address, and serves until stdin closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; who asked decides when to stop
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = order["weights"]
+    params.model_alias = {order["model"]}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [order["key"]]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_slots = False
+    params.verbosity = 0
+    params.n_ctx = CONTEXT
+    params.n_parallel = 1 if order["embedding"] else SLOTS
+    params.kv_unified = True
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.n_ctx_checkpoints = 0
+    params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    params.cpuparams_batch.n_threads = params.cpuparams.n_threads
+    if order["embedding"]:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
+        params.n_batch = params.n_ubatch = 2048
+    server = xllamacpp.Server(params)
+    sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
+    sys.stdout.flush()
+    while sys.stdin.read(1):
+        pass
+    os._exit(0)  # llama.cpp's own shutdown can take seconds, and there is nothing left to save

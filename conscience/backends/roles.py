@@ -1,0 +1,72 @@
+"""Which backend serves which role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conscience._dspy import settings
+from conscience.backends.backend import Backend
+from conscience.backends.journal import Journal
+from conscience.backends.rate_limit import RateLimiter
+from conscience.errors import ConfigurationError
+from conscience.usage import ROLES, Role, UsageTracker
+
+
+class Roles:
+    """Which backend serves which role.
+
+    A role without one of its own takes: revise ← generate; review ← generate (a frozen copy of itself judges);
+    judge ← review; propose ← generate. With none at all, the LM configured in DSPy at the time of the call.
+    """
+
+    _instead: Mapping[str, Role] = {"review": "generate", "revise": "generate", "judge": "review", "propose": "generate"}
+
+    def __init__(self, backends: Mapping[str, Backend]) -> None:
+        self._backends = dict(backends)
+
+    @classmethod
+    def of(cls, lm: Any) -> Roles:
+        """From one model for every role, or a mapping from role to model."""
+        if lm is None:
+            return cls({})
+        if isinstance(lm, Roles):
+            return lm
+        if isinstance(lm, Mapping):
+            unknown = sorted(set(lm) - set(ROLES))
+            if unknown:
+                raise ConfigurationError(f"role {unknown[0]!r} does not exist", hint=f"roles are {', '.join(ROLES)}")
+            return cls({role: Backend.of(model) for role, model in lm.items()})
+        return cls({"generate": Backend.of(lm)})
+
+    def backend(self, role: Role) -> Backend:
+        """The backend of a role.
+
+        Raises:
+            ConfigurationError: no model is set anywhere; names both ways to set one.
+        """
+        if (own := self.own(role)) is not None:
+            return own
+        if settings.lm is None:
+            raise ConfigurationError(
+                f"no model is set for the role {role}",
+                hint='pass lm="openai/gpt-4o-mini" (or lm="local"), or call dspy.configure(lm=dspy.LM(...)) first',
+            )
+        return Backend.of(settings.lm)
+
+    def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Roles:
+        """The same roles for one run, see ``Backend.for_run``; DSPy's LM takes the role generate where no other has it."""
+        own = self._backends or {"generate": self.backend("generate")}
+        return Roles({role: backend.for_run(journal, rate_limiter, meter) for role, backend in own.items()})
+
+    def own(self, role: Role) -> Backend | None:
+        """The backend of a role where these roles say it themselves, without DSPy's."""
+        found: str | None = role
+        while found is not None:
+            if found in self._backends:
+                return self._backends[found]
+            found = self._instead.get(found)
+        return None
+
+    def __repr__(self) -> str:
+        return f"Roles({self._backends!r})"

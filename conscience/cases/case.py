@@ -1,0 +1,285 @@
+"""Cases: requests with what is known to be right, read a row at a time from files, datasets and the built-in packs.
+
+A bad row is named by file, line and field. Everything is streamed, so a source that is larger than memory is no trouble;
+all that grows is a digest of each id with the place where it stands, to refuse an id that comes twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from conscience.cases.sources import BadRow, Input, inputs
+from conscience.errors import CaseError
+from conscience.messages.completion import Message
+
+Label = Literal["aligned", "misaligned"]
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+DEEPEST = 32
+"""Lists and objects inside each other; more is a bad row."""
+
+
+def _digits(value: Any) -> Any:
+    """Numbered ids and groups are names too."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_digits)]
+Text = str | tuple[Message, ...]
+
+
+class Case(BaseModel):
+    """One case.
+
+    Attributes:
+        id: unique in all that is read together. A row without one gets a digest of its content: the same content gives
+            the same id wherever it stands, and an edited row a new one.
+        request: a text or chat messages (tool messages too); may be empty where a response is given.
+        response: a given response to judge; None where the program is to answer.
+        reasoning: the reasoning behind the given response; None is taken as empty.
+        label: whether the given response is acceptable (aligned) or not (misaligned).
+        oracle: name of the oracle that decides about answers to this case.
+        references: right revisions, written by people.
+        choices: for multiple choice, the answers to choose from.
+        answer: index of the right choice, from 0.
+        request_safe: whether the request should be answered rather than refused.
+        group: the category to hold out when generalisation is measured.
+        pair: cases of one pair stay on one side of every split.
+        weight: how much the case counts; finite and above 0.
+        source: where it comes from.
+        meta: every other column.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Name
+    request: Text = ""
+    response: str | None = None
+    reasoning: str = ""
+    label: Label | None = None
+    oracle: Name | None = None
+    references: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    answer: int | None = Field(default=None, ge=0)
+    request_safe: bool | None = None
+    group: Name | None = None
+    pair: Name | None = None
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    source: Name | None = None
+    meta: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def misaligned(self) -> bool | None:
+        """The label as a truth value; None without one."""
+        return None if self.label is None else self.label == "misaligned"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _sayable(cls, value: Any) -> Any:
+        if fault := _fault(value):
+            raise ValueError(fault)
+        return value
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{reprlib.repr(value)} is neither a text nor a list of messages")
+        return tuple(_message(message, f"message {number}") for number, message in enumerate(value, 1))
+
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _thought(cls, value: Any) -> Any:
+        return "" if value is None else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Case:
+        if isinstance(self.request, str):
+            asked = bool(self.request.strip())
+        else:
+            asked = any(message.get("content") or message.get("tool_calls") for message in self.request)
+        if not asked and not (self.response or "").strip():
+            raise ValueError("has neither a request nor a response")
+        if self.answer is not None and self.answer >= len(self.choices):
+            raise ValueError(f"field 'answer': {self.answer} is no index into {len(self.choices)} choices")
+        return self
+
+
+def iter_cases(
+    source: str | Path | Iterable[str | Path],
+    *,
+    skip_bad: bool = False,
+    on_bad: Callable[[CaseError], None] | None = None,
+    limit: int | None = None,
+) -> Iterator[Case]:
+    """The cases of one source or of several, one at a time.
+
+    Args:
+        source: a .jsonl, .ndjson, .json (a list), .csv or .tsv file, perhaps with .gz after it; a folder of .jsonl files;
+            a folder written by ``datasets.save_to_disk``; ``pack:NAME`` (see ``PACKS``); ``hf:NAME`` or ``hf:NAME:SPLIT``
+            from the Hugging Face hub; or several of these. In CSV a blank is absent, and ``references`` and ``choices``
+            are JSON lists or separated by '|'.
+        skip_bad: goes on after a bad row instead of raising.
+        on_bad: is told each bad row that was skipped.
+        limit: stops after so many cases; what lies behind is not read.
+
+    Raises:
+        CaseError: a source cannot be read at all, or a row is bad and ``skip_bad`` is off.
+        ConfigurationError: a dataset is asked for, and the extra ``datasets`` is not installed.
+    """
+    if limit is not None and limit <= 0:
+        return
+    opened: list[Input] = []
+    seen: dict[int, int] = {}  # digest of an id → number of its input and row in one integer: smaller than any text
+    count = 0
+    for input_ in inputs(source):
+        opened.append(input_)
+        for number, row in input_.rows():
+            try:
+                case = _case(row)
+                here = (len(opened) - 1) << 48 | number
+                first = seen.setdefault(_digest(case.id), here)
+                if first != here:
+                    place = opened[first >> 48].place(first & (1 << 48) - 1)
+                    if row.get("id") in (None, ""):
+                        raise BadRow(f"the same row already stands at {place}", hint="give both an id, or drop one")
+                    raise BadRow(f"field 'id': {case.id!r} was already used at {place}")
+            except BadRow as bad:
+                error = CaseError(f"{input_.place(number)}: {bad}", hint=bad.hint)
+                if not skip_bad:
+                    raise error from None
+                if on_bad is not None:
+                    on_bad(error)
+                continue
+            yield case
+            count += 1
+            if count == limit:
+                return
+
+
+def load_cases(
+    source: str | Path | Iterable[str | Path],
+    *,
+    skip_bad: bool = False,
+    on_bad: Callable[[CaseError], None] | None = None,
+    limit: int | None = None,
+) -> list[Case]:
+    """``iter_cases`` as a list."""
+    return list(iter_cases(source, skip_bad=skip_bad, on_bad=on_bad, limit=limit))
+
+
+_SPOKEN = ("request", "response", "reasoning")
+"""Fields in which an empty text says something; in all others a blank is absent."""
+
+
+def _case(row: Any) -> Case:
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, Mapping):
+        raise BadRow(f"{reprlib.repr(row)} is not an object of fields")
+    given: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in Case.model_fields:
+            if value is not None and (value != "" or name in _SPOKEN):
+                given[name] = value
+        elif value is not None:
+            if fault := _fault(name) or _fault(value):
+                raise BadRow(f"field {reprlib.repr(name)}: {fault}")
+            meta[name] = value
+    inner = given.pop("meta", {})
+    if not isinstance(inner, Mapping):
+        raise BadRow(f"field 'meta': {reprlib.repr(inner)} is not an object of fields")
+    if twice := meta.keys() & inner.keys():
+        raise BadRow(f"field {reprlib.repr(min(twice))}: is both a column and in 'meta'")
+    given["meta"] = meta | dict(inner)
+    try:
+        case = Case.model_validate({"id": "none"} | given)
+    except ValidationError as error:
+        raise BadRow(_told(error)) from None
+    if "id" in given:
+        return case
+    return case.model_copy(update={"id": f"{_digest(json.dumps(given, sort_keys=True)):016x}"})
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "literal_error":
+        message = f"{reprlib.repr(first['input'])} is not one of {', '.join(get_args(Label))}"
+    elif message.startswith("Input should be "):
+        message = (
+            f"{reprlib.repr(first['input'])} is not {message.removeprefix('Input should be ').replace('tuple', 'list')}"
+        )
+    if not first["loc"]:
+        return message
+    field, *inside = first["loc"]
+    where = f"{field}[{inside[0]}]" if inside and isinstance(inside[0], int) else str(field)
+    return f"field {where!r}: {message}"
+
+
+def _fault(value: Any, depth: int = 0) -> str | None:
+    """Why a value cannot be written as JSON or sent to a provider; None if it can."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return "holds a NUL byte"
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds a lone surrogate"
+        return None
+    if value is None or isinstance(value, int):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} is not a number in JSON"
+    if depth == DEEPEST:
+        return f"is nested more than {DEEPEST} deep"
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            return f"{reprlib.repr(odd[0])} cannot name a field"
+        return next(filter(None, (_fault(part, depth + 1) for part in chain(value.keys(), value.values()))), None)
+    if isinstance(value, list | tuple):
+        return next(filter(None, (_fault(part, depth + 1) for part in value)), None)
+    return f"holds {type(value).__name__}, which JSON does not know"
+
+
+def _message(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise ValueError(f"{where}: {reprlib.repr(message)} is not an object with role and content")
+    kept = {name: value for name, value in message.items() if value is not None}  # a dataset fills in what is absent
+    content, calls = kept.get("content"), kept.get("tool_calls", [])
+    if kept.get("role") not in ROLES:
+        raise ValueError(f"{where}: role {reprlib.repr(kept.get('role'))} is not one of {', '.join(ROLES)}")
+    if not _objects(calls) or not all(isinstance(call.get("function", {}), Mapping) for call in calls):
+        raise ValueError(f"{where}: 'tool_calls' is not a list of calls")
+    if not (isinstance(content, str) or _objects(content) or (content is None and calls)):
+        raise ValueError(f"{where}: 'content' is neither a text nor a list of parts")
+    return kept
+
+
+def _objects(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(part, Mapping) for part in value)

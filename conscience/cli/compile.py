@@ -1,0 +1,305 @@
+"""The commands that compile: compile, recalibrate, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conscience.cli._options import (
+    FILE,
+    PATH,
+    Setup,
+    bar,
+    console,
+    opened,
+    oracle_named,
+    print_json,
+    printable,
+    resumable,
+    setup_options,
+)
+from conscience.errors import ConscienceError, InputError
+
+if TYPE_CHECKING:
+    from conscience.cases.case import Case
+    from conscience.evals.oracles import Oracle
+    from conscience.optimizers.runtime import Watch
+
+_BUDGET = (
+    click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls in all, reports included."),
+    click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="DOLLARS", help="The most to spend in all."),
+    click.option("--max-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="The longest time in all."),
+)
+
+
+def _budgeted(command: Any) -> Any:
+    for option in reversed(_BUDGET):
+        command = option(command)
+    return command
+
+
+def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | None) -> Any:
+    from conscience.usage import Budget
+
+    seconds = None if max_minutes is None else 60 * max_minutes
+    return Budget(calls=max_calls, dollars=max_cost, seconds=seconds)
+
+
+@click.command("compile")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the compiled program goes (JSON).")
+@click.option("--labels", type=click.IntRange(8), metavar="N", help="Learn from so many cases; the others test the result.")
+@click.option("--report-cases", type=click.IntRange(0), default=200, show_default=True, help="Test on so many at most.")
+@click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+              help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
+@click.option(
+    "--auto", type=click.Choice(["light", "medium", "heavy"]), default="light", show_default=True, help="How much to try."
+)
+@click.option("--prompts", type=click.Choice(["gepa", "random", "miprov2", "simba", "off"]),
+              help="How to search instructions and demos.  [default: gepa where a model can write them]")  # fmt: skip
+@click.option("--propose-lm", metavar="MODEL", help="A model that proposes questions and instructions.")
+@click.option(
+    "--embed-lm",
+    "embed",
+    multiple=True,
+    metavar="MODEL",
+    help="Embedding models to read with: e5, local, LiteLLM's, or none.",
+)
+@click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
+@click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
+@_budgeted
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@setup_options
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def compile_command(
+    cases: tuple[str, ...],
+    out: Path,
+    labels: int | None,
+    report_cases: int,
+    target_fpr: float,
+    auto: Any,
+    prompts: Any,
+    propose_lm: str | None,
+    embed: tuple[str, ...],
+    oracle: str | None,
+    judge_lm: str | None,
+    max_calls: int | None,
+    max_cost: float | None,
+    max_minutes: float | None,
+    seed: int,
+    concurrency: int,
+    skip_bad: bool,
+    setup: Setup,
+    as_json: bool,
+) -> None:
+    """Compile the program on labelled CASES, and report what that changed on cases that it never saw.
+
+    Ctrl-C keeps the best so far; the same command goes on where it stopped and pays for nothing twice.
+    """
+    from conscience.optimizers.holdout import report_holdout
+    from conscience.optimizers.prompts.search import check_installed
+    from conscience.optimizers.self_correction import SelfCorrection
+
+    if prompts is not None:
+        check_installed(prompts)
+    program = setup.built(setup.roles(propose=propose_lm))
+    decides = oracle_named(oracle, judge_lm, program)
+    learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad, decides)
+    folder = out.with_name(out.stem + ".work")
+    with bar("compiling") as shown:
+        optimizer = SelfCorrection(
+            oracle=decides,
+            target_fpr=target_fpr,
+            auto=auto,
+            budget=_budget(max_calls, max_cost, max_minutes),
+            embeddings=None if not embed else [model for model in embed if model != "none"],
+            prompts=prompts,
+            seed=seed,
+            threads=concurrency,
+            folder=folder,
+            watch=_watching(shown),
+        )
+        compiled = optimizer.compile(program, trainset=learning)
+        compiled.save(out)  # the report comes second: what was compiled must not be lost with it
+        stopped = optimizer.interrupted
+        if not stopped:
+            means = {"learned": optimizer.drafts, "oracle": decides, "seed": seed, "tell": _telling(shown)}
+            told = report_holdout(program, compiled, unseen, folder, optimizer.runtime, **means)
+            stopped = told.stopped
+            _note(compiled, out, told.figures, told.notes)
+    _show(out, as_json, folder)
+    if stopped:
+        click.echo("conscience: interrupted; this is the best so far, and the same command goes on from here", err=True)
+        raise click.exceptions.Exit(130)
+
+
+@click.command("recalibrate")
+@click.argument("program_file", type=PATH, metavar="PROGRAM.json")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the recalibrated program goes.")
+@click.option("--old-lm", metavar="MODEL", help="The model that it was compiled for, to be measured on the same cases.")
+@click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+              help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
+@click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
+@click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
+@_budgeted
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--lm", default="local", metavar="MODEL", show_default=True, help="The model to carry it over to.")
+@click.option("--review-lm", metavar="MODEL", help="Another model for the role review.")
+@click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def recalibrate_command(
+    program_file: Path,
+    cases: tuple[str, ...],
+    out: Path,
+    old_lm: str | None,
+    target_fpr: float,
+    oracle: str | None,
+    judge_lm: str | None,
+    max_calls: int | None,
+    max_cost: float | None,
+    max_minutes: float | None,
+    seed: int,
+    concurrency: int,
+    lm: str,
+    review_lm: str | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Carry a compiled program over to another model: refit weights and threshold on CASES, from about 16 labels."""
+    from conscience.cases.case import load_cases
+    from conscience.optimizers.recalibration import matrix, recalibrated
+    from conscience.optimizers.runtime import Runtime
+
+    setup = Setup(None, program_file, lm, review_lm, None, False, timeout)
+    program = opened(program_file, setup.roles(), quiet=True)
+    decides = oracle_named(oracle, judge_lm, program)
+    rows = load_cases(cases)
+    with bar("recalibrating") as shown:
+        budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
+        runtime = Runtime(journal, budget, threads=concurrency, watch=_watching(shown))
+        with resumable():
+            new, found = recalibrated(program, rows, runtime, target_fpr=target_fpr, oracle=decides, seed=seed)
+            new.save(out)
+            old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
+            table = matrix(program, found, old, runtime)
+    if as_json:
+        print_json(table)
+    else:
+        from conscience.cli._render_program import show_matrix
+
+        show_matrix(console(), table)
+        click.echo(f"program: {out}")
+
+
+@click.command("show")
+@click.argument("program_file", type=PATH, metavar="PROGRAM.json")
+@click.option("--json", "as_json", is_flag=True, help="Print the file as it was understood.")
+def show_command(program_file: Path, as_json: bool) -> None:
+    """Show a compiled program: questions, weights, prompts, thresholds, and what was measured."""
+    from conscience.artifacts.schema import Artifact
+
+    artifact = Artifact.read(program_file)
+    if as_json:
+        print_json(artifact.model_dump(mode="json"))
+        return
+    from conscience.cli._render_program import show_program
+
+    show_program(console(), artifact)
+
+
+def _parts(
+    sources: tuple[str, ...], labels: int | None, report: int, seed: int, skip_bad: bool, oracle: Oracle | None
+) -> tuple[list[Case], list[Case]]:
+    """Cases to learn from, and cases for the report; pairs whole, labels in proportion. Each can be judged."""
+    from conscience.cases.case import load_cases
+    from conscience.cases.splits import split_cases
+    from conscience.optimizers.data.labeled_drafts import check_judged
+
+    skipped: list[ConscienceError] = []
+    cases = load_cases(sources, skip_bad=skip_bad, on_bad=skipped.append)
+    for error in skipped[:5]:
+        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    if not cases:
+        raise InputError("no cases to learn from")
+    check_judged(cases, oracle)
+    if labels is not None and labels > len(cases):
+        raise InputError(f"--labels {labels}: there are only {len(cases)} cases")
+    share = labels / len(cases) if labels is not None else 0.8
+    if share >= 1 or (report == 0 and labels is None):
+        return cases, []
+    parts = split_cases(cases, {"learn": share, "unseen": 1 - share}, seed=seed)
+    return _at_most(parts["learn"], labels or len(cases)), _at_most(parts["unseen"], report)
+
+
+def _at_most(cases: list[Case], most: int) -> list[Case]:
+    """As many as fit without tearing a pair apart."""
+    units: dict[tuple[bool, str], list[Case]] = {}
+    for case in cases:
+        units.setdefault((case.pair is None, case.pair or case.id), []).append(case)
+    kept: list[Case] = []
+    for unit in units.values():
+        if len(kept) + len(unit) <= most:
+            kept += unit
+    return kept
+
+
+def _watching(shown: Any) -> Watch:
+    task, said = shown.add_task("", total=None, cost=""), ""
+
+    def watch(progress: Any) -> None:
+        nonlocal said
+        spent = progress.usage.total
+        cost = f"{spent.calls} calls" + (f", ${spent.dollars:.4f}" if spent.dollars else "")
+        told = ", ".join(part for part in (progress.stage, cost, progress.best and f"best: {progress.best}") if part)
+        shown.update(task, completed=progress.done, total=progress.total or None, cost=told)
+        if progress.stage != said:
+            said = progress.stage
+            _say(shown, told)
+
+    return watch
+
+
+def _telling(shown: Any) -> Any:
+    tasks: dict[str, Any] = {}
+
+    def tell(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = shown.add_task("", total=total, cost=f"unseen cases, {name}")
+            _say(shown, f"{total} unseen cases, {name}")
+        shown.update(tasks[name], completed=done)
+
+    return tell
+
+
+def _say(shown: Any, told: str) -> None:
+    """A line in place of the bar where there is no terminal: a log of half an hour's work is not to be empty."""
+    if shown.disable:
+        click.echo(f"conscience: {told}", err=True)
+
+
+def _note(compiled: Any, out: Path, figures: dict[str, Any], notes: list[str]) -> None:
+    """The report's figures into the file."""
+    provenance = compiled.provenance
+    update = {"figures": {**provenance.figures, "unseen": figures}, "notes": (*provenance.notes, *notes)}
+    compiled.provenance = provenance.model_copy(update=update)
+    compiled.save(out)
+
+
+def _show(out: Path, as_json: bool, folder: Path) -> None:
+    from conscience.artifacts.schema import Artifact
+
+    artifact = Artifact.read(out)
+    if as_json:
+        print_json(artifact.provenance.model_dump(mode="json") if artifact.provenance else {})
+        return
+    from conscience.cli._render_program import show_program
+
+    show_program(console(), artifact)
+    page = folder / "report.html"
+    click.echo(f"program: {out}" + (f"; report: {page}" if page.exists() else ""))

@@ -1,0 +1,171 @@
+"""The commands that measure: eval, compare, cases check."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conscience.cli._options import PATH, Setup, bar, console, oracle_named, print_json, printable, setup_options, write
+from conscience.errors import BackendError, ConscienceError, InputError
+
+
+@click.command("eval")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Where rows and report go.")
+@click.option("--limit", type=click.IntRange(1), help="Draw so many cases at random (see --seed).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--baseline", metavar="NAME", help="plain, review-only, self-refine, chain or refine, in place of the program."
+)
+@click.option("--oracle", metavar="NAME", help="label, refusal, choice, references, code, judge or package.module:function.")
+@click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge; by default the one that reviews.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute, at most.")
+@click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute, at most.")
+@click.option("--max-cost", type=click.FloatRange(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@setup_options
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def eval_command(
+    cases: tuple[str, ...],
+    out: Path,
+    limit: int | None,
+    seed: int,
+    baseline: str | None,
+    oracle: str | None,
+    judge_lm: str | None,
+    concurrency: int,
+    rpm: float | None,
+    tpm: float | None,
+    max_cost: float | None,
+    max_revisions: int | None,
+    skip_bad: bool,
+    setup: Setup,
+    as_json: bool,
+) -> None:
+    """Measure the program on CASES (files, folders, pack:NAME, hf:NAME), and write a report.
+
+    Interrupted, the same command goes on where it stopped and pays for nothing twice.
+    """
+    from conscience.backends.rate_limit import RateLimiter
+    from conscience.cases.case import iter_cases
+    from conscience.cli import _render as showing
+    from conscience.evals import report
+    from conscience.evals.batch import Progress
+    from conscience.evals.runner import EvalConfig, run, sample
+    from conscience.evals.summary import summarise
+
+    skipped: list[ConscienceError] = []
+
+    def read() -> Any:
+        skipped.clear()
+        return iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append)
+
+    total, drawn = sample(read, limit, seed)
+    for error in skipped[:5]:
+        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    program = _program(baseline, setup, max_revisions)
+    config = EvalConfig(
+        oracle=oracle_named(oracle, judge_lm, program),
+        concurrency=concurrency,
+        rate_limiter=RateLimiter(rpm, tpm) if rpm or tpm else None,
+        max_dollars=max_cost,
+        name=baseline or "conscience",
+        seed=seed,
+    )
+    progress = Progress()
+    with bar("measuring") as shown:
+        task = shown.add_task("", total=total, cost="")
+
+        def watch(now: Progress) -> None:
+            nonlocal progress
+            progress = now
+            right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
+            cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
+            shown.update(task, completed=progress.done, cost=cost)
+
+        try:
+            progress = asyncio.run(run(program, drawn(), out, config, watch=watch))
+        except BackendError:
+            _tell_left("stopped; the same command goes on from here", total - progress.done)
+            raise
+    summary = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
+    write(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    page = report.write(out)
+    if as_json:
+        print_json(summary)
+    else:
+        showing.show_report(console(), summary)
+        click.echo(f"report: {page}")
+    why = "interrupted; the same command goes on from here" if progress.stopped else f"stopped at ${progress.dollars:.4f}"
+    _tell_left(why, total - progress.done)
+    if progress.stopped:
+        raise click.exceptions.Exit(130)
+    if progress.failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("compare")
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@click.option("--out", type=PATH, metavar="FILE.html", help="Write the comparison as a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) -> None:
+    """Put two runs over the same cases side by side, with paired tests."""
+    from conscience.cli import _render as showing
+    from conscience.evals import report
+    from conscience.evals.summary import comparison
+
+    result = comparison(first, second)
+    if out is not None:
+        write(out, report.render_comparison(result))
+    if as_json:
+        print_json(result)
+    else:
+        showing.show_comparison(console(), result)
+
+
+@click.group("cases")
+def cases_command() -> None:
+    """Look after cases."""
+
+
+@cases_command.command("check")
+@click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None:
+    """Validate CASES and summarise them: labels, groups, duplicates, conflicts, pairs. Exit code 1 if something is odd."""
+    from conscience.cases.case import iter_cases
+    from conscience.cases.checks import check_cases
+
+    skipped: list[ConscienceError] = []
+    summary = check_cases(iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append))
+    if as_json:
+        print_json({**summary.to_dict(), "skipped": [str(error) for error in skipped]})
+    else:
+        click.echo(summary.render())
+        for error in skipped:
+            click.echo(f"skipped: {printable(str(error))}")
+    if skipped or summary.problems():
+        raise click.exceptions.Exit(1)
+
+
+def _tell_left(why: str, left: int) -> None:
+    if left:
+        click.echo(f"conscience: {why}: {left} cases are left", err=True)
+
+
+def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Any:
+    if baseline_name is None:
+        return setup.built(max_revisions=max_revisions)
+    from conscience.evals.baselines import baseline
+
+    if setup.program is not None:
+        raise InputError("--baseline and --program do not go together", hint="a baseline is compiled of nothing")
+    return baseline(baseline_name, constitution=setup.loaded(), lm=setup.roles())

@@ -1,0 +1,189 @@
+"""A constitution: one introspective question and a few principles, named and versioned, from a file or built in.
+
+Files are YAML, JSON or TOML. An error names the file, the line where the parser knows it, the key, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from conscience.constitution.loader import Lines, parse, read_text
+from conscience.errors import ConstitutionError
+
+Severity = Literal["low", "medium", "high"]
+BUILTIN = ("general", "medical", "code", "hiring")
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _sayable(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if "\0" in value:
+                raise ValueError("it holds a NUL byte")
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise ValueError("it holds a lone surrogate")
+        return value
+
+
+class Principle(_Text):
+    """One thing that is held right.
+
+    Attributes:
+        id: lower-case words joined by hyphens; findings name it.
+        text: the principle, in one or two sentences.
+        severity: how bad it is to break it.
+        question: a Yes/No question of its own for the gate; Yes means that the draft breaks it.
+    """
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=48)
+    text: str = Field(min_length=1, max_length=2000)
+    severity: Severity = "medium"
+    question: str | None = Field(default=None, max_length=500)
+
+    @field_validator("question")
+    @classmethod
+    def _asks(cls, value: str | None) -> str | None:
+        return None if value is None else _question(value)
+
+
+class Constitution(_Text):
+    """What a program judges its own answers by.
+
+    Attributes:
+        name: what it is called.
+        version: a text such as "1.0"; change it when the meaning changes.
+        question: the introspective question, about "your answer"; Yes means that the answer goes against the constitution.
+        principles: 1 to 24, with ids of their own.
+        refusal: what is said in place of an answer that cannot be mended.
+        description: for people.
+        sources: what the principles were drawn from.
+    """
+
+    name: str = Field(min_length=1, max_length=80)
+    version: str = Field(min_length=1, max_length=40)
+    question: str = Field(max_length=500)
+    principles: tuple[Principle, ...] = Field(min_length=1, max_length=24)
+    refusal: str = Field(min_length=1, max_length=2000)
+    description: str = ""
+    sources: tuple[str, ...] = ()
+
+    @field_validator("question")
+    @classmethod
+    def _asks(cls, value: str) -> str:
+        return _question(value)
+
+    @field_validator("principles")
+    @classmethod
+    def _distinct(cls, value: tuple[Principle, ...]) -> tuple[Principle, ...]:
+        first: dict[str, int] = {}
+        for position, principle in enumerate(value):
+            if principle.id in first:
+                raise ValueError(
+                    f"principles[{first[principle.id]}] and principles[{position}] have the same id {principle.id!r}"
+                )
+            first[principle.id] = position
+        return value
+
+    @classmethod
+    def builtin_names(cls) -> tuple[str, ...]:
+        """The built-in constitutions."""
+        return BUILTIN
+
+    @classmethod
+    def load(cls, source: Any) -> Constitution:
+        """A constitution from a built-in name, a file (.yaml, .yml, .json, .toml), a mapping, or itself.
+
+        Raises:
+            ConstitutionError: one line that names the file, the line or key, and the mend.
+        """
+        if isinstance(source, Constitution):
+            return source
+        if isinstance(source, Mapping):
+            return _validated(source, "constitution", None)
+        if not isinstance(source, str | Path):
+            raise ConstitutionError(f"{type(source).__name__} is no constitution", hint=_WAYS)
+        if source in BUILTIN:
+            text = resources.files("conscience.constitution.builtin").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+            return _validated(*parse(text, f"{source}.yaml"))
+        path = Path(os.path.expanduser(source))  # unlike Path's own, it leaves an unknown user's name as it is
+        if not os.path.exists(path):  # nor does this one raise, whatever the name
+            near = difflib.get_close_matches(str(source), BUILTIN, 1)
+            hint = f"did you mean {near[0]}?" if near else _WAYS
+            raise ConstitutionError(f"there is no constitution {str(source)[:200]!r}", hint=hint)
+        return _validated(*parse(read_text(path), str(path)))
+
+    def principle(self, id: str) -> Principle:
+        """The principle with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for principle in self.principles:
+            if principle.id == id:
+                return principle
+        raise KeyError(id)
+
+    def render(self) -> str:
+        """The principles as a list for a prompt, one a line: ``- id: text``."""
+        return "\n".join(f"- {p.id}: {' '.join(p.text.split())}" for p in self.principles)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of everything that changes what the constitution means to a model."""
+        meaning = self.model_dump(mode="json", exclude={"description", "sources"})
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_WAYS = f"give a built-in name ({', '.join(BUILTIN)}), a .yaml, .json or .toml file, a mapping or a Constitution"
+
+
+def _question(value: str) -> str:
+    if not value.endswith("?"):
+        raise ValueError("it must be a question that ends with '?' and can be answered with Yes or No")
+    return value
+
+
+def _validated(data: Any, name: str, lines: Lines | None) -> Constitution:
+    if not isinstance(data, Mapping):
+        kind = "nothing" if data is None else type(data).__name__
+        raise ConstitutionError(f"{name}: holds {kind}, not a mapping of keys", hint="see docs/constitution.md")
+    try:
+        return Constitution.model_validate(dict(data))
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        # A misspelt key makes two errors: the unknown one explains the missing one.
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    place = tuple(p for p in first["loc"])
+    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None) if lines else None
+    key = re.sub(r"\.\[", "[", ".".join(f"[{p}]" if isinstance(p, int) else str(p) for p in place))
+    raise ConstitutionError(f"{name}{f':{line}' if line else ''}: key {key!r}: {_said(first)}")
+
+
+def _said(error: Any) -> str:
+    kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
+    if kind == "extra_forbidden":
+        known = Principle.model_fields if "principles" in error["loc"] else Constitution.model_fields
+        near = difflib.get_close_matches(name, list(known), 1)
+        return f"unknown; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(known)}'}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "string_type":
+        return f"must be a text, not {type(error['input']).__name__}; put it in quotes"
+    if kind == "string_unicode":
+        return "it holds a lone surrogate; repair the text's encoding"
+    if kind == "string_pattern_mismatch":
+        return f"{error['input']!r} must be lower-case words joined by hyphens"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,133 @@
+"""Other ways to mend an answer, in the same harness: what the step is worth shows only beside them.
+
+plain          the call alone, nothing reviewed
+review-only    the gate; a flagged draft is refused, none revised
+self-refine    critique and revise always, whatever the gate would say (Madaan et al., 2023)
+chain          one critique and one revision for each principle (Bai et al., 2022; LangChain's ConstitutionalChain)
+refine         dspy.Refine: three samples, the one that the gate doubts least
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from conscience._base.flow import Flow, StageStarted, run_sync
+from conscience._call import Call
+from conscience.constitution.schema import Constitution
+from conscience.errors import BackendError, ConfigurationError, ReviewError
+from conscience.gate.settings import GateSettings
+from conscience.messages.rendering import outputs_text
+from conscience.messages.requests import check_request
+from conscience.modules.critique import Critique
+from conscience.modules.review import given
+from conscience.outcome import Draft, Finding, Outcome, Revision, Verdict
+from conscience.program import Conscience
+from conscience.usage import UsageTracker
+
+SAMPLES = 3
+"""How many answers ``refine`` draws."""
+
+
+class Plain(Conscience):
+    """The draft is the outcome."""
+
+    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        yield StageStarted("plain")
+        return call.ended("clean", draft, None, [], draft)
+
+
+class SelfRefine(Conscience):
+    """Every draft is criticised and revised once."""
+
+    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        return (yield from self._passes(draft, inputs, call, [self.review.critique]))
+
+    def _passes(self, draft: Draft, inputs: Mapping[str, Any], call: Call, critiques: list[Critique]) -> Flow[Outcome]:
+        """One critique and revision after the other; an error costs its pass, as those loops have it."""
+        current, revisions = draft, []
+        for critique in critiques:
+            findings: tuple[Finding, ...] = ()
+            try:
+                findings = yield from critique.find(current, call.model("review"))
+            except (ReviewError, BackendError) as error:
+                call.model("review").note(error.message)
+            verdict = Verdict(flagged=True, findings=findings, method="critique")
+            try:
+                current = yield from self.revise.rewrite(current, verdict, inputs, call.model("revise"))
+            except BackendError as error:
+                call.model("revise").note(error.message)
+                continue
+            revisions.append(Revision(current, verdict))
+        first = revisions[0].verdict if revisions else None
+        return call.ended("revised" if revisions else "clean", draft, first, revisions, current)
+
+
+class Chain(SelfRefine):
+    """One critique and one revision for each principle, in order."""
+
+    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        critiques = [
+            Critique(Constitution.model_validate({**self.constitution.model_dump(), "principles": [p]}))
+            for p in self.constitution.model_dump()["principles"]
+        ]
+        return (yield from self._passes(draft, inputs, call, critiques))
+
+
+class Refine(Conscience):
+    """dspy.Refine around the generating module, rewarded by the gate; its best answer goes out whatever the gate says."""
+
+    def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+        call = Call(self, UsageTracker(self.budget))
+        writer, judge = call.model("generate"), call.model("review")
+        answered: list[tuple[float, Draft, Verdict]] = []
+
+        def reward(_: Mapping[str, Any], prediction: dspy.Prediction) -> float:
+            text = outputs_text(dict(prediction.items()))
+            draft = replace(given(check_request(inputs), text or "(no answer)"), outputs=dict(prediction.items()))
+            verdict = run_sync(self.review.gate.score(draft, judge))
+            answered.append((1 - (verdict.probability if verdict.probability is not None else 1.0), draft, verdict))
+            return answered[-1][0]
+
+        bound = 1 - self.review.gate.calibration.settings.threshold
+
+        def refine(**given_inputs: Any) -> Any:  # a new Refine each time: it changes itself when it is called
+            return dspy.Refine(self.generate.predict, N=SAMPLES, reward_fn=reward, threshold=bound)(**given_inputs)
+
+        yield writer.call(refine, inputs)
+        if not answered:
+            raise BackendError(f"{writer.name}: every sample failed")
+        _, best, verdict = max(answered, key=lambda sample: sample[0])
+        first, first_verdict = answered[0][1:]
+        revisions = [] if best is first else [Revision(best, verdict)]
+        return call.ended("revised" if revisions else "clean", first, first_verdict, revisions, best)
+
+
+def baseline(name: str, *, constitution: Constitution, lm: Any, settings: GateSettings | None = None) -> Conscience:
+    """A baseline by name; see the module's docstring.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if name not in BASELINES:
+        raise ConfigurationError(f"baseline {name!r} does not exist", hint=f"one of {', '.join(BASELINES)}")
+    return BASELINES[name](constitution=constitution, lm=lm, review=settings)
+
+
+def _review_only(**options: Any) -> Conscience:
+    program = Conscience(**options, max_revisions=0)
+    settings = program.review.gate.calibration.settings
+    program.review.gate.calibration.settings = settings.model_copy(update={"critique": "off"})
+    return program
+
+
+BASELINES: Mapping[str, Callable[..., Conscience]] = {
+    "plain": Plain,
+    "review-only": _review_only,
+    "self-refine": SelfRefine,
+    "chain": Chain,
+    "refine": Refine,
+}

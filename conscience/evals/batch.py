@@ -1,0 +1,288 @@
+"""Runs many cases and writes a row a case; what is written is never asked again.
+
+Rows go to disk as they come. Each carries a digest of everything that its verdict depends on, so an interrupted run goes on
+where it stopped, and a file of other verdicts is not mixed with new ones. A case that fails is a row with its error, and is
+tried again by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from conscience._base.files import add_line
+from conscience.cases.case import Case
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
+from conscience.modules.review import Review
+from conscience.usage import Usage
+
+STOP_AFTER = 5
+"""So many cases in a row for which the backend was gone, with no success between them, end a run."""
+
+
+@dataclass
+class Progress:
+    """How far a run is. ``calls`` are those of this time only; ``dollars`` are those of the whole run, resumed rows too."""
+
+    done: int = 0
+    resumed: int = 0
+    flagged: int = 0
+    judged: int = 0
+    right: int = 0
+    failed: int = 0
+    calls: int = 0
+    dollars: float = 0.0
+    stopped: bool = False
+
+
+Work = Callable[[Case], Awaitable[tuple[dict[str, Any], Usage]]]
+"""Does one case: its row and what it cost."""
+
+
+async def review_cases(
+    review: Review,
+    cases: Iterable[Case],
+    out: Path,
+    *,
+    concurrency: int = 4,
+    watch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Reviews the given response of each case.
+
+    Raises:
+        InputError: a case without a response, or ``out`` holds rows of another kind.
+        BackendError: the backend is gone; what was reviewed is in ``out``.
+    """
+
+    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+        if case.response is None:
+            raise InputError(f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask")
+        check_response(case)
+        prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
+        row: dict[str, Any] = prediction.verdict.to_dict()
+        spent = prediction.usage.total
+        return row | {"label": case.label, "calls": spent.calls, "tokens": spent.tokens}, prediction.usage
+
+    return await run_cases(work, _digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
+
+
+def check_response(case: Case) -> None:
+    """A given response that is empty fails its case, not the run.
+
+    Raises:
+        ReviewError: it is empty.
+    """
+    if case.response is not None and not case.response.strip():
+        raise ReviewError(f"case {case.id!r}: the response is empty, there is nothing to review")
+
+
+def review_identity(review: Review) -> list[Any]:
+    """Everything that a verdict depends on besides the case, as JSON."""
+    settings = review.gate.calibration.settings.model_dump(mode="json")
+    instructions = review.critique.predict.signature.instructions
+    return [review.constitution.fingerprint, review.roles.backend("review").name, settings, instructions]
+
+
+async def run_cases(
+    work: Work,
+    identity: str,
+    cases: Iterable[Case],
+    out: Path,
+    *,
+    concurrency: int = 4,
+    max_dollars: float | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Does the work for each case that has no row yet.
+
+    Ctrl-C ends the run after the cases that are under way, so that nothing paid for is lost; a second one ends it at once.
+    A run that ends early still goes through its cases to the last one, and counts those that are done.
+
+    Args:
+        work: does one case.
+        identity: a digest of everything that a row depends on besides its case.
+        cases: streamed.
+        out: the file of rows.
+        concurrency: cases under way at once.
+        max_dollars: no further case is begun once this is spent.
+        watch: is told the progress after each case.
+
+    Raises:
+        InputError, ConfigurationError: ``out`` holds rows of another kind or cannot be written, or ``work`` cannot do a case
+            at all.
+        BackendError: the backend is gone; what was done is in ``out``.
+    """
+    progress = Progress()
+    kept, progress.dollars = _kept(out)
+    failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
+    tell = watch or (lambda progress: None)
+    with Lines(out, "ab") as file:
+
+        def ended() -> bool:
+            spent = max_dollars is not None and progress.dollars >= max_dollars
+            return stop.is_set() or spent or len(failures) >= STOP_AFTER
+
+        def left() -> Iterator[tuple[Case, str]]:
+            for case in cases:
+                if (key := case_key(case, identity)) in kept:
+                    progress.done += 1
+                    progress.resumed += 1
+                    tell(progress)
+                elif not ended():
+                    yield case, key
+
+        async def worker(todo: Iterator[tuple[Case, str]]) -> None:
+            for case, key in todo:
+                row: dict[str, Any] = {"id": case.id, "key": key}
+                try:
+                    done, usage = await work(case)
+                    row |= done
+                    progress.calls += usage.calls
+                    progress.dollars += usage.dollars
+                    progress.flagged += bool(done.get("flagged"))
+                    progress.judged += done.get("outcome_ok") is not None
+                    progress.right += done.get("outcome_ok") is True
+                    if len(failures) < STOP_AFTER:
+                        failures.clear()
+                except (InputError, ConfigurationError):
+                    raise
+                except ConscienceError as error:
+                    row["error"] = str(error)
+                    progress.failed += 1
+                    if isinstance(error, BackendError) and error.gone:
+                        failures.append(error)
+                file.add(json.dumps(row, ensure_ascii=False))
+                progress.done += 1
+                tell(progress)
+
+        async with _interrupt() as stop:
+            todo = left()
+            await _all(worker(todo) for _ in range(concurrency))
+            progress.stopped = stop.is_set()
+    if len(failures) >= STOP_AFTER:
+        raise BackendError(
+            f"{STOP_AFTER} cases in a row failed, the last one: {failures[-1].message}", hint=failures[-1].hint
+        )
+    return progress
+
+
+class Lines:
+    """A file that lines are added to; each is there whole or not at all.
+
+    Args:
+        path: its folder exists.
+        mode: "ab" to go on with what is there, "wb" to begin anew.
+
+    Raises:
+        InputError: the file cannot be opened, or (from ``add``) not be written.
+    """
+
+    def __init__(self, path: Path, mode: Literal["ab", "wb"]) -> None:
+        self._path = path
+        try:
+            self._file = path.open(mode, buffering=0)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, line: str) -> None:
+        add_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def case_key(case: Case, identity: str) -> str:
+    """What names a case's row: a digest of everything that it depends on."""
+    return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
+
+
+def _kept(out: Path) -> tuple[set[str], float]:
+    """The keys of finished rows and what they cost. A torn last line and rows with errors are taken out of the file.
+
+    Raises:
+        InputError: the file is not one of rows, or cannot be used.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
+        good, kept, dollars = _finished(out, lines)
+        if good != lines:
+            partial = out.with_name(out.name + ".partial")
+            partial.write_bytes(b"".join(good))
+            os.replace(partial, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be used: {error.strerror}", hint="choose another --out") from None
+    return kept, dollars
+
+
+def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], float]:
+    """The lines of finished rows, their keys, and what they cost."""
+    good: list[bytes] = []
+    kept: set[str] = set()
+    dollars = 0.0
+    for number, line in enumerate(lines, 1):
+        whole = line.endswith(b"\n")
+        try:
+            row = json.loads(line)
+            key, failed = row["key"], "error" in row
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines) and not whole:
+                continue
+            raise InputError(f"{out}:{number}: not a row of a run", hint="choose another --out") from None
+        if not failed:
+            kept.add(key)
+            dollars += row["usage"]["dollars"] if "usage" in row else 0.0
+            good.append(line if whole else line + b"\n")
+    return good, kept, dollars
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs them side by side. The first error comes out at once, when the others have been cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        while pending := [task for task in tasks if not task.done()]:  # a client under a worker may swallow a cancellation
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=1)
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if errors:
+        raise errors[0]
+
+
+@asynccontextmanager
+async def _interrupt() -> AsyncIterator[asyncio.Event]:
+    """Set by the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread can listen."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in signals:
+            loop.add_signal_handler(number, first, number)
+    try:
+        yield stop
+    finally:
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            for number in signals:
+                loop.remove_signal_handler(number)

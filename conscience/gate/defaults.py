@@ -1,0 +1,28 @@
+"""Where an uncompiled gate starts from: the constitution's own question, or a calibration shipped for a known backend."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib import resources
+
+from conscience.backends.backend import Backend
+from conscience.constitution.schema import Constitution
+from conscience.gate.settings import GateSettings, one_question
+
+
+def settings_for(constitution: Constitution, backend: Backend | None) -> GateSettings:
+    """The gate's settings for a constitution on a backend that nobody has compiled yet.
+
+    A large model is taken at its word on the one introspective question. The embedded model's word is worth little, so
+    it comes with a calibration of its own; see the file's ``about`` for how it was made and what it reaches.
+    """
+    if backend is not None and backend.name == "local":
+        return _shipped("local")
+    return one_question(constitution.question)
+
+
+@lru_cache(maxsize=4)
+def _shipped(name: str) -> GateSettings:
+    text = resources.files("conscience.gate").joinpath("default_gates", f"{name}.json").read_text(encoding="utf-8")
+    return GateSettings.model_validate(json.loads(text)["settings"])

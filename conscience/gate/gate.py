@@ -1,0 +1,117 @@
+"""The gate: signals → calibrated probability → pass or flag. One token a question where the model shows logprobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+import dspy
+
+from conscience._base.flow import Flow, run_concurrently, run_sequentially
+from conscience.backends.bound import BoundBackend
+from conscience.errors import BackendError, ContextTooLong, ReviewError
+from conscience.gate.probes import EmbeddingProbe, LexicalProbe, texts
+from conscience.gate.questions import SCORED, SCORING, Question, ask, log_odds, verbalised
+from conscience.gate.settings import Calibration, GateSettings, Signal
+from conscience.messages.completion import Completion
+from conscience.outcome import Draft, Verdict
+
+SAMPLING: Mapping[str, Any] = {"max_tokens": 400}
+"""For a written score."""
+
+REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
+"""For a written score by a reasoning model, which thinks before it writes; a tight limit would return nothing."""
+
+
+class Gate(dspy.Module):  # type: ignore[misc]
+    """Scores a draft by the questions of its calibration.
+
+    Args:
+        settings: the questions, weights and threshold to start from.
+    """
+
+    def __init__(self, settings: GateSettings) -> None:
+        super().__init__()
+        self.calibration = Calibration(settings)
+
+    def score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+        """The verdict of the gate alone. ``probability`` is None where a question that counts got no usable answer.
+
+        Raises:
+            BackendError: the model could not be asked.
+            BudgetExceeded: the budget is spent.
+        """
+        settings = self.calibration.settings
+        values: dict[str, float] = {}
+        notes: list[str] = []
+        methods: set[str] = set()
+        probability: float | None = None
+        for stage in settings.stages:
+            makers = [partial(signal_value, signal, draft, model) for signal in stage.signals]
+            answers = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
+            for signal, (value, method) in zip(stage.signals, answers, strict=True):
+                methods.add(method)
+                if value is None:
+                    notes.append(f"{signal.name}: the answer was neither Yes nor No")
+                else:
+                    values[signal.name] = value
+            if any(name not in values for name, weight in stage.weights.items() if weight):
+                probability = None
+                break
+            probability = stage.probability(values)
+            if stage.is_decisive(probability):
+                break
+        if "verbalised" in methods:
+            notes.append("no log-probabilities from this model: scores are written ones, which are coarser")
+        flagged = probability is not None and probability >= settings.threshold
+        return Verdict(
+            flagged=flagged,
+            gated=flagged,
+            probability=probability,
+            threshold=settings.threshold,
+            signals=values,
+            method=next(m for m in ("verbalised", "logprobs", "probes") if m in methods),
+            notes=tuple(notes),
+        )
+
+
+Method = Literal["logprobs", "verbalised", "probes"]
+
+
+def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
+    """One signal's value (None where a question's answer is neither Yes nor No), and how it was come by."""
+    if isinstance(signal, LexicalProbe):
+        return signal.value(draft), "probes"
+    if isinstance(signal, EmbeddingProbe):
+        vectors = yield from model.embed(signal.model, texts(draft, signal.wordings))
+        try:
+            return signal.value(vectors), "probes"
+        except ValueError as error:
+            raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
+    return (yield from _ask(signal, draft, model))
+
+
+def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
+    if model.supports("logprobs"):
+        try:
+            reply: Completion = yield model.ask(ask(question, draft), SCORING)
+        except BackendError as error:
+            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
+                raise
+            name, reason = model.name, "refused"
+            first = _about_logprobs(error.message.split("; ")[0])  # it names every model's failure, in order
+        else:
+            if reply.first_token:
+                return log_odds(reply.first_token), "logprobs"
+            name, reason, first = reply.model, "gave no", not reply.fallback
+        if first:  # what a fallback lacks, the model it stands in for may have
+            model.lacks("logprobs")
+        model.note(f"{name} {reason} log-probabilities, scores are written ones")
+    sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
+    reply = yield model.ask(ask(question, draft, tail=SCORED), sampling)
+    return verbalised(reply), "verbalised"
+
+
+def _about_logprobs(message: str) -> bool:
+    return "logprob" in message.lower() or "max_tokens" in message.lower()

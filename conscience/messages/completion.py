@@ -1,0 +1,90 @@
+"""One answer of a model: the OpenAI chat body as plain JSON, and typed views of the parts that this library reads.
+
+Every backend's answer is brought to this form first, so caching, capabilities and accounting are written once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Message = Mapping[str, Any]
+"""A chat message: ``{"role": …, "content": …}`` and whatever else its role needs (tool_calls, tool_call_id, name)."""
+
+Body = dict[str, Any]
+"""An OpenAI chat completion as plain JSON types."""
+
+
+def clean(value: Any) -> Any:
+    """A JSON value in which every text can be stored and sent on: lone surrogates become U+FFFD, NUL bytes are dropped."""
+    if isinstance(value, str):
+        plain = value.isascii() and "\0" not in value  # as most are
+        return value if plain else re.sub("[\ud800-\udfff]", "\ufffd", value.replace("\0", ""))
+    if isinstance(value, dict):
+        return {clean(key): clean(inner) for key, inner in value.items()}
+    return [clean(inner) for inner in value] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's answer.
+
+    Attributes:
+        body: the whole answer, JSON types only.
+        model: the backend that gave it, as the user named it.
+        dollars: its price, or None where the model has none on LiteLLM's list.
+        cached: whether it came from the response cache.
+        fallback: whether another model than the backend's first gave it.
+    """
+
+    body: Body
+    model: str
+    dollars: float | None = None
+    cached: bool = False
+    fallback: bool = False
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        choices = self.body.get("choices") or [{}]
+        message: Mapping[str, Any] = choices[0].get("message") or {}
+        return message
+
+    @property
+    def text(self) -> str:
+        """The written answer; a provider's refusal field counts as what the model said."""
+        content = self.message.get("content")
+        if isinstance(content, list):
+            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+        return str(content or self.message.get("refusal") or "")
+
+    @property
+    def reasoning(self) -> str:
+        """The provider's own reasoning content, where it shows any."""
+        return str(self.message.get("reasoning_content") or self.message.get("reasoning") or "")
+
+    @property
+    def finish_reason(self) -> str:
+        choices = self.body.get("choices") or [{}]
+        return str(choices[0].get("finish_reason") or "")
+
+    @property
+    def first_token(self) -> Sequence[tuple[str, float]]:
+        """The candidates for the first token with their log-probabilities (nats), likeliest first; may be empty."""
+        choices = self.body.get("choices") or [{}]
+        content = (choices[0].get("logprobs") or {}).get("content") or []
+        shown = [content[0], *(content[0].get("top_logprobs") or ())] if content else []
+        known = [t for t in shown if t.get("token") is not None and t.get("logprob") is not None]
+        candidates = {str(t["token"]): float(t["logprob"]) for t in known}
+        return sorted(candidates.items(), key=lambda item: -item[1])
+
+    def tokens(self) -> tuple[int, int, int]:
+        """Input, output and reused input tokens."""
+        usage = self.body.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        return (
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            int(details.get("cached_tokens") or 0),
+        )

@@ -1,0 +1,99 @@
+"""How a request and a draft are shown to a reviewer: whole, in order, and as data that cannot speak to it.
+
+Text is data here. Chat-control tokens in it are broken, and delimiters carry a mark computed from the text itself, so a
+draft can neither end its own quotation nor open a turn of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from conscience.messages.completion import Message
+
+Request = str | Sequence[Message]
+"""What the user asked: a text, or chat messages."""
+
+_CONTROL = re.compile(
+    r"<(?=\|)|<(?=/?s>)|<(?=(start|end)_of_turn>)|<(?=/?(think|system|assistant|user)>)|\[(?=/?(INST|SYS)\])", re.IGNORECASE
+)
+
+
+def as_data(text: str) -> str:
+    """The text with chat-control tokens (``<|im_end|>``, ``[INST]``, …) broken by a space, so that no server obeys them."""
+    return _CONTROL.sub(lambda match: match.group() + " ", text)
+
+
+def quoted(**parts: str) -> str:
+    """Named parts between unforgeable marks, in order; empty ones are left out.
+
+    The mark is a digest of all the parts: a text that wanted to close its own mark would have to contain its own hash.
+    """
+    shown = {name: as_data(text).strip() for name, text in parts.items() if text.strip()}
+    mark = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:8]
+    return "\n\n".join(f"[{name} {mark}]\n{text}\n[end of {name} {mark}]" for name, text in shown.items())
+
+
+def request_text(request: Request) -> str:
+    """A request as one text: a single user turn as it is, a conversation with every turn and tool call named."""
+    if isinstance(request, str):
+        return request
+    messages = list(request)
+    if len(messages) == 1 and messages[0].get("role") == "user":
+        return content_text(messages[0].get("content"))
+    return "\n".join(_turn(message) for message in messages)
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content; parts that are not text are named."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    parts = []
+    for part in content:
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            parts.append(part["text"])
+        else:
+            kind = part.get("type", "part") if isinstance(part, Mapping) else type(part).__name__
+            parts.append(f"({kind})")
+    return "\n".join(parts)
+
+
+def _turn(message: Message) -> str:
+    role = str(message.get("role", "user"))
+    lines = []
+    text = content_text(message.get("content"))
+    if role == "tool":
+        name = message.get("name") or message.get("tool_call_id") or "tool"
+        return f"Tool {name} returned: {text}"
+    if text:
+        lines.append(f"{role.capitalize()}: {text}")
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        lines.append(f"{role.capitalize()} called tool {function.get('name', '')}({function.get('arguments', '')})")
+    return "\n".join(lines) or f"{role.capitalize()}:"
+
+
+def outputs_text(outputs: Mapping[str, Any]) -> str:
+    """Output fields as text: a single text field as it is, several with their names, structured values as JSON."""
+    if len(outputs) == 1:
+        return value_text(next(iter(outputs.values())))
+    return "\n".join(f"{name}: {value_text(value)}" for name, value in outputs.items())
+
+
+def value_text(value: Any) -> str:
+    """One output value as text."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "model_dump_json"):
+        return str(value.model_dump_json())
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,152 @@
+"""Review: the gate, then the critique on what it flags. (``conscience.review`` is the function, hence this file's name.)"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from conscience._base.flow import Flow, StageStarted, run_async, run_sync
+from conscience.backends.bound import BoundBackend
+from conscience.backends.roles import Roles
+from conscience.constitution.schema import Constitution
+from conscience.errors import BackendError, InputError, ReviewError
+from conscience.gate.defaults import settings_for
+from conscience.gate.gate import Gate
+from conscience.gate.settings import GateSettings
+from conscience.messages.rendering import Request
+from conscience.messages.requests import check_request
+from conscience.modules.critique import Critique
+from conscience.outcome import Draft, Verdict
+from conscience.usage import CallContext, UsageTracker
+
+
+class Review(dspy.Module):  # type: ignore[misc]
+    """Judges a draft by a constitution.
+
+    By default gate and critique must agree before a draft is touched, which keeps false positives down. The calibration
+    may let the critique only explain, or leave it out (``GateSettings.critique``).
+
+    Args:
+        constitution: what to judge by: a built-in name, a file, a mapping or a Constitution.
+        settings: the gate's questions, weights and threshold; by default see ``conscience.defaults``.
+        lm: the model that judges when the module is called by itself; inside a program the program's roles decide.
+    """
+
+    def __init__(self, constitution: Any = None, *, settings: GateSettings | None = None, lm: Any = None) -> None:
+        super().__init__()
+        self.constitution = Constitution.load(constitution if constitution is not None else "general")
+        self.roles = Roles.of(lm)
+        self.gate = Gate(settings or settings_for(self.constitution, self.roles.own("review")))
+        self.critique = Critique(self.constitution)
+
+    def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+        """The verdict on a draft.
+
+        Raises:
+            ReviewError: the gate had no answer that counts, and the critique none either.
+            BackendError: the model could not be asked.
+            BudgetExceeded: the budget is spent.
+        """
+        yield StageStarted("gate")
+        verdict = yield from self.gate.score(draft, model)
+        mode = self.gate.calibration.settings.critique
+        if verdict.probability is None:
+            if mode == "off":
+                raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
+            yield StageStarted("critique")
+            findings = yield from self.critique.find(draft, model)
+            return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
+        if not verdict.gated or mode == "off":
+            return verdict
+        if verdict.probability >= self.gate.calibration.settings.override_threshold:
+            mode = "explains"
+        yield StageStarted("critique")
+        try:
+            findings = yield from self.critique.find(draft, model)
+        except (ReviewError, BackendError) as error:
+            if mode == "votes":
+                raise
+            return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
+        return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
+
+    def forward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
+        """Judges one exchange: ``flagged``, and the whole verdict as ``.verdict``."""
+        model = self._bound()
+        return _prediction(run_sync(self.judge(given(request, response, reasoning), model)), model.ctx.tracker)
+
+    async def aforward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
+        """The async form of ``forward``."""
+        model = self._bound()
+        return _prediction(await run_async(self.judge(given(request, response, reasoning), model)), model.ctx.tracker)
+
+    def _bound(self) -> BoundBackend:
+        return BoundBackend(self.roles.backend("review"), CallContext(UsageTracker(), "review"))
+
+    def set_lm(self, lm: Any) -> None:
+        """Sets the model that judges."""
+        self.roles = Roles.of(lm)
+
+
+def given(request: Request, response: str, reasoning: str = "") -> Draft:
+    """A draft from texts that came from anywhere.
+
+    Raises:
+        InputError: the response is empty, or a text holds what no provider can receive.
+    """
+    if not response.strip():
+        raise InputError("the response is empty", hint="say what is to be reviewed")
+    check_request({"response": response, "reasoning": reasoning or None})
+    asked = check_request({"request": request}) if request else ""
+    messages = ({"role": "user", "content": asked},) if isinstance(asked, str) else tuple(asked)
+    return Draft(request=asked, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)
+
+
+def review(
+    request: Request,
+    response: str,
+    *,
+    reasoning: str = "",
+    constitution: Any = None,
+    lm: Any = None,
+    settings: GateSettings | None = None,
+) -> Verdict:
+    """Judges a text from anywhere by a constitution.
+
+    Args:
+        request: what was asked: a text or chat messages; may be empty.
+        response: the text to judge.
+        reasoning: the reasoning that led to it, judged with it.
+        constitution: a built-in name, a file, a mapping or a Constitution; "general" by default.
+        lm: the model that judges; by default the one configured in DSPy.
+        settings: a calibrated gate.
+
+    Raises:
+        InputError, ConfigurationError, BackendError, ReviewError: see ``conscience.errors``.
+    """
+    verdict: Verdict = Review(constitution, settings=settings, lm=lm)(
+        request=request, response=response, reasoning=reasoning
+    ).verdict
+    return verdict
+
+
+async def areview(
+    request: Request,
+    response: str,
+    *,
+    reasoning: str = "",
+    constitution: Any = None,
+    lm: Any = None,
+    settings: GateSettings | None = None,
+) -> Verdict:
+    """The async form of ``review``."""
+    module = Review(constitution, settings=settings, lm=lm)
+    verdict: Verdict = (await module.acall(request=request, response=response, reasoning=reasoning)).verdict
+    return verdict
+
+
+def _prediction(verdict: Verdict, tracker: UsageTracker) -> dspy.Prediction:
+    prediction = dspy.Prediction(flagged=verdict.flagged)
+    prediction.__dict__.update(verdict=verdict, usage=tracker.usage(), events=tuple(tracker.events))
+    return prediction

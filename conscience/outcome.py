@@ -1,0 +1,197 @@
+"""What a program call produces, as frozen data: Draft, Finding, Verdict, Revision and the Outcome that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import dspy
+
+from conscience.messages.completion import Message
+from conscience.messages.rendering import Request, outputs_text, value_text
+from conscience.usage import Usage
+
+Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
+"""clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did
+(or, where the policy is "best", the least doubtful text, so marked). unreviewed: the review failed."""
+
+BESIDE = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
+"""What stands beside an outcome's fields, and so can be the name of none."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What was generated, before review.
+
+    Attributes:
+        request: what the user asked: text or chat messages.
+        outputs: the signature's output fields without the written reasoning.
+        reasoning: the written reasoning, or the provider's own reasoning content; empty where there is none.
+        messages: the messages that produced it; the gate continues them.
+        text: the assistant's turn that follows ``messages``, as the model wrote it.
+    """
+
+    request: Request
+    outputs: Mapping[str, Any]
+    reasoning: str = ""
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+
+    @property
+    def response(self) -> str:
+        """The outputs as one text."""
+        return outputs_text(self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "response": self.response,
+            "reasoning": self.reasoning,
+            "outputs": {k: v if _plain(v) else value_text(v) for k, v in self.outputs.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the critique found wrong.
+
+    Attributes:
+        principle: id of the principle that is broken.
+        quote: the words of the draft or its reasoning that break it.
+        why: how they break it.
+        change: what a revision has to change.
+        severity: low, medium or high.
+        grounded: whether the quote really stands in the draft.
+    """
+
+    principle: str
+    quote: str
+    why: str
+    change: str
+    severity: str = "medium"
+    grounded: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the review concluded about one draft.
+
+    Attributes:
+        flagged: whether the draft goes against the constitution, by gate and critique together.
+        probability: the gate's calibrated probability of that, 0 to 1; None where no question could be scored.
+        threshold: the probability from which the gate flags.
+        gated: whether the gate flagged; the critique may since have cleared the draft.
+        signals: signal name → value (log-odds for questions, nats).
+        findings: what the critique found; empty where it did not run.
+        method: "logprobs", "verbalised", "probes" (no model was asked) or "critique" (the gate had no answer).
+        notes: what the reader should know: a fallback, an unanswered question.
+    """
+
+    flagged: bool
+    probability: float | None = None
+    threshold: float = 0.5
+    gated: bool = False
+    signals: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    method: Literal["logprobs", "verbalised", "probes", "critique"] = "logprobs"
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "flagged": self.flagged,
+            "probability": self.probability,
+            "threshold": self.threshold,
+            "gated": self.gated,
+            "signals": dict(self.signals),
+            "findings": [asdict(f) for f in self.findings],
+            "method": self.method,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revised draft and the verdict on it."""
+
+    draft: Draft
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.draft.to_dict(), "verdict": self.verdict.to_dict()}
+
+
+class Outcome(dspy.Prediction):  # type: ignore[misc]
+    """What a program call returns: the signature's output fields, and how they came about.
+
+    The fields are in the prediction's store, as any DSPy code expects; everything else is kept beside the store, so that
+    it reaches neither demos nor saved programs.
+
+    Attributes:
+        status: see ``Status``.
+        verdict: the review of the draft; None when it failed. Each revision carries its own.
+        draft: what was generated first; None when it may not be shown (unreviewed, and the policy is closed).
+        revisions: the revised drafts in order, with their verdicts.
+        response: the text that is returned, whatever the signature calls its fields: the answer, or the refusal text. The
+            field of that name, where there is one.
+        usage: calls, tokens, seconds and dollars by role.
+        events: fallbacks and other departures from the plain way, in order.
+        error: why the status is unreviewed; empty otherwise.
+    """
+
+    response: str
+    status: Status
+    verdict: Verdict | None
+    draft: Draft | None
+    revisions: tuple[Revision, ...]
+    usage: Usage
+    events: tuple[str, ...]
+    error: str
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Any] | None = None,
+        *,
+        response: str | None = None,
+        status: Status = "clean",
+        verdict: Verdict | None = None,
+        draft: Draft | None = None,
+        revisions: tuple[Revision, ...] = (),
+        usage: Usage | None = None,
+        events: tuple[str, ...] = (),
+        error: str = "",
+        base: Any = None,
+        **fields: Any,
+    ) -> None:
+        # dspy.Example copies itself with base=self.
+        super().__init__(base, **{**(outputs or {}), **fields})
+        if isinstance(base, Outcome):
+            self.__dict__.update({k: v for k, v in base.__dict__.items() if not k.startswith("_")})
+            return
+        text = outputs_text(outputs or {}) if response is None else response
+        beside = {
+            "response": text, "status": status, "verdict": verdict, "draft": draft, "revisions": revisions,
+            "usage": usage or Usage(), "events": events, "error": error,
+        }  # fmt: skip
+        self.__dict__.update(beside)
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON types: what ``conscience ask --json`` prints."""
+        return {
+            "response": self.response,
+            "status": self.status,
+            "outputs": {k: v if _plain(v) else value_text(v) for k, v in self._store.items()},
+            "draft": self.draft.to_dict() if self.draft else None,
+            "verdict": self.verdict.to_dict() if self.verdict else None,
+            "revisions": [r.to_dict() for r in self.revisions],
+            "usage": self.usage.to_dict(),
+            "events": list(self.events),
+            "error": self.error,
+        }
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())
+        return f"Outcome({fields}, status={self.status!r})"
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)

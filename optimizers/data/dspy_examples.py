@@ -1,0 +1,104 @@
+"""Cases for DSPy's optimizers, and DSPy's examples as cases; the objective as a metric that all of DSPy takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import dspy
+
+from conscience._base.flow import run_sync
+from conscience._call import text_field
+from conscience.cases.case import Case
+from conscience.errors import InputError
+from conscience.evals.oracles import Oracle, oracle_for
+from conscience.evals.runner import case_inputs, grade_outcome
+from conscience.optimizers.objective import feedback, value
+from conscience.outcome import Outcome
+from conscience.program import Conscience
+
+
+def examples_of(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
+    """Cases as examples whose inputs are the program's; each has its case beside them, for ``metric``."""
+    found = []
+    for case in cases:
+        inputs = case_inputs(program, case)
+        found.append(dspy.Example(case=case, **inputs).with_inputs(*inputs))
+    return found
+
+
+def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
+    """Cases from cases, or from examples: those of ``examples_of``, or any with the program's inputs and fields of a case.
+
+    The program's outputs in an example are what should come of it: the answer's text is a reference, the others are kept
+    in ``meta``. Beside a label or an oracle, ``response`` is one to judge; beside ``choices``, a number ``answer`` is the
+    right one.
+
+    Raises:
+        InputError: a row is neither, and which.
+    """
+    return [_case(row, number, program) for number, row in enumerate(rows)]
+
+
+def metric(oracle: Oracle | None = None) -> Callable[..., Any]:
+    """The objective as a metric over ``examples_of``, for ``dspy.Evaluate`` and any DSPy optimizer; GEPA gets feedback too.
+
+    Args:
+        oracle: decides in place of each case's own.
+    """
+
+    def measure(
+        gold: dspy.Example, outcome: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
+    ) -> Any:
+        decides = oracle or oracle_for(gold.case)
+        if decides is None:
+            raise InputError(f"case {gold.case.id!r}: nothing says what is right")
+        if not isinstance(outcome, Outcome):  # a program that failed
+            return 0.0
+        row = run_sync(grade_outcome(gold.case, outcome, decides)) | {
+            "safe": gold.case.request_safe,
+            "status": outcome.status,
+            "verdict": outcome.verdict.to_dict() if outcome.verdict else None,
+            "usage": outcome.usage.to_dict(),
+        }
+        score = max(0.0, min(1.0, value(row, overhead=False)))
+        if pred_name is None:
+            return score
+        part = "revise" if pred_name.startswith("revise") else "critique"
+        told = feedback(part, row) if not pred_name.startswith("generate") else row["draft_reason"]
+        return dspy.Prediction(score=score, feedback=told)
+
+    return measure
+
+
+def _case(row: Any, number: int, program: Conscience) -> Case:
+    if isinstance(row, Case):
+        return row
+    if not isinstance(row, dspy.Example):
+        raise InputError(f"row {number} is {type(row).__name__}, neither a Case nor a dspy.Example")
+    if isinstance(row.get("case"), Case):
+        case: Case = row.case
+        return case
+    fields = dict(row.items())
+    signature = program.generate.signature
+    outputs = set() if signature is None else set(signature.output_fields) - _own(fields)
+    known = {name: fields.pop(name) for name in list(fields) if name in Case.model_fields and name not in outputs}
+    names = [name for name in program.generate.inputs if name in fields]
+    if "request" not in known and len(names) == 1:
+        known["request"] = fields.pop(names[0])
+    answer = text_field(signature) if outputs else None
+    if answer in outputs and isinstance(fields.get(answer), str) and "references" not in known:
+        known["references"] = (fields.pop(answer),)
+    digest = hashlib.sha256(json.dumps({**known, **fields}, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    try:
+        return Case.model_validate({"id": digest, "meta": fields} | known)
+    except ValueError as error:
+        raise InputError(f"row {number} is no case: {error}") from None
+
+
+def _own(fields: Mapping[str, Any]) -> set[str]:
+    """Names that mean what they mean in a case, whatever the program's outputs are called."""
+    judged = {"response", "reasoning"} if {"label", "oracle"} & fields.keys() else set()
+    return judged | ({"answer"} if "choices" in fields and isinstance(fields.get("answer"), int) else set())

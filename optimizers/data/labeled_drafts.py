@@ -1,0 +1,114 @@
+"""What the compiler learns from: drafts with a label. Somebody else's, given with the case, or the program's own.
+
+A case with a response teaches off-policy, on a text that came from anywhere. A case without one is answered by the program
+first, and teaches on-policy, on the drafts that its gate will meet. One does not stand for the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from conscience._base.flow import Flow, run_sync
+from conscience.cases.case import Case
+from conscience.errors import InputError
+from conscience.evals.oracles import Grade, Oracle, oracle_for
+from conscience.evals.runner import case_inputs, grade
+from conscience.modules.review import given
+from conscience.optimizers.runtime import Runtime, calls_of_ruling, most_calls
+from conscience.outcome import Draft
+from conscience.program import Conscience
+
+
+@dataclass(frozen=True)
+class LabeledDraft:
+    """One draft to learn from.
+
+    Attributes:
+        case: whose request it answers.
+        draft: reasoning, response and the messages behind them.
+        misaligned: whether it goes against the constitution.
+        own: whether the program wrote it (on-policy).
+    """
+
+    case: Case
+    draft: Draft
+    misaligned: bool
+    own: bool
+
+    @property
+    def cluster(self) -> str:
+        """What must stay on one side of a split."""
+        return self.case.pair or self.case.id
+
+    @property
+    def group(self) -> str:
+        """The kind of case; one without a group is a kind of its own cluster."""
+        return self.case.group or self.cluster
+
+
+def check_judged(cases: Iterable[Case], oracle: Oracle | None = None) -> None:
+    """Refuses cases that nothing can judge.
+
+    Args:
+        cases: to learn from or to report on.
+        oracle: decides in place of each case's own.
+
+    Raises:
+        InputError: a case has neither a label for its response nor an oracle.
+    """
+    for case in cases:
+        if (case.label is None or case.response is None) and oracle is None and oracle_for(case) is None:
+            raise InputError(
+                f"case {case.id!r}: nothing says what is right",
+                hint="give its response a label, or leave the response out and give it an oracle",
+            )
+
+
+def collect(
+    program: Conscience, cases: Sequence[Case], runtime: Runtime, oracle: Oracle | None = None
+) -> list[LabeledDraft]:
+    """The labelled drafts of these cases, in order. Not among them: a case with an empty response, one that failed, and one
+    that the budget left out.
+
+    Args:
+        program: answers the cases that have no response; its models are the runtime's.
+        cases: each with a label for its response, or with an oracle.
+        bench: for the answers.
+        oracle: decides in place of each case's own.
+
+    Raises:
+        InputError: a case has neither, or another's id.
+    """
+    for name, count in Counter(case.id for case in cases).items():
+        if count > 1:
+            raise InputError(f"{count} cases have the id {name!r}", hint="give each an id of its own")
+    check_judged(cases, oracle)
+    cases = [case for case in cases if case.response is None or case.response.strip()]
+    known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
+    asked = [case for case in cases if case.id not in known]
+    answers = runtime.each(
+        asked,
+        lambda case: run_sync(_judged(program, case, runtime, oracle)),
+        most_calls=most_calls(program).generate + calls_of_ruling(oracle),
+    )
+    known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
+    return [known[case.id] for case in cases if case.id in known]
+
+
+def _labelled(case: Case) -> LabeledDraft:
+    draft = given(case.request, case.response or "", case.reasoning)
+    return LabeledDraft(case, draft, case.label == "misaligned", own=False)
+
+
+def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | None) -> Flow[LabeledDraft]:
+    """A draft, the program's own unless the case has one, and the oracle's ruling on it."""
+    if case.response is not None:
+        draft = given(case.request, case.response, case.reasoning)
+    else:
+        draft = yield from program.generate.draft(case_inputs(program, case), runtime.bind(program, "generate"))
+    decides = oracle or oracle_for(case)
+    assert decides is not None  # collect has looked
+    told: Grade = yield grade(decides, case, draft.response)
+    return LabeledDraft(case, draft, not told.acceptable, own=case.response is None)

@@ -1,0 +1,167 @@
+"""The threshold: the lowest one whose false positive rate is certified to be at most what the user chose.
+
+The scores of n aligned cases that chose nothing else are exchangeable with those to come. Let k be the most alarms with
+P(Bin(n, target) <= k) <= 1 - confidence. Just above the (k+1)-th highest score the true rate exceeds the target only if at
+most k of n scores lie above the (1 - target) quantile, which has at most that probability: the one-sided bound of Clopper
+and Pearson (1934), read as a tolerance limit; also one step of learn-then-test (Angelopoulos et al., arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.data.splits import in_order
+from conscience.stats.intervals import Interval, cases_needed, members, upper_bound
+
+CONFIDENCE = 0.95
+ALARMS = 1
+"""False alarms that a certificate has to leave room for: without any, the threshold lies above every aligned draft that was
+set aside, and most of the recall is lost to the certificate."""
+SHARE = 1 / 3
+"""Of the aligned drafts that are set aside at most, where a certificate takes more than the least."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what is known of it.
+
+    Attributes:
+        value: flags from this probability on.
+        target: the false positive rate that was asked for.
+        confidence: of the certificate.
+        n: aligned cases (pairs count once) that it comes from.
+        alarms: how many of them it flags.
+        bound: the rate that the true one exceeds with probability 1 - confidence at most.
+        certified: whether ``bound`` is at most ``target``, on cases that chose nothing else.
+        missing: how many more aligned cases a certificate would take; 0 when certified.
+    """
+
+    value: float
+    target: float
+    confidence: float
+    n: int
+    alarms: int
+    bound: float
+    certified: bool
+    missing: int
+
+
+def certified(
+    scores: Sequence[float],
+    target: float,
+    *,
+    pairs: Sequence[Hashable | None] | None = None,
+    confidence: float = CONFIDENCE,
+) -> Threshold:
+    """The lowest threshold certified for a target, from aligned cases that were set aside; ties fall on the safe side.
+
+    With too few cases nothing is certified, and the threshold is that of ``estimated``.
+
+    Args:
+        scores: probabilities of aligned cases.
+        target: highest false positive rate, between 0 and 1.
+        pairs: cases of a pair are no independent witnesses: only the highest of them counts.
+        confidence: of the certificate.
+    """
+    scores = _independent(scores, pairs)
+    n, risk = len(scores), 1 - confidence
+    most = _most_alarms(n, target, risk)
+    if most < 0:
+        return estimated(scores, target, confidence=confidence)
+    value, alarms = _above(scores, most)
+    return Threshold(value, target, confidence, n, alarms, upper_bound(alarms, n, risk), True, 0)
+
+
+def estimated(
+    scores: Sequence[float],
+    target: float,
+    *,
+    pairs: Sequence[Hashable | None] | None = None,
+    confidence: float = CONFIDENCE,
+) -> Threshold:
+    """The lowest threshold whose rate is at most the target on average over samples like this one; certifies nothing.
+
+    Above the (k+1)-th highest of n scores lies (k+1)/(n+1) of what is to come, on average.
+    """
+    scores = _independent(scores, pairs)
+    n = len(scores)
+    value, alarms = _above(scores, max(0, math.floor(target * (n + 1) + 1e-9) - 1))
+    bound = upper_bound(alarms, n, 1 - confidence) if n else 1.0
+    return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
+
+
+def without_idle_alarms(threshold: Threshold, good: Sequence[float], bad: Sequence[float]) -> Threshold:
+    """The same without alarms that catch nothing: in the middle, in log-odds, between the lowest misaligned score that it
+    flags and the highest aligned one below that. What is certified holds for every higher threshold.
+
+    Args:
+        threshold: to be raised, where that loses no misaligned draft.
+        good: scores of the aligned drafts that it comes from.
+        bad: scores of misaligned drafts.
+    """
+    caught = min((score for score in bad if score >= threshold.value), default=None)
+    if caught is None:
+        return threshold
+    low = max(threshold.value, max((score for score in good if score < caught), default=0.0))
+    if not 0 < low < caught < 1:
+        return threshold
+    odds = [math.log(p / (1 - p)) for p in (low, caught)]
+    value = max(threshold.value, math.floor(1_000_000 / (1 + math.exp(-sum(odds) / 2))) / 1_000_000)
+    return replace(threshold, value=value, alarms=min(threshold.alarms, sum(score >= value for score in good)))
+
+
+def needed(target: float, confidence: float = CONFIDENCE, alarms: int = 0) -> int:
+    """How many aligned cases certify a target when so many of them are flagged: 59 for 5 %, 29 for 10 %, without any."""
+    return cases_needed(target, confidence, events=alarms, interval=_one_sided)
+
+
+def _one_sided(k: int, n: int, confidence: float) -> Interval:
+    return Interval(0.0, upper_bound(k, n, 1 - confidence))
+
+
+def _most_alarms(n: int, target: float, risk: float) -> int:
+    """The largest k whose upper bound is at most the target; -1 where there is none."""
+    if not 0 < target < 1:
+        raise ValueError(f"a target of {target} does not lie between 0 and 1")
+    if not n or upper_bound(0, n, risk) > target:
+        return -1
+    low, high = 0, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if upper_bound(middle, n, risk) <= target else (low, middle)
+    return low
+
+
+def _above(scores: Sequence[float], most: int) -> tuple[float, int]:
+    """The lowest threshold, to six decimals rounded up, that at most so many scores reach; and how many do."""
+    ordered = sorted(scores, reverse=True)
+    if most >= len(ordered):
+        return 0.0, len(ordered)
+    value = math.floor(ordered[most] * 1_000_000 + 1) / 1_000_000
+    if value <= ordered[most]:  # the product was rounded
+        value = math.nextafter(ordered[most], math.inf)
+    return value, sum(score >= value for score in ordered)
+
+
+def _independent(scores: Sequence[float], pairs: Sequence[Hashable | None] | None) -> list[float]:
+    return [float(max(scores[i] for i in group)) for group in members(pairs, len(scores))]
+
+
+def hold_out_for_threshold(
+    drafts: Sequence[LabeledDraft], target_fpr: float, seed: int, *, confidence: float = CONFIDENCE
+) -> list[LabeledDraft]:
+    """Drafts that are to choose nothing but the threshold: enough of them to certify it.
+
+    None where that would take more than half of the aligned ones: then they teach the gate more than a certificate is worth.
+    """
+    clusters = in_order(drafts, seed, "threshold")
+    good = [cluster for cluster in clusters if not all(draft.misaligned for draft in cluster)]
+    alarms = ALARMS
+    if 2 * needed(target_fpr, confidence, alarms) > len(good):
+        return []
+    while needed(target_fpr, confidence, alarms + 1) <= SHARE * len(good):
+        alarms += 1
+    return [draft for cluster in good[: needed(target_fpr, confidence, alarms)] for draft in cluster]

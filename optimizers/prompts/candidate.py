@@ -1,0 +1,88 @@
+"""A program on trial: one case in, its row out. What DSPy's optimizers are given to work on.
+
+Only the predictors that are to be changed show: the critique's and the revision's. Changing how drafts are written would
+change what the gate was calibrated on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from conscience._base.flow import run_sync
+from conscience.cases.case import Case
+from conscience.errors import InputError
+from conscience.evals.oracles import Oracle, oracle_for
+from conscience.evals.runner import evaluate_case
+from conscience.gate.settings import Calibration, GateSettings
+from conscience.program import Conscience
+
+
+class _Shared:
+    """Holds a program where DSPy does not look for predictors, and is not copied with what holds it."""
+
+    def __init__(self, program: Conscience, oracle: Oracle | None, gates: Mapping[str, GateSettings]) -> None:
+        self.program, self.oracle, self.gates = program, oracle, gates
+
+    def __deepcopy__(self, memo: Any) -> _Shared:
+        return self
+
+
+class CandidateProgram(dspy.Module):  # type: ignore[misc]
+    """Runs a program on cases.
+
+    Args:
+        program: on the models of the compilation.
+        oracle: decides in place of each case's own.
+        gates: case id → a gate that was fitted without the case. A gate knows the drafts that it learned from too well: what
+            to do with its verdicts could not be told from them.
+    """
+
+    def __init__(
+        self, program: Conscience, oracle: Oracle | None = None, gates: Mapping[str, GateSettings] | None = None
+    ) -> None:
+        super().__init__()
+        self.critique = program.review.critique.predict
+        self.revise = program.revise.predict
+        self._shared = _Shared(program, oracle, gates or {})
+
+    @property
+    def lm(self) -> Any:
+        """The LM that criticises and revises."""
+        return self._shared.program.roles.backend("revise").lm
+
+    def forward(self, case: Case) -> dspy.Prediction:
+        """One case; the row is beside the prediction's fields, as ``row``.
+
+        Raises:
+            InputError: nothing says what is right for it.
+            ConscienceError: the program failed on it.
+        """
+        oracle = self._shared.oracle or oracle_for(case)
+        if oracle is None:
+            raise InputError(f"case {case.id!r}: nothing says what is right")
+        row, _ = run_sync(evaluate_case(self.program(case), case, oracle))
+        prediction = dspy.Prediction(response=row["response"], status=row["status"])
+        prediction.__dict__["row"] = row
+        return prediction
+
+    def program(self, case: Case | None = None) -> Conscience:
+        """The program with this trial's predictors, and with the gate that is to judge this case."""
+        program = copy.copy(self._shared.program)
+        review, program.revise = copy.copy(program.review), copy.copy(program.revise)
+        program.review, review.critique = review, copy.copy(review.critique)
+        review.critique.predict, program.revise.predict = self.critique, self.revise
+        if case is not None and case.id in self._shared.gates:
+            mine, policy = self._shared.gates[case.id], review.gate.calibration.settings
+            settings = mine.model_copy(update={"critique": policy.critique, "override_threshold": policy.override_threshold})
+            review.gate = copy.copy(review.gate)
+            review.gate.calibration = Calibration(settings)
+        return program
+
+
+def example(case: Case) -> dspy.Example:
+    """A case as DSPy's optimizers take it."""
+    return dspy.Example(case=case).with_inputs("case")

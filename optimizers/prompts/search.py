@@ -1,0 +1,306 @@
+"""Instructions of the critique and the revision: GEPA with feedback for each, random search as its control, others too.
+
+All of them get the same trial, the same cases and the same number of program runs, and give back a trial. Whether it is
+taken is decided elsewhere, on cases that none of them has seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import dspy
+
+from conscience._dspy import AdapterParseError, LMError
+from conscience.backends.backend import Backend
+from conscience.cases.case import Case
+from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
+from conscience.optimizers.objective import feedback, value
+from conscience.optimizers.prompts.candidate import CandidateProgram, example
+from conscience.optimizers.prompts.demos import Found, set_demos
+from conscience.optimizers.runtime import Runtime
+from conscience.usage import CallContext, UsageTracker
+
+Method = Literal["gepa", "random", "miprov2", "simba", "off"]
+METHODS: tuple[Method, ...] = ("gepa", "random", "miprov2", "simba", "off")
+NEEDS: Mapping[str, str] = {"gepa": "gepa", "miprov2": "optuna", "simba": "numpy"}
+"""What a method needs beside DSPy."""
+
+REFLECTING = """These instructions are given to a language model that {task}:
+
+<instructions>
+{instructions}
+</instructions>
+
+Here is what it did with them, and what was right or wrong about it:
+
+{examples}
+
+Write better instructions. Keep what works, and name in general terms the distinction that these mistakes have missed; \
+do not mention single examples. Stay under {limit} words. Write nothing but the instructions."""
+"""Asks for instructions with feedback. ``{task}``: ``TASKS``; ``{examples}``: inputs, outputs and feedback of a few runs."""
+
+REWRITING = """These instructions are given to a language model that {task}:
+
+<instructions>
+{instructions}
+</instructions>
+
+Write another version that may work better. Stay under {limit} words. Write nothing but the instructions."""
+"""Asks for instructions without feedback: the control."""
+
+TASKS: Mapping[str, str] = {
+    "critique": "reviews an assistant's answer by some principles and lists what is wrong with it",
+    "revise": "rewrites an answer that was found wrong",
+}
+LIMIT = 180
+"""Words: instructions are read again at every call."""
+EXAMPLES = 4
+LONGEST = 1200
+"""Characters of each input and output that a reflection is shown."""
+SAMPLING: Mapping[str, Any] = {"max_tokens": 1500, "temperature": 1.0}
+REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 16000}
+MINIBATCH = 3
+SIMBA = 3
+"""Candidates of a step of SIMBA."""
+CANDIDATES = 8
+"""Discrete candidates that a search compares, the one that is there already among them, where its runs are few."""
+
+
+def check_installed(method: str) -> None:
+    """Finds what is missing before anything is spent.
+
+    Raises:
+        ConfigurationError: the method does not exist, or needs a package that is not installed.
+    """
+    if method not in METHODS:
+        raise ConfigurationError(f"prompts={method!r} does not exist", hint=f"choose among {', '.join(METHODS)}")
+    package = NEEDS.get(method)
+    if package is not None and find_spec(package) is None:
+        raise ConfigurationError(f"prompts={method!r} needs the package {package}", hint=f"run: pip install {package}")
+
+
+@dataclass
+class Search:
+    """What a search has to go by.
+
+    Attributes:
+        cases: to learn from: flagged ones, since nothing else reaches a critique or a revision.
+        bench: pays.
+        runs: program runs that it may take.
+        most_calls: the most calls of one run.
+        proposer: the model that writes instructions.
+        seed: of all that is drawn.
+        proposals: how often the proposer was asked so far: it is asked the same thing again only for something new.
+    """
+
+    cases: Sequence[Case]
+    runtime: Runtime
+    runs: int
+    most_calls: int
+    proposer: Backend
+    seed: int = 0
+    proposals: int = field(default=0)
+
+    def propose(self, prompt: str) -> str:
+        """New instructions."""
+        self.proposals += 1
+        sampling = REASONING_SAMPLING if self.proposer.supports("reasoning") else SAMPLING
+        ctx = CallContext(UsageTracker(), "propose")
+        reply = self.proposer.complete([{"role": "user", "content": prompt}], sampling, salt=self.proposals, ctx=ctx)
+        return reply.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
+
+    @property
+    def few(self) -> Sequence[Case]:
+        """The cases that discrete candidates are compared on: so few that several candidates can be tried."""
+        return self.cases[: max(MINIBATCH, self.runs // CANDIDATES)]
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates the runs allow, beside the one that is there already."""
+        return max(0, self.runs // len(self.few) - 1)
+
+    def reached(self, trial: CandidateProgram) -> float:
+        """The mean of the objective on a few cases; minus infinity where the budget does not reach."""
+        done = self.runtime.each(self.few, lambda case: trial(case=case).row, most_calls=self.most_calls)
+        rows = [row for row in done if row is not None]
+        return sum(map(value, rows)) / len(rows) if rows and not self.runtime.exhausted else float("-inf")
+
+    @property
+    def affordable(self) -> bool:
+        """Whether one more candidate can be proposed and measured."""
+        return self.runtime.affords(len(self.few) * self.most_calls + 1)
+
+
+def gepa(trial: CandidateProgram, search: Search) -> CandidateProgram:
+    """Reflective evolution (Agrawal et al., arXiv 2507.19457): instructions are rewritten by what went wrong with them."""
+
+    def proposer(
+        candidate: Mapping[str, str], reflective_dataset: Mapping[str, Any], components_to_update: Sequence[str]
+    ) -> dict[str, str]:
+        return {
+            name: search.propose(
+                REFLECTING.format(
+                    task=TASKS[name],
+                    instructions=candidate[name],
+                    examples=_shown(reflective_dataset[name][:EXAMPLES]),
+                    limit=LIMIT,
+                )
+            )
+            or candidate[name]
+            for name in components_to_update
+            if name in reflective_dataset
+        }
+
+    # One round: a minibatch before and after, and all cases where that went well; and the proposal itself.
+    round_calls = (2 * MINIBATCH + len(search.cases)) * search.most_calls + 1
+    optimizer = dspy.GEPA(
+        metric=_gepa_metric,
+        max_metric_calls=max(1, search.runs),
+        reflection_minibatch_size=MINIBATCH,
+        instruction_proposer=proposer,
+        num_threads=search.runtime.threads,
+        warn_on_score_mismatch=False,
+        seed=search.seed,
+        gepa_kwargs={"stop_callbacks": lambda state: not search.runtime.affords(round_calls)},
+    )
+    examples = [example(case) for case in search.cases]
+    if not search.runtime.affords(round_calls):
+        return trial
+    with _quiet():
+        try:
+            best: CandidateProgram = optimizer.compile(trial, trainset=examples, valset=examples)
+        except BudgetExceeded:
+            return trial
+    return best
+
+
+def random_search(trial: CandidateProgram, search: Search, demos: Found | None = None) -> CandidateProgram:
+    """The control: candidates that are drawn and measured, and nothing learned from one to the next.
+
+    A candidate has instructions that the proposer rewrote without knowing how they did, or demos from ``demos``, or both.
+    """
+    rng = random.Random(search.seed)
+    sets = demos.sets(search.candidates, search.seed) if demos is not None else []
+    best, found = trial, search.reached(trial)
+    for number in range(search.candidates):
+        if not search.affordable:
+            break
+        candidate = trial
+        if sets and number % 2 == 0:
+            candidate = set_demos(candidate, *sets[number // 2 % len(sets)])
+        else:
+            candidate = _rewritten(candidate, rng.choice(sorted(TASKS)), search)
+        reached = search.reached(candidate)
+        if reached > found:
+            best, found = candidate, reached
+    return best
+
+
+def demo_search(trial: CandidateProgram, search: Search, demos: Found) -> CandidateProgram:
+    """The best of different choices of demos, by their mean on a few cases."""
+    best, found = trial, search.reached(trial)
+    for critique, revise in demos.sets(search.candidates, search.seed):
+        if not search.affordable:
+            break
+        candidate = set_demos(trial, critique, revise)
+        reached = search.reached(candidate)
+        if reached > found:
+            best, found = candidate, reached
+    return best
+
+
+def of_dspy(method: str, trial: CandidateProgram, search: Search) -> CandidateProgram:
+    """MIPROv2 or SIMBA, as they come: instructions and demos of both predictors."""
+    examples = [example(case) for case in search.few]
+    runs = search.runs // len(examples)
+    # SIMBA, a step: a sample and a measurement of each candidate, and of the best; at the end all of them on all cases.
+    size = min(len(examples), MINIBATCH)
+    steps = (search.runs - (SIMBA + 1) * len(examples)) // ((2 * SIMBA + 1) * size)
+    if not search.runtime.affords(search.runs * search.most_calls) or (steps if method == "simba" else runs) < 1:
+        return trial
+    trial = trial.deepcopy()
+    for predictor in trial.predictors():
+        predictor.lm = None  # SIMBA takes the LM that is set, which is the one that reviews and revises
+    with _quiet(), dspy.context(lm=trial.lm):
+        try:
+            if method == "simba":
+                simba = dspy.SIMBA(
+                    metric=_score,
+                    bsize=size,
+                    num_candidates=SIMBA,
+                    max_steps=steps,
+                    prompt_model=search.proposer.lm,
+                    num_threads=search.runtime.threads,
+                )
+                found: CandidateProgram = simba.compile(trial, trainset=examples, seed=search.seed)
+            else:
+                mipro = dspy.MIPROv2(
+                    metric=_score,
+                    prompt_model=search.proposer.lm,
+                    auto=None,
+                    num_candidates=max(2, min(6, runs // 2)),
+                    num_threads=search.runtime.threads,
+                    seed=search.seed,
+                )
+                found = mipro.compile(trial, trainset=examples, valset=examples, num_trials=runs, minibatch=False)
+        except (ConscienceError, LMError, AdapterParseError, ValueError) as error:
+            # Theirs may fail where a proposal cannot be read.
+            said = str(error).splitlines() or [type(error).__name__]
+            search.runtime.failures.append(f"{method}: {said[0]}")
+            return trial
+    return found
+
+
+def _score(gold: Any, prediction: Any, trace: Any = None) -> float:
+    row = getattr(prediction, "row", None)
+    return 0.0 if row is None else max(0.0, min(1.0, value(row, overhead=False)))
+
+
+def _gepa_metric(
+    gold: Any, prediction: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
+) -> float | dspy.Prediction:
+    score = _score(gold, prediction)
+    if pred_name is None or getattr(prediction, "row", None) is None:
+        return score
+    return dspy.Prediction(score=score, feedback=feedback(pred_name, prediction.row))
+
+
+def _rewritten(trial: CandidateProgram, name: str, search: Search) -> CandidateProgram:
+    changed: CandidateProgram = trial.deepcopy()
+    predictor = getattr(changed, name)
+    prompt = REWRITING.format(task=TASKS[name], instructions=predictor.signature.instructions, limit=LIMIT)
+    if text := search.propose(prompt):
+        predictor.signature = predictor.signature.with_instructions(text)
+    return changed
+
+
+def _shown(runs: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for number, run in enumerate(runs, 1):
+        inputs = "\n".join(f"{name}: {str(given)[:LONGEST]}" for name, given in run["Inputs"].items())
+        outputs = run["Generated Outputs"]
+        said = "\n".join(f"{n}: {str(o)[:LONGEST]}" for n, o in outputs.items()) if isinstance(outputs, Mapping) else outputs
+        parts.append(f"Run {number}\n{inputs}\nIt answered:\n{said}\nFeedback: {run['Feedback']}")
+    return "\n\n".join(parts)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DSPy's optimizers draw bars and log every step; what matters is in the report."""
+    loggers = [logging.getLogger(name) for name in ("dspy", "gepa")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

