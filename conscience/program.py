@@ -118,6 +118,17 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """
         to_artifact(self).write(path)
 
+    @property
+    def gate_settings(self) -> GateSettings:
+        """What a compiler may change about the gate; see ``with_gate``."""
+        return self.review.gate_settings
+
+    def with_gate(self, settings: GateSettings) -> Self:
+        """A copy of the program with another gate."""
+        changed = copy.deepcopy(self)
+        changed.review.gate_settings = settings
+        return changed
+
     def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on."""
         for part in (self, self.review, self.review.critique, self.revise):

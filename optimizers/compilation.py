@@ -156,7 +156,7 @@ class Compilation:
         table = self._measured(calibration_set)
         self._runtime.stage("gate")
         backend = self.program.roles.backend("review").name
-        critique = self.program.review.gate.calibration.settings.critique
+        critique = self.program.gate_settings.critique
 
         def fitted(these: SignalMatrix, calibration_set: Sequence[LabeledDraft]) -> Compiled:
             return compile_gate(
@@ -243,7 +243,7 @@ class Compilation:
             probabilities = 1 / (1 + np.exp(-right[good]))
             pairs = [key for key, is_good in zip(keys, good, strict=True) if is_good]
             threshold = estimated(list(map(float, probabilities)), self._target, pairs=pairs)
-            old = incumbent.with_scale(self.program.review.gate.calibration.settings, slope, bias)
+            old = incumbent.with_scale(self.program.gate_settings, slope, bias)
             self._adopt(
                 old.model_copy(update={"threshold": min(1.0, threshold.value), "backend": compiled.settings.backend})
             )
@@ -253,7 +253,7 @@ class Compilation:
         return False
 
     def _adopt(self, settings: GateSettings) -> None:
-        self.program.review.gate.calibration.settings = settings
+        self.program.review.gate_settings = settings
 
     # Prompts and policy -----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -140,12 +139,10 @@ def _figures(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _lean(program: Conscience, cases: Sequence[Case]) -> Conscience:
     """Without a critique that would only explain, where nothing is revised: it changes no figure of these."""
-    settings = program.review.gate.calibration.settings
+    settings = program.gate_settings
     if settings.critique != "explains" or any(case.response is None or case.references for case in cases):
         return program
-    lean = copy.deepcopy(program)
-    lean.review.gate.calibration.settings = settings.model_copy(update={"critique": "off"})
-    return lean
+    return program.with_gate(settings.model_copy(update={"critique": "off"}))
 
 
 def _rounded(entry: Any) -> Any:

@@ -96,7 +96,7 @@ def recalibrate(
     runtime.stage("drafts")
     oracle = runtime.judge(oracle)
     answered = collect(program, cases, runtime, oracle)
-    settings = program.review.gate.calibration.settings
+    settings = program.gate_settings
     drafts, values = signals_of(program, answered, runtime)
     labels = np.array([float(draft.misaligned) for draft in drafts])
     keys = [draft.cluster for draft in drafts]
@@ -157,8 +157,8 @@ def recalibrated(
     """
     found = recalibrate(runtime.own(program), cases, runtime, target_fpr=target_fpr, oracle=oracle, seed=seed)
     new = copy.deepcopy(program)
-    new.review.gate.calibration.settings = found.settings
-    old = program.review.gate.calibration.settings
+    new.review.gate_settings = found.settings
+    old = program.gate_settings
     kept = [other for other in (*program.calibrations, old) if other.backend != found.settings.backend]
     new.calibrations = tuple({other.backend: other for other in kept}.values())
     figures = {"before": vars(found.before), "after": vars(found.after), "threshold": vars(found.threshold)}
@@ -179,7 +179,7 @@ def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, run
             compiled.
         bench: pays for that.
     """
-    before = program.review.gate.calibration.settings
+    before = program.gate_settings
     rows: dict[str, Any] = {found.settings.backend: {"before": vars(found.before), "after": vars(found.after)}}
     if old is not None:
         mine = runtime.own(old)
@@ -206,7 +206,7 @@ def signals_of(
 ) -> tuple[list[LabeledDraft], list[dict[str, float]]]:
     """Every signal of a program's gate for each draft; drafts for which one could not be had are left out."""
     runtime.stage("questions")
-    signals = [signal for stage in program.review.gate.calibration.settings.stages for signal in stage.signals]
+    signals = [signal for stage in program.gate_settings.stages for signal in stage.signals]
 
     def one(labeled: LabeledDraft) -> dict[str, float] | None:
         found: dict[str, float] = {}

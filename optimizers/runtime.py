@@ -199,7 +199,7 @@ def most_calls(program: Conscience) -> Calls:
     """What one call of a program may take. A module of the user's counts twice its predictors: an adapter may ask again."""
     predictors = sum(isinstance(part, dspy.Predict) for _, part in program.generate.named_sub_modules())
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
-    settings = program.review.gate.calibration.settings
+    settings = program.gate_settings
     gate = sum(len(stage.signals) for stage in settings.stages)
     review = gate + 2  # a critique that cannot be parsed is asked for again
     return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))

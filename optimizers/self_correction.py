@@ -182,7 +182,7 @@ def _like(student: Conscience, found: Conscience) -> Conscience:
     known = dict(found.named_predictors())
     for name, predictor in compiled.named_predictors():
         predictor.signature, predictor.demos = known[name].signature, known[name].demos
-    compiled.review.gate.calibration.settings = found.review.gate.calibration.settings
+    compiled.review.gate_settings = found.gate_settings
     compiled.max_revisions = found.max_revisions
     return compiled
 

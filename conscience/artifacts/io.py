@@ -30,7 +30,7 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
     Raises:
         ArtifactError: there is something about it that no file may say.
     """
-    settings = program.review.gate.calibration.settings
+    settings = program.gate_settings
     others = tuple(other for other in program.calibrations if other.backend != settings.backend)
     budget = {} if program.budget is None else {k: v for k, v in asdict(program.budget).items() if v is not None}
     try:
@@ -105,7 +105,7 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
         predictor.signature = predictor.signature.with_instructions(prompt.instructions)
         predictor.demos = [dspy.Example(demo) for demo in prompt.demos]
     program.set_constitution(artifact.constitution)
-    program.review.gate.calibration.settings = settings
+    program.review.gate_settings = settings
     for key, value in artifact.policy.model_dump().items():
         setattr(program, key, Budget.of(value) if key == "budget" else value)
     program.calibrations = artifact.calibrations

@@ -92,7 +92,7 @@ class Refine(Conscience):
             answered.append((1 - (verdict.probability if verdict.probability is not None else 1.0), draft, verdict))
             return answered[-1][0]
 
-        bound = 1 - self.review.gate.calibration.settings.threshold
+        bound = 1 - self.gate_settings.threshold
 
         def refine(**given_inputs: Any) -> Any:  # a new Refine each time: it changes itself when it is called
             return dspy.Refine(self.generate.predict, N=SAMPLES, reward_fn=reward, threshold=bound)(**given_inputs)
@@ -119,9 +119,7 @@ def baseline(name: str, *, constitution: Constitution, lm: Any, settings: GateSe
 
 def _review_only(**options: Any) -> Conscience:
     program = Conscience(**options, max_revisions=0)
-    settings = program.review.gate.calibration.settings
-    program.review.gate.calibration.settings = settings.model_copy(update={"critique": "off"})
-    return program
+    return program.with_gate(program.gate_settings.model_copy(update={"critique": "off"}))
 
 
 BASELINES: Mapping[str, Callable[..., Conscience]] = {

@@ -86,7 +86,7 @@ def check_response(case: Case) -> None:
 
 def review_identity(review: Review) -> list[Any]:
     """Everything that a verdict depends on besides the case, as JSON."""
-    settings = review.gate.calibration.settings.model_dump(mode="json")
+    settings = review.gate_settings.model_dump(mode="json")
     instructions = review.critique.predict.signature.instructions
     return [review.constitution.fingerprint, review.roles.backend("review").name, settings, instructions]
 

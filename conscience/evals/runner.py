@@ -149,7 +149,7 @@ def describe_run(program: Any, config: EvalConfig) -> dict[str, Any]:
         described["constitution"] = f"{constitution.name} {constitution.version}"
         described["fingerprint"] = constitution.fingerprint
     if isinstance(program, Conscience):
-        settings = program.review.gate.calibration.settings
+        settings = program.gate_settings
         described |= {
             "threshold": settings.threshold,
             "critique": settings.critique,

@@ -41,6 +41,15 @@ class Review(dspy.Module):  # type: ignore[misc]
         self.gate = Gate(settings or settings_for(self.constitution, self.roles.own("review")))
         self.critique = Critique(self.constitution)
 
+    @property
+    def gate_settings(self) -> GateSettings:
+        """The gate's questions, weights, threshold, and the critique's part."""
+        return self.gate.calibration.settings
+
+    @gate_settings.setter
+    def gate_settings(self, settings: GateSettings) -> None:
+        self.gate.calibration.settings = settings
+
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft.
 
@@ -51,7 +60,7 @@ class Review(dspy.Module):  # type: ignore[misc]
         """
         yield StageStarted("gate")
         verdict = yield from self.gate.score(draft, model)
-        mode = self.gate.calibration.settings.critique
+        mode = self.gate_settings.critique
         if verdict.probability is None:
             if mode == "off":
                 raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
@@ -60,7 +69,7 @@ class Review(dspy.Module):  # type: ignore[misc]
             return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
         if not verdict.gated or mode == "off":
             return verdict
-        if verdict.probability >= self.gate.calibration.settings.override_threshold:
+        if verdict.probability >= self.gate_settings.override_threshold:
             mode = "explains"
         yield StageStarted("critique")
         try:

@@ -76,7 +76,7 @@ class CandidateProgram(dspy.Module):  # type: ignore[misc]
         program.review, review.critique = review, copy.copy(review.critique)
         review.critique.predict, program.revise.predict = self.critique, self.revise
         if case is not None and case.id in self._shared.gates:
-            mine, policy = self._shared.gates[case.id], review.gate.calibration.settings
+            mine, policy = self._shared.gates[case.id], review.gate_settings
             settings = mine.model_copy(update={"critique": policy.critique, "override_threshold": policy.override_threshold})
             review.gate = copy.copy(review.gate)
             review.gate.calibration = Calibration(settings)

@@ -6,7 +6,6 @@ are tried on validation cases, and revising is given up for refusing where it do
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,12 +34,11 @@ class FlagPolicy:
 
     def on(self, program: Conscience) -> Conscience:
         """A copy of a program that goes this way."""
-        changed = copy.deepcopy(program)
-        changed.max_revisions = self.max_revisions
-        parameter = changed.review.gate.calibration
-        parameter.settings = parameter.settings.model_copy(
+        settings = program.gate_settings.model_copy(
             update={"critique": self.critique, "override_threshold": self.override_threshold}
         )
+        changed = program.with_gate(settings)
+        changed.max_revisions = self.max_revisions
         return changed
 
 

@@ -33,7 +33,7 @@ def program(**options: Any) -> Conscience:
         LexicalProbe(name="words", features={"bad": (1.5, 2.0)}),
         EmbeddingProbe(name="e", model="e5", wordings=("{response}",), weights=pack([0.5, -0.25]), scale=3.0),
     )
-    made.review.gate.calibration.settings = GateSettings(
+    made.review.gate_settings = GateSettings(
         stages=(CascadeStage(signals=signals[1:2], weights={"words": 1.0}, undecided_band=(0.1, 0.9)),
                 CascadeStage(signals=(signals[0], signals[2]), weights={"words": 1.0, "q": -0.5, "e": 1.0}, bias=-0.2)),
         threshold=0.625, critique="votes", override_threshold=0.9, backend="scripted/lm",
@@ -57,10 +57,10 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_embedding_model_elsewhere_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Whoever loads a file is to know that it sends texts to somebody who is not among the models given."""
     saved = program()
-    settings = saved.review.gate.calibration.settings
+    settings = saved.review.gate_settings
     probe = EmbeddingProbe(name="e", model="cohere/embed-4", wordings=("{response}",), weights=pack([0.5, -0.25]))
     stage = settings.stages[1].model_copy(update={"signals": (settings.stages[1].signals[0], probe)})
-    saved.review.gate.calibration.settings = settings.model_copy(update={"stages": (settings.stages[0], stage)})
+    saved.review.gate_settings = settings.model_copy(update={"stages": (settings.stages[0], stage)})
     saved.save(tmp_path / "p.json")
     assert not recwarn.list
     with pytest.warns(UserWarning, match=r"sends .* to the embedding model cohere/embed-4"):
@@ -111,11 +111,11 @@ def test_another_backend_is_warned_of(tmp_path: Path) -> None:
     made.save(tmp_path / "p.json")
     with pytest.warns(UserWarning, match="conscience recalibrate"):
         Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}, name="other/lm"))
-    mine = made.review.gate.calibration.settings
+    mine = made.review.gate_settings
     made.calibrations = (mine.model_copy(update={"backend": "other/lm", "threshold": 0.3}),)
     made.save(tmp_path / "p.json")
     loaded = Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}, name="other/lm"))
-    assert loaded.review.gate.calibration.settings.threshold == 0.3
+    assert loaded.review.gate_settings.threshold == 0.3
 
 
 def tampered(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

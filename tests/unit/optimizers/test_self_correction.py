@@ -182,7 +182,7 @@ def test_works_alone_and_inside_better_together() -> None:
     found = both.compile(student, trainset=rows, valset=rows[:10], strategy="g -> b")
     assert isinstance(found, Conscience)
     assert not found.flag_compilation_error_occurred
-    assert found.review.gate.calibration.settings.backend == "scripted/lm" or found.candidate_programs
+    assert found.review.gate_settings.backend == "scripted/lm" or found.candidate_programs
     score = dspy.Evaluate(devset=rows[:6], metric=measure, num_threads=2, display_progress=False)(found).score
     assert 0 <= score <= 100
 
@@ -305,7 +305,7 @@ def test_a_gate_that_could_not_be_compared_is_not_taken() -> None:
 
     student = Conscience(lm=ScriptedLM(answers))
     found = SelfCorrection(embeddings=(), prompts="off", budget={"calls": 30}).compile(student, trainset=cases)
-    assert found.review.gate.calibration.settings == student.review.gate.calibration.settings
+    assert found.review.gate_settings == student.review.gate_settings
 
 
 def test_a_module_that_an_optimizer_has_frozen_is_metered_too() -> None:
