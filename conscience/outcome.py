@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import dspy
 
@@ -108,6 +108,12 @@ class Verdict:
             "notes": list(self.notes),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The verdict that ``to_dict`` wrote."""
+        findings = tuple(Finding(**finding) for finding in data["findings"])
+        return cls(**{**data, "findings": findings, "notes": tuple(data["notes"])})
+
 
 @dataclass(frozen=True)
 class Revision:
@@ -118,6 +124,12 @@ class Revision:
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.draft.to_dict(), "verdict": self.verdict.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The revision that ``to_dict`` wrote: its texts, without the messages that produced them."""
+        draft = Draft(request="", outputs=data["outputs"], reasoning=data["reasoning"])
+        return cls(draft, Verdict.from_dict(data["verdict"]))
 
 
 class Outcome(dspy.Prediction):  # type: ignore[misc]

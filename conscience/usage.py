@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from conscience.errors import BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message
@@ -96,6 +96,12 @@ class Usage:
             "dollars": total.dollars,
             "by_role": {role: {**s.to_dict(), "tokens": s.tokens} for role, s in self.by_role.items()},
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The usage that ``to_dict`` wrote."""
+        spent = {role: {name: entry[name] for name in CallUsage.__slots__} for role, entry in data["by_role"].items()}
+        return cls({role: CallUsage(**entry) for role, entry in spent.items()}, data["seconds"])
 
 
 @dataclass(frozen=True)
