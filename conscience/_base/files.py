@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
+import secrets
 from pathlib import Path
+from typing import Any
 
 from conscience.errors import InputError
 
 
-def add_line(file: int, end: int, line: bytes, path: Path) -> None:
-    """Adds a line to a file, whole or not at all.
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Writes a whole file: whatever happens, and even after a power cut, there is the old file or the new one.
+
+    Args:
+        path: in a folder that exists.
+        data: a text is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the old file, if any, is as it was.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # two writers never share one
+    try:
+        with open(partial, "xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a file's new name last; a system that cannot open a folder keeps names by itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have nothing to sync
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def append_line(file: int, end: int, line: bytes, path: Path) -> None:
+    """Appends a line to a file, whole or not at all.
 
     Args:
         file: descriptor, open for appending.
@@ -28,3 +69,48 @@ def add_line(file: int, end: int, line: bytes, path: Path) -> None:
     except OSError as error:
         hint = "make room; the same command goes on from here"
         raise InputError(f"{path}: cannot be written: {error.strerror}", hint=hint) from None
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """The first digits of the SHA-256 of a value as JSON, whatever the order of keys; what JSON lacks is taken as text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:length]
+
+
+class RepeatedKey(ValueError):
+    """A key that comes twice in one JSON object: one of its values would be lost without a word.
+
+    Attributes:
+        key: the key.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"key {key!r} comes twice")
+        self.key = key
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text in which no object repeats a key.
+
+    NaN and infinities pass, as in ``json.loads``: a caller who minds can say where they stand.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON; with the place.
+        RepeatedKey: a key comes twice.
+        ValueError: it is nested too deeply, or holds an integer of thousands of digits.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except (json.JSONDecodeError, RepeatedKey):
+        raise
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:
+        raise ValueError("an integer of thousands of digits") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+    return members

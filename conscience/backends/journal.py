@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from conscience._base.files import add_line
+from conscience._base.files import append_line
 from conscience._base.flow import IOStep
 from conscience.errors import InputError
 from conscience.usage import counted
@@ -83,7 +83,7 @@ class Journal:
         line = orjson.dumps({"key": key, "value": value}) + b"\n"
         with self._lock:
             file = self._open()
-            add_line(file, self._end, line, self.path)
+            append_line(file, self._end, line, self.path)
             self._places[_short(key)] = (self._end, len(line))
             self._end += len(line)
             self._met.add(_short(key))

@@ -11,6 +11,7 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -26,6 +27,8 @@ from pydantic import (
     model_validator,
 )
 
+from conscience._base.text import text_fault
+from conscience._base.validation import first_fault
 from conscience.cases.sources import BadRow, Input, inputs
 from conscience.errors import CaseError
 from conscience.messages.completion import Message
@@ -216,7 +219,7 @@ def _case(row: Any) -> Case:
     try:
         case = Case.model_validate({"id": "none"} | given)
     except ValidationError as error:
-        raise BadRow(_told(error)) from None
+        raise BadRow(_described(error)) from None
     if "id" in given:
         return case
     return case.model_copy(update={"id": f"{_digest(json.dumps(given, sort_keys=True)):016x}"})
@@ -226,32 +229,21 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def _told(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "literal_error":
-        message = f"{reprlib.repr(first['input'])} is not one of {', '.join(get_args(Label))}"
-    elif message.startswith("Input should be "):
-        message = (
-            f"{reprlib.repr(first['input'])} is not {message.removeprefix('Input should be ').replace('tuple', 'list')}"
-        )
-    if not first["loc"]:
-        return message
-    field, *inside = first["loc"]
-    where = f"{field}[{inside[0]}]" if inside and isinstance(inside[0], int) else str(field)
-    return f"field {where!r}: {message}"
+def _described(error: ValidationError) -> str:
+    fault = first_fault(error)
+    place = fault.place[: 2 if len(fault.place) > 1 and isinstance(fault.place[1], int) else 1]  # to a list's item
+    return replace(fault, place=place).render(noun="field", wording=_WORDING)
+
+
+_WORDING: Mapping[str, Callable[[Any], str]] = {
+    "literal_error": lambda value: f"{reprlib.repr(value)} is not one of {', '.join(get_args(Label))}",
+}
 
 
 def _fault(value: Any, depth: int = 0) -> str | None:
     """Why a value cannot be written as JSON or sent to a provider; None if it can."""
     if isinstance(value, str):
-        if "\0" in value:
-            return "holds a NUL byte"
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "holds a lone surrogate"
-        return None
+        return text_fault(value)
     if value is None or isinstance(value, int):
         return None
     if isinstance(value, float):

@@ -19,6 +19,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from conscience._base.files import RepeatedKey, parse_json
+from conscience._base.text import text_fault
 from conscience.errors import CaseError, ConfigurationError
 
 PACKS = ("general", "medical", "code", "hiring")
@@ -148,29 +150,21 @@ def _decoded(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise BadRow(f"not UTF-8 at byte {error.start + 1}", hint="save it as UTF-8") from None
-    if "\0" in text:
-        raise BadRow(f"holds a NUL byte at character {text.index(chr(0)) + 1}")
+    if fault := text_fault(text):
+        raise BadRow(fault)
     return text
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         line = f" of line {error.lineno}" if error.lineno > 1 else ""
         raise BadRow(f"not JSON: {error.msg} at column {error.colno}{line}") from None
-    except RecursionError:
-        raise BadRow("not JSON that can be read: nested too deeply") from None
-    except ValueError:
-        raise BadRow("not JSON that can be read: an integer of thousands of digits") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of a name that comes twice, one value would be lost without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BadRow(f"field {reprlib.repr(_twice(name for name, _ in pairs))}: comes twice")
-    return found
+    except RepeatedKey as error:
+        raise BadRow(f"field {reprlib.repr(error.key)}: comes twice") from None
+    except ValueError as error:
+        raise BadRow(f"not JSON that can be read: {error}") from None
 
 
 def _json_lines(file: Stream) -> Rows:

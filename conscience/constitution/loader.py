@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from conscience._base.files import parse_json
 from conscience.errors import ConstitutionError
 
 MAX_BYTES = 1 << 20
@@ -41,10 +42,10 @@ def parse(text: str, name: str) -> tuple[Any, str, Lines | None]:
         return data, name, lines
     if suffix == ".json":
         try:
-            return json.loads(text, object_pairs_hook=_unique), name, None
+            return parse_json(text), name, None
         except json.JSONDecodeError as error:
             raise ConstitutionError(f"{name}:{error.lineno}: not JSON: {error.msg}") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConstitutionError(f"{name}: {error}") from None
     if suffix == ".toml":
         try:
@@ -52,15 +53,6 @@ def parse(text: str, name: str) -> tuple[Any, str, Lines | None]:
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConstitutionError(f"{name}: not TOML: {error}") from None
     raise ConstitutionError(f"{name}: unknown kind of file {suffix!r}", hint="use .yaml, .json or .toml")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r} stands twice in one object")
-        found[key] = value
-    return found
 
 
 def _yaml(text: str, name: str) -> tuple[Any, Lines]:
@@ -91,7 +83,7 @@ def _walk(node: yaml.Node, place: tuple[str | int, ...], lines: dict[tuple[str |
         for key, value in node.value:
             inner = (*place, str(key.value))
             if inner in lines:
-                raise ConstitutionError(f"{name}:{key.start_mark.line + 1}: key {key.value!r} stands twice")
+                raise ConstitutionError(f"{name}:{key.start_mark.line + 1}: key {key.value!r} comes twice")
             _walk(value, inner, lines, name)
             lines[inner] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):

@@ -6,17 +6,17 @@ Files are YAML, JSON or TOML. An error names the file, the line where the parser
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from conscience._base.files import digest
+from conscience._base.text import text_fault
+from conscience._base.validation import first_fault
 from conscience.constitution.loader import Lines, parse, read_text
 from conscience.errors import ConstitutionError
 
@@ -30,11 +30,8 @@ class _Text(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _sayable(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            if "\0" in value:
-                raise ValueError("it holds a NUL byte")
-            if any("\ud800" <= c <= "\udfff" for c in value):
-                raise ValueError("it holds a lone surrogate")
+        if fault := text_fault(value):
+            raise ValueError(fault)
         return value
 
 
@@ -144,7 +141,7 @@ class Constitution(_Text):
     def fingerprint(self) -> str:
         """A short digest of everything that changes what the constitution means to a model."""
         meaning = self.model_dump(mode="json", exclude={"description", "sources"})
-        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(meaning)
 
 
 _WAYS = f"give a built-in name ({', '.join(BUILTIN)}), a .yaml, .json or .toml file, a mapping or a Constitution"
@@ -163,27 +160,15 @@ def _validated(data: Any, name: str, lines: Lines | None) -> Constitution:
     try:
         return Constitution.model_validate(dict(data))
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # A misspelt key makes two errors: the unknown one explains the missing one.
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    place = tuple(p for p in first["loc"])
+        fault = first_fault(error)
+    place = fault.place
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None) if lines else None
-    key = re.sub(r"\.\[", "[", ".".join(f"[{p}]" if isinstance(p, int) else str(p) for p in place))
-    raise ConstitutionError(f"{name}{f':{line}' if line else ''}: key {key!r}: {_said(first)}")
+    known = (Principle if "principles" in place else Constitution).model_fields
+    raise ConstitutionError(f"{name}{f':{line}' if line else ''}: {fault.render(known=known, wording=_WORDING)}")
 
 
-def _said(error: Any) -> str:
-    kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
-    if kind == "extra_forbidden":
-        known = Principle.model_fields if "principles" in error["loc"] else Constitution.model_fields
-        near = difflib.get_close_matches(name, list(known), 1)
-        return f"unknown; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(known)}'}"
-    if kind == "missing":
-        return "is missing"
-    if kind == "string_type":
-        return f"must be a text, not {type(error['input']).__name__}; put it in quotes"
-    if kind == "string_unicode":
-        return "it holds a lone surrogate; repair the text's encoding"
-    if kind == "string_pattern_mismatch":
-        return f"{error['input']!r} must be lower-case words joined by hyphens"
-    return str(error["msg"]).removeprefix("Value error, ")
+_WORDING: Mapping[str, Callable[[Any], str]] = {
+    "string_type": lambda value: f"must be a text, not {type(value).__name__}; put it in quotes",
+    "string_unicode": lambda value: "holds a lone surrogate; repair the text's encoding",
+    "string_pattern_mismatch": lambda value: f"{value!r} must be lower-case words joined by hyphens",
+}

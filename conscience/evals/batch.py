@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from conscience._base.files import add_line
+from conscience._base.files import append_line
 from conscience.cases.case import Case
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
 from conscience.modules.review import Review
@@ -199,7 +199,7 @@ class Lines:
         self._file.close()
 
     def add(self, line: str) -> None:
-        add_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
+        append_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
 
 
 def _digest(value: Any) -> str:

@@ -6,12 +6,12 @@ draft can neither end its own quotation nor open a turn of its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conscience._base.files import digest
 from conscience.messages.completion import Message
 
 Request = str | Sequence[Message]
@@ -33,7 +33,7 @@ def quoted(**parts: str) -> str:
     The mark is a digest of all the parts: a text that wanted to close its own mark would have to contain its own hash.
     """
     shown = {name: as_data(text).strip() for name, text in parts.items() if text.strip()}
-    mark = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:8]
+    mark = digest(shown, 8)
     return "\n\n".join(f"[{name} {mark}]\n{text}\n[end of {name} {mark}]" for name, text in shown.items())
 
 

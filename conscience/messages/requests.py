@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from conscience._base.text import text_fault
 from conscience.errors import InputError
 from conscience.messages.completion import Message
 from conscience.messages.rendering import Request, request_text, value_text
@@ -53,27 +54,22 @@ def check_text(value: Any) -> None:
     Raises:
         InputError: NUL bytes or lone surrogates in a text of them, however deep.
     """
-    if isinstance(value, str):
-        check_string(value, "the request")
-    elif isinstance(value, Mapping):
-        check_text(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            check_text(inner)
+    _refuse(text_fault(value), "the request")
 
 
 def check_string(text: str, what: str) -> None:
     """Refuses NUL bytes and lone surrogates, in one line.
 
+    Args:
+        text: what was given.
+        what: what to call it.
+
     Raises:
         InputError: names the position.
     """
-    if "\0" in text:
-        raise InputError(f"{what} holds a NUL byte at position {text.index(chr(0))}", hint="remove it")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{what} holds a lone surrogate at position {error.start}", hint="repair the text's encoding first"
-            ) from None
+    _refuse(text_fault(text), what)
+
+
+def _refuse(fault: str | None, what: str) -> None:
+    if fault is not None:
+        raise InputError(f"{what} {fault}", hint="remove it" if "NUL" in fault else "repair the text's encoding first")

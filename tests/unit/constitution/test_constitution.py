@@ -54,7 +54,7 @@ def test_the_same_constitution_from_every_kind_of_file(tmp_path: Path, suffix: s
 HEAD = 'name: x\nversion: "1"\nquestion: Is it?\nrefusal: no\n'
 BAD = [
     ("c.yaml", "name: x\nversion: 1.0\n", ":2: key 'version': must be a text, not float; put it in quotes"),
-    ("c.yaml", "name: x\nname: y\n", ":2: key 'name' stands twice"),
+    ("c.yaml", "name: x\nname: y\n", ":2: key 'name' comes twice"),
     ("c.yaml", HEAD + "principles:\n  - id: A b\n    text: t", ":6: key 'principles[0].id'"),
     ("c.yaml", HEAD + "principle: []", "unknown; did you mean principles?"),
     ("c.yaml", HEAD + "principles: []", ":5: key 'principles'"),
@@ -65,7 +65,7 @@ BAD = [
     ("c.yaml", "- a", "holds list"),
     ("c.yaml", 'name: "a\\0b"\nversion: "1"', "NUL byte"),
     ("c.json", '{"name": 1,\n"version"', ":2: not JSON"),
-    ("c.json", '{"name": "x", "name": "y"}', "'name' stands twice"),
+    ("c.json", '{"name": "x", "name": "y"}', "'name' comes twice"),
     ("c.json", json.dumps({**GOOD, "name": "\ud800"}), "surrogate"),
     ("c.toml", "name = ", "not TOML"),
     ("c.txt", "x", "use .yaml, .json or .toml"),
