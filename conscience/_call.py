@@ -1,124 +1,127 @@
-"""One call of a program: its state, and the ways in which it can end."""
+"""One call of a program: what it has come to so far, and the ways in which it can end."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
+import dspy
+
+from conscience._types import OnError, OnUnresolved
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
-from conscience.constitution.schema import Constitution
 from conscience.errors import ConscienceError, UnresolvedError
-from conscience.modules.generate import Generate
+from conscience.modules.outputs import text_field
 from conscience.outcome import Draft, Outcome, Revision, Status, Verdict
 from conscience.usage import CallContext, Role, UsageTracker
 
 
-class CalledProgram(Protocol):
-    """What a call needs to know of its program."""
-
-    generate: Generate
-    roles: Roles
-    on_unresolved: str
-    on_error: str
-
-    @property
-    def constitution(self) -> Constitution: ...
-
-
+@dataclass
 class Call:
-    """Call state of one program call, and the ways in which it can end."""
+    """The state of one program call.
 
-    def __init__(self, program: CalledProgram, tracker: UsageTracker) -> None:
-        self.program = program
-        self.tracker = tracker
+    Attributes:
+        tracker: what the call has spent, and the events on its way.
+        roles: which model serves which role.
+        refusal: the text that is returned in place of an answer.
+        signature: that of the answer; None where a module of several steps or a callable answers.
+        on_unresolved, on_error: the program's policies.
+        draft: what was generated first.
+        verdict: the verdict on the draft.
+        revisions: the revised drafts so far, with their verdicts.
+    """
+
+    tracker: UsageTracker
+    roles: Roles
+    refusal: str
+    signature: type[dspy.Signature] | None
+    on_unresolved: OnUnresolved
+    on_error: OnError
+    draft: Draft | None = None
+    verdict: Verdict | None = None
+    revisions: list[Revision] = field(default_factory=list)
 
     def model(self, role: Role) -> BoundBackend:
-        """The program's backend for a role, paid for by this call."""
-        return BoundBackend(self.program.roles.backend(role), CallContext(self.tracker, role))
+        """The model of a role, paid for by this call."""
+        return BoundBackend(self.roles.backend(role), CallContext(self.tracker, role))
 
-    def passed(self, draft: Draft, current: Draft, verdict: Verdict, revisions: list[Revision]) -> Outcome:
-        status: Status = "revised" if revisions else "cleared" if verdict.gated else "clean"
-        return self.ended(status, draft, verdict, revisions, current)
+    def judged(self, draft: Draft, verdict: Verdict) -> None:
+        """Keeps the verdict on the first draft, or on a revision."""
+        if draft is self.draft:
+            self.verdict = verdict
+        else:
+            self.revisions.append(Revision(draft, verdict))
 
-    def unresolved(self, draft: Draft, first: Verdict | None, revisions: list[Revision]) -> Outcome:
-        policy = self.program.on_unresolved
-        if policy == "raise":
+    def passed(self, shown: Draft) -> Outcome:
+        """The review has nothing against this text."""
+        cleared = self.verdict is not None and self.verdict.gated
+        return self.ended("revised" if self.revisions else "cleared" if cleared else "clean", shown)
+
+    def unresolved(self) -> Outcome:
+        """Still flagged, and no further revision is to come: as ``on_unresolved`` says.
+
+        Raises:
+            UnresolvedError: where the policy is "raise".
+        """
+        if self.on_unresolved == "raise":
             raise UnresolvedError(
-                f"still flagged after {len(revisions)} revisions",
+                f"still flagged after {len(self.revisions)} revisions",
                 hint="rephrase the request, or set on_unresolved to refuse or best",
             )
-        if policy == "refuse":
-            return self.ended("refused", draft, first, revisions, None)
+        if self.on_unresolved == "refuse":
+            return self.ended("refused", None)
         self.tracker.note("still flagged: the least doubtful text is shown, as on_unresolved says")
-        reviewed = [(first, draft), *((r.verdict, r.draft) for r in revisions)]
-        return self.ended("refused", draft, first, revisions, min(reviewed, key=_doubt)[1])
+        texts = [(self.verdict, self.draft), *((revision.verdict, revision.draft) for revision in self.revisions)]
+        return self.ended("refused", min(texts, key=lambda text: _probability(text[0]))[1])
 
-    def unreviewed(
-        self,
-        draft: Draft | None,
-        pending: Draft | None,
-        error: ConscienceError,
-        first: Verdict | None = None,
-        revisions: list[Revision] | None = None,
-    ) -> Outcome:
-        """``pending`` is the text whose review failed; a text known to be flagged is not shown even when open."""
-        policy = self.program.on_error
-        if policy == "raise":
+    def unreviewed(self, error: ConscienceError, pending: Draft | None = None) -> Outcome:
+        """The review failed: as ``on_error`` says.
+
+        Args:
+            error: why.
+            pending: the text whose review failed; None where the last text is known to be flagged, which is not shown even
+                when the policy is "open".
+
+        Raises:
+            ConscienceError: the error, where the policy is "raise".
+        """
+        if self.on_error == "raise":
             raise error
         self.tracker.note(f"unreviewed: {error.message}")
-        shown = pending if policy == "open" else None
-        return self.ended(
-            "unreviewed", draft if shown else None, first, revisions or [], shown, error=str(error), like=draft
-        )
+        shown = pending if self.on_error == "open" else None
+        return self.ended("unreviewed", shown, error=str(error))
 
-    def ended(
-        self,
-        status: Status,
-        draft: Draft | None,
-        verdict: Verdict | None,
-        revisions: list[Revision],
-        shown: Draft | None,
-        *,
-        error: str = "",
-        like: Draft | None = None,
-    ) -> Outcome:
-        """The outcome; ``shown`` is the text to return, None for the refusal text in the fields of ``like`` or the draft."""
-        outputs = dict(shown.outputs) if shown else self._refusal(like or draft)
-        if shown and shown.reasoning and self._has_reasoning():
+    def ended(self, status: Status, shown: Draft | None, *, error: str = "") -> Outcome:
+        """The outcome; ``shown`` is the text to return, None for the refusal text."""
+        outputs = self._refusal_outputs() if shown is None else dict(shown.outputs)
+        if shown is not None and shown.reasoning and self._has_reasoning():
             outputs = {"reasoning": shown.reasoning, **outputs}
+        hidden = status == "unreviewed" and shown is None  # what nobody has reviewed is not shown as the draft either
         return Outcome(
             outputs,
-            response=_response(shown) if shown else self.program.constitution.refusal,
+            response=self.refusal if shown is None else _response(shown),
             status=status,
-            verdict=verdict,
-            draft=draft,
-            revisions=tuple(revisions),
+            verdict=self.verdict,
+            draft=None if hidden else self.draft,
+            revisions=tuple(self.revisions),
             usage=self.tracker.usage(),
             events=tuple(self.tracker.events),
             error=error,
         )
 
     def _has_reasoning(self) -> bool:
-        signature = self.program.generate.signature
-        return signature is not None and "reasoning" in signature.output_fields
+        return self.signature is not None and "reasoning" in self.signature.output_fields
 
-    def _refusal(self, draft: Draft | None) -> dict[str, Any]:
+    def _refusal_outputs(self) -> dict[str, Any]:
         """The refusal text in the last text field; every other field is None."""
-        signature = self.program.generate.signature
-        fields = {name: isinstance(value, str) for name, value in (draft.outputs if draft else {"response": ""}).items()}
+        draft, signature = self.draft, self.signature
         if signature is not None and (draft is None or set(draft.outputs) <= set(signature.output_fields)):
-            fields = {name: field.annotation is str for name, field in signature.output_fields.items()}
-        outputs: dict[str, Any] = dict.fromkeys(fields)
-        texts = [name for name, is_text in fields.items() if is_text and name != "reasoning"]
-        if texts:
-            outputs[texts[-1]] = self.program.constitution.refusal
-        return outputs
-
-
-def text_field(signature: Any) -> str | None:
-    """The last text output of a signature, its reasoning aside; None where it has none."""
-    texts = [name for name, field in signature.output_fields.items() if field.annotation is str and name != "reasoning"]
-    return texts[-1] if texts else None
+            names, text = list(signature.output_fields), text_field(signature)
+        else:
+            outputs = draft.outputs if draft else {"response": ""}
+            texts = [name for name, value in outputs.items() if isinstance(value, str) and name != "reasoning"]
+            names, text = list(outputs), texts[-1] if texts else None
+        return {name: self.refusal if name == text else None for name in names}
 
 
 def _response(shown: Draft) -> str:
@@ -127,6 +130,5 @@ def _response(shown: Draft) -> str:
     return named if isinstance(named, str) else shown.response
 
 
-def _doubt(reviewed: tuple[Verdict | None, Draft]) -> float:
-    verdict = reviewed[0]
+def _probability(verdict: Verdict | None) -> float:
     return 1.0 if verdict is None or verdict.probability is None else verdict.probability

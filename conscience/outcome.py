@@ -8,8 +8,10 @@ from typing import Any, Literal, Self
 
 import dspy
 
+from conscience.errors import InputError
 from conscience.messages.completion import Message
 from conscience.messages.rendering import Request, outputs_text, value_text
+from conscience.messages.requests import check_request
 from conscience.usage import Usage
 
 Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
@@ -37,6 +39,20 @@ class Draft:
     reasoning: str = ""
     messages: tuple[Message, ...] = ()
     text: str = ""
+
+    @classmethod
+    def of(cls, request: Request, response: str, reasoning: str = "") -> Self:
+        """A draft from texts that came from anywhere.
+
+        Raises:
+            InputError: the response is empty, or a text holds what no provider can receive.
+        """
+        if not response.strip():
+            raise InputError("the response is empty", hint="say what is to be reviewed")
+        check_request({"response": response, "reasoning": reasoning or None})
+        turns = check_request({"request": request}) if request else ""
+        messages = ({"role": "user", "content": turns},) if isinstance(turns, str) else tuple(turns)
+        return cls(request=turns, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)
 
     @property
     def response(self) -> str:

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, overload
 
 import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_async, run_sync
-from conscience._call import Call, text_field
-from conscience.artifacts.io import load_into, opened, to_artifact
+from conscience._call import Call
+from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, RolesSpec
+from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
 from conscience.backends.backend import Backend
 from conscience.backends.journal import Journal
@@ -32,24 +33,37 @@ from conscience.errors import (
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.generate import Generate
-from conscience.modules.review import Review, given
+from conscience.modules.outputs import text_field
+from conscience.modules.review import Review
 from conscience.modules.revise import Revise
-from conscience.outcome import Draft, Outcome, Revision, Verdict
+from conscience.outcome import Draft, Outcome
 from conscience.usage import Budget, Role, UsageTracker
 
-OnUnresolved = Literal["refuse", "best", "raise"]
-OnError = Literal["closed", "open", "raise"]
+P_co = TypeVar("P_co", bound="Conscience", covariant=True)
+
+
+class _Open(Protocol[P_co]):
+    def __call__(self, path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None) -> P_co:
+        """A new program from a file that ``save`` wrote."""
 
 
 class _Load:
-    """``Conscience.load(path, lm=…)`` opens a program; ``program.load(path)`` loads into one, as on any DSPy module."""
+    """``Conscience.load(path, lm=…)`` opens a program; ``program.load(path)`` loads into one, as on any DSPy module.
 
+    A classmethod would give both the first meaning: whoever writes ``program.load(path)``, as DSPy's users do, would get
+    another program, and go on with an uncompiled one without a word.
+    """
+
+    @overload
+    def __get__(self, program: None, owner: type[P_co]) -> _Open[P_co]: ...
+    @overload
+    def __get__(self, program: Conscience, owner: type[Conscience]) -> Callable[[str | Path], None]: ...
     def __get__(self, program: Conscience | None, owner: type[Conscience]) -> Callable[..., Any]:
-        return partial(opened, owner) if program is None else partial(load_into, program)
+        return partial(open_program, owner) if program is None else partial(load_into, program)
 
 
 class Conscience(dspy.Module):  # type: ignore[misc]
-    """A program that answers, reviews its own answer, and mends it before anyone sees it.
+    """A program that answers, reviews its own answer, and corrects it before anyone sees it.
 
     It stands where a plain DSPy module stood: ``dspy.ChainOfThought("question -> answer")`` becomes
     ``Conscience("question -> answer")``. A call returns an ``Outcome`` with the signature's fields.
@@ -59,7 +73,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         constitution: a built-in name (general, medical, code, hiring), a file, a mapping or a Constitution.
         lm: a LiteLLM model string, ``"local"``, a ``dspy.LM``, a Backend, a list of these (fallbacks in order), or a mapping
             from role to any of them; by default the LM configured in DSPy.
-        review: a Review of your own, or the Settings of a calibrated gate.
+        review: a Review of your own, or the GateSettings of a calibrated gate.
         revise: a Revise of your own.
         max_revisions: how often a flagged draft may be revised; 0 refuses at once.
         on_unresolved: still flagged after the last revision: "refuse", "best" (the least doubtful text, marked) or "raise".
@@ -73,10 +87,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def __init__(
         self,
-        generate: Any = "request -> response",
+        generate: GenerateSpec = "request -> response",
         *,
-        constitution: Any = None,
-        lm: Any = None,
+        constitution: ConstitutionSpec | None = None,
+        lm: RolesSpec | None = None,
         review: Review | GateSettings | None = None,
         revise: Revise | None = None,
         max_revisions: int = 1,
@@ -97,14 +111,18 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             self.review = review
         else:
             self.review = Review(constitution, settings=review, lm=self.roles)
-        self.constitution = self.review.constitution
-        self.revise = revise or Revise(self.generate, self.constitution)
+        self.revise = revise or Revise(self.generate)
         self.max_revisions = max_revisions
-        self.on_unresolved = on_unresolved
-        self.on_error = on_error
+        self.on_unresolved: OnUnresolved = on_unresolved
+        self.on_error: OnError = on_error
         self.budget = Budget.of(budget)
         self.calibrations: tuple[GateSettings, ...] = ()
         self.provenance: Provenance | None = None
+
+    if TYPE_CHECKING:  # DSPy's own methods, which lead to ``forward`` and ``aforward``, with the types of those
+
+        def __call__(self, *request: Any, **inputs: Any) -> Outcome: ...
+        async def acall(self, *request: Any, **inputs: Any) -> Outcome: ...
 
     load = _Load()
 
@@ -119,6 +137,11 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         to_artifact(self).write(path)
 
     @property
+    def constitution(self) -> Constitution:
+        """What answers are judged by; see ``set_constitution``."""
+        return self.review.constitution
+
+    @property
     def gate_settings(self) -> GateSettings:
         """What a compiler may change about the gate; see ``with_gate``."""
         return self.review.gate_settings
@@ -131,8 +154,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on."""
-        for part in (self, self.review, self.review.critique, self.revise):
-            part.constitution = constitution
+        self.review.constitution = constitution
 
     def forward(self, *request: Any, **inputs: Any) -> Outcome:
         """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.
@@ -143,11 +165,11 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             BackendError: generation failed after retries and fallbacks.
             UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
         """
-        return run_sync(self._flow(self._inputs(request, inputs)))
+        return run_sync(self._answer(self._inputs(request, inputs)))
 
     async def aforward(self, *request: Any, **inputs: Any) -> Outcome:
         """The async form of ``forward``."""
-        return await run_async(self._flow(self._inputs(request, inputs)))
+        return await run_async(self._answer(self._inputs(request, inputs)))
 
     def correct(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
         """Reviews an answer from anywhere as if the program had drafted it, and revises it where it must be.
@@ -157,19 +179,19 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             response: the answer; it takes the place of the signature's last text field.
             reasoning: the reasoning that led to it, reviewed with it.
         """
-        return run_sync(self._mending_given(request, response, reasoning))
+        return run_sync(self._correct(request, response, reasoning))
 
     async def acorrect(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
         """The async form of ``correct``."""
-        return await run_async(self._mending_given(request, response, reasoning))
+        return await run_async(self._correct(request, response, reasoning))
 
     async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | str | Outcome]:
-        """Streams a call: a Stage when each begins, then the reviewed text in pieces, then the Outcome.
+        """Streams a call: a StageStarted when each begins, then the reviewed text in pieces, then the Outcome.
 
         No word leaves before it is reviewed: the pieces are those of the text that the outcome holds.
         """
         queue: asyncio.Queue[StageStarted | None] = asyncio.Queue()
-        flow = self._flow(self._inputs(request, inputs))
+        flow = self._answer(self._inputs(request, inputs))
         task = asyncio.ensure_future(run_async(flow, queue.put_nowait))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
@@ -183,18 +205,19 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             yield word if index == len(words) - 1 else word + " "
         yield outcome
 
-    def set_lm(self, lm: Any) -> None:
+    def set_lm(self, lm: RolesSpec | None) -> None:
         """Sets the model of every role, and that of every predictor: some of DSPy's optimizers want each to have one."""
         self.roles = Roles.of(lm)
-        self.review.roles = self.roles
+        self.review.set_lm(self.roles)
         for part, role in _PARTS:
             for predictor in getattr(self, part).predictors():
                 predictor.lm = self.roles.backend(role).lm
 
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
-        """A copy for one run: every model of it keeps the run's journal and its pace, and spends from its ledger."""
+        """A copy for one run: every model of it keeps the run's journal and rate, and spends on its meter."""
         own = copy.deepcopy(self)
-        own.roles = own.review.roles = self.roles.for_run(journal, rate_limiter, meter)
+        own.roles = self.roles.for_run(journal, rate_limiter, meter)
+        own.review.set_lm(own.roles)
         for _, part in own.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
             if isinstance(part, dspy.Predict) and part.lm is not None:
                 part.lm = Backend.of(part.lm).for_run(journal, rate_limiter, meter).lm
@@ -213,49 +236,69 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             raise InputError(f"this program takes keywords: {', '.join(names)}")
         return {names[0]: request[0]}
 
-    def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
-        call = Call(self, UsageTracker(self.budget))
+    def _begin(self) -> Call:
+        """The state of a new call."""
+        return Call(
+            tracker=UsageTracker(self.budget),
+            roles=self.roles,
+            refusal=self.constitution.refusal,
+            signature=self.generate.signature,
+            on_unresolved=self.on_unresolved,
+            on_error=self.on_error,
+        )
+
+    def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+        call = self._begin()
         yield StageStarted("generate")
         try:
-            draft = yield from self.generate.draft(inputs, call.model("generate"))
+            call.draft = yield from self.generate.draft(inputs, call.model("generate"))
         except BudgetExceeded as error:
-            return call.unreviewed(None, None, error)
-        return (yield from self._mending(draft, inputs, call))
+            return call.unreviewed(error)
+        return (yield from self._review_and_revise(call.draft, inputs, call))
 
-    def _mending_given(self, request: Request, response: str, reasoning: str) -> Flow[Outcome]:
-        draft = given(request, response, reasoning)
-        signature, names = self.generate.signature, self.generate.inputs
-        field = text_field(signature) if signature is not None else None
-        if field is not None:
-            draft = replace(draft, outputs={field: response})
-        inputs = {names[0]: draft.request} if len(names) == 1 else {}
-        return (yield from self._mending(draft, inputs, Call(self, UsageTracker(self.budget))))
+    def _correct(self, request: Request, response: str, reasoning: str) -> Flow[Outcome]:
+        call = self._begin()
+        call.draft = Draft.of(request, response, reasoning)
+        if (field := text_field(call.signature)) is not None:
+            call.draft = replace(call.draft, outputs={field: response})
+        names = self.generate.inputs
+        inputs = {names[0]: call.draft.request} if len(names) == 1 else {}
+        return (yield from self._review_and_revise(call.draft, inputs, call))
 
-    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
-        first: Verdict | None = None
-        revisions: list[Revision] = []
-        current = draft
+    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        """From the call's draft to its outcome."""
         while True:
             try:
-                verdict = yield from self.review.judge(current, call.model("review"))
+                verdict = yield from self.review.judge(draft, call.model("review"))
             except (ReviewError, BackendError, BudgetExceeded) as error:
-                return call.unreviewed(draft, current, error, first, revisions)
-            if current is draft:
-                first = verdict
-            else:
-                revisions.append(Revision(current, verdict))
+                return call.unreviewed(error, pending=draft)
+            call.judged(draft, verdict)
             if not verdict.flagged:
-                return call.passed(draft, current, first or verdict, revisions)
-            if len(revisions) >= self.max_revisions:
-                return call.unresolved(draft, first, revisions)
+                return call.passed(draft)
+            if len(call.revisions) >= self.max_revisions:
+                return call.unresolved()
             yield StageStarted("revise")
             try:
-                current = yield from self.revise.rewrite(current, verdict, inputs, call.model("revise"))
+                draft = yield from self.revise.rewrite(draft, verdict, self.constitution, inputs, call.model("revise"))
             except BudgetExceeded as error:
-                return call.unreviewed(draft, None, error, first, revisions)
+                return call.unreviewed(error)
             except ConscienceError as error:
                 call.model("revise").note(error.message)
-                return call.unresolved(draft, first, revisions)
+                return call.unresolved()
+
+
+def load(path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None) -> Conscience:
+    """A program from a file that ``program.save`` or the compiler wrote.
+
+    Args:
+        path: the file.
+        lm: what answers, reviews and revises, as for ``Conscience``.
+        generate: what answers, where the file says that a module or callable did.
+
+    Raises:
+        ArtifactError: the file holds no program, or not one for this ``generate``.
+    """
+    return open_program(Conscience, path, lm=lm, generate=generate)
 
 
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))

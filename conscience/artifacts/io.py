@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import dspy
 from pydantic import ValidationError
 
+from conscience._types import GenerateSpec, RolesSpec
 from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, told
 from conscience.backends.embeddings import runs_in_process
 from conscience.backends.transports import provider_name
@@ -55,7 +56,9 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
         raise ArtifactError(f"the program cannot be saved: {told(error)}") from None
 
 
-def opened(build: Callable[..., P], path: str | Path, *, lm: Any = None, generate: Any = None) -> P:
+def open_program(
+    build: Callable[..., P], path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None
+) -> P:
     """A new program from a file.
 
     Args:

@@ -22,11 +22,8 @@ from conscience.errors import BackendError, ConfigurationError, ReviewError
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import outputs_text
 from conscience.messages.requests import check_request
-from conscience.modules.critique import Critique
-from conscience.modules.review import given
 from conscience.outcome import Draft, Finding, Outcome, Revision, Verdict
 from conscience.program import Conscience
-from conscience.usage import UsageTracker
 
 SAMPLES = 3
 """How many answers ``refine`` draws."""
@@ -35,59 +32,61 @@ SAMPLES = 3
 class Plain(Conscience):
     """The draft is the outcome."""
 
-    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
         yield StageStarted("plain")
-        return call.ended("clean", draft, None, [], draft)
+        return call.ended("clean", draft)
 
 
 class SelfRefine(Conscience):
     """Every draft is criticised and revised once."""
 
-    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
-        return (yield from self._passes(draft, inputs, call, [self.review.critique]))
+    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        return (yield from self._passes(draft, inputs, call, [self.constitution]))
 
-    def _passes(self, draft: Draft, inputs: Mapping[str, Any], call: Call, critiques: list[Critique]) -> Flow[Outcome]:
-        """One critique and revision after the other; an error costs its pass, as those loops have it."""
-        current, revisions = draft, []
-        for critique in critiques:
+    def _passes(
+        self, draft: Draft, inputs: Mapping[str, Any], call: Call, constitutions: list[Constitution]
+    ) -> Flow[Outcome]:
+        """One critique and revision for each constitution; an error costs its pass, as those loops have it."""
+        current = draft
+        for constitution in constitutions:
             findings: tuple[Finding, ...] = ()
             try:
-                findings = yield from critique.find(current, call.model("review"))
+                findings = yield from self.review.critique.find(current, constitution, call.model("review"))
             except (ReviewError, BackendError) as error:
                 call.model("review").note(error.message)
             verdict = Verdict(flagged=True, findings=findings, method="critique")
             try:
-                current = yield from self.revise.rewrite(current, verdict, inputs, call.model("revise"))
+                current = yield from self.revise.rewrite(current, verdict, self.constitution, inputs, call.model("revise"))
             except BackendError as error:
                 call.model("revise").note(error.message)
                 continue
-            revisions.append(Revision(current, verdict))
-        first = revisions[0].verdict if revisions else None
-        return call.ended("revised" if revisions else "clean", draft, first, revisions, current)
+            call.revisions.append(Revision(current, verdict))
+        call.verdict = call.revisions[0].verdict if call.revisions else None
+        return call.ended("revised" if call.revisions else "clean", current)
 
 
 class Chain(SelfRefine):
     """One critique and one revision for each principle, in order."""
 
-    def _mending(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
-        critiques = [
-            Critique(Constitution.model_validate({**self.constitution.model_dump(), "principles": [p]}))
+    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        constitutions = [
+            Constitution.model_validate({**self.constitution.model_dump(), "principles": [p]})
             for p in self.constitution.model_dump()["principles"]
         ]
-        return (yield from self._passes(draft, inputs, call, critiques))
+        return (yield from self._passes(draft, inputs, call, constitutions))
 
 
 class Refine(Conscience):
     """dspy.Refine around the generating module, rewarded by the gate; its best answer goes out whatever the gate says."""
 
-    def _flow(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
-        call = Call(self, UsageTracker(self.budget))
+    def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+        call = self._begin()
         writer, judge = call.model("generate"), call.model("review")
         answered: list[tuple[float, Draft, Verdict]] = []
 
         def reward(_: Mapping[str, Any], prediction: dspy.Prediction) -> float:
             text = outputs_text(dict(prediction.items()))
-            draft = replace(given(check_request(inputs), text or "(no answer)"), outputs=dict(prediction.items()))
+            draft = replace(Draft.of(check_request(inputs), text or "(no answer)"), outputs=dict(prediction.items()))
             verdict = run_sync(self.review.gate.score(draft, judge))
             answered.append((1 - (verdict.probability if verdict.probability is not None else 1.0), draft, verdict))
             return answered[-1][0]
@@ -101,9 +100,10 @@ class Refine(Conscience):
         if not answered:
             raise BackendError(f"{writer.name}: every sample failed")
         _, best, verdict = max(answered, key=lambda sample: sample[0])
-        first, first_verdict = answered[0][1:]
-        revisions = [] if best is first else [Revision(best, verdict)]
-        return call.ended("revised" if revisions else "clean", first, first_verdict, revisions, best)
+        call.draft, call.verdict = answered[0][1:]
+        if best is not call.draft:
+            call.revisions.append(Revision(best, verdict))
+        return call.ended("revised" if call.revisions else "clean", best)
 
 
 def baseline(name: str, *, constitution: Constitution, lm: Any, settings: GateSettings | None = None) -> Conscience:

@@ -43,38 +43,33 @@ class CritiqueSignature(dspy.Signature):  # type: ignore[misc]
 
 
 class Critique(dspy.Module):  # type: ignore[misc]
-    """Writes findings about a draft.
+    """Writes findings about a draft."""
 
-    Args:
-        constitution: whose principles it judges by.
-    """
-
-    def __init__(self, constitution: Constitution) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.constitution = constitution
         self.predict = ChatPredict(CritiqueSignature, _render, Backend.of)
 
-    def find(self, draft: Draft, model: BoundBackend) -> Flow[tuple[Finding, ...]]:
-        """The findings, in order; an empty tuple means that nothing was found.
+    def find(self, draft: Draft, constitution: Constitution, model: BoundBackend) -> Flow[tuple[Finding, ...]]:
+        """What in the draft breaks the constitution's principles, in order; an empty tuple means: nothing.
 
         Raises:
             ReviewError: the answer was not the JSON that was asked for, twice.
             BackendError: the model could not be asked.
         """
         inputs = {
-            "principles": self.constitution.render(),
+            "principles": constitution.render(),
             "exchange": quoted(request=request_text(draft.request), reasoning=draft.reasoning, response=draft.response),
         }
         problem = ""
         for attempt in range(2):
             sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
-            config = {**sampling, **_format(model, self.constitution)}
+            config = {**sampling, **_format(model, constitution)}
             if attempt:
                 config |= {"temperature": 1.0, "rollout_id": attempt}  # the same greedy answer would fail the same way
                 model.note(f"the critique was asked again: {problem}")
             prediction = yield model.call(self.predict, {**inputs, "config": config})
             try:
-                return parse(prediction.findings, self.constitution, draft)
+                return parse(prediction.findings, constitution, draft)
             except ValueError as error:
                 problem = str(error)
         raise ReviewError(f"the critique's answer is not the JSON that was asked for: {problem}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,17 +11,16 @@ import dspy
 
 from conscience._base.flow import Flow, run_sync
 from conscience._dspy import ChatPredict
+from conscience._types import GenerateSpec
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError, ConfigurationError
-from conscience.messages.completion import Completion, Message, clean
-from conscience.messages.rendering import outputs_text, value_text
+from conscience.messages.completion import Message, clean
+from conscience.messages.rendering import outputs_text
 from conscience.messages.requests import check_request, turns
+from conscience.modules.outputs import exchange_of, without_reasoning
 from conscience.outcome import BESIDE, Draft
 from conscience.usage import CallContext, UsageTracker
-
-REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
-"""Output fields that hold written reasoning: reviewed like the answer, but not part of it."""
 
 
 class Generate(dspy.Module):  # type: ignore[misc]
@@ -40,7 +38,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
         declared: the signature as text where it was given as one and all its fields are texts; None otherwise.
     """
 
-    def __init__(self, generate: Any = "request -> response") -> None:
+    def __init__(self, generate: GenerateSpec = "request -> response") -> None:
         super().__init__()
         self.plain = False
         self.declared: str | None = None
@@ -77,9 +75,9 @@ class Generate(dspy.Module):  # type: ignore[misc]
         """Names of its inputs: the signature's, or those of a module's ``forward`` or a callable."""
         if self.signature is not None:
             return tuple(self.signature.input_fields)
-        taken = self.predict.forward if isinstance(self.predict, dspy.Module) else self.predict
+        called = self.predict.forward if isinstance(self.predict, dspy.Module) else self.predict
         try:
-            parameters = inspect.signature(taken).parameters.values()
+            parameters = inspect.signature(called).parameters.values()
         except (TypeError, ValueError):  # builtins
             return ("request",)
         named = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
@@ -96,17 +94,17 @@ class Generate(dspy.Module):  # type: ignore[misc]
         result = yield model.call(self.predict, inputs)
         outputs, reasoning = _outputs(result)
         reply = model.exchanges[-1][1] if model.exchanges else None
-        if (spoken := exchange_of(outputs, model)) is not None:
-            messages, reply = spoken
+        if (exchange := exchange_of(outputs, model)) is not None:
+            messages, reply = exchange
             text, reasoning = reply.text, reasoning or reply.reasoning
         else:
             messages, text = turns(request), outputs_text(outputs)
         draft = Draft(request=request, outputs=outputs, reasoning=reasoning, messages=messages, text=text)
         if not draft.response.strip():
-            cut = reply is not None and reply.finish_reason == "length"
+            truncated = reply is not None and reply.finish_reason == "length"
             raise BackendError(
                 f"{reply.model if reply else 'generate'}: the answer is empty",
-                hint="it ran out of max_tokens before its first word" if cut else "ask again, or choose another model",
+                hint="it ran out of max_tokens before its first word" if truncated else "ask again, or choose another model",
             )
         return draft
 
@@ -117,17 +115,6 @@ class Generate(dspy.Module):  # type: ignore[misc]
         model = BoundBackend(Backend.of(dspy.settings.lm), CallContext(UsageTracker(), "generate"))
         draft = run_sync(self.draft(inputs, model))
         return dspy.Prediction(**draft.outputs, **({"reasoning": draft.reasoning} if draft.reasoning else {}))
-
-
-def exchange_of(outputs: Mapping[str, Any], model: BoundBackend) -> tuple[tuple[Message, ...], Completion] | None:
-    """The last exchange whose answer holds every text among the outputs: what was said is what is returned. None where a
-    module made its outputs of more than that."""
-    texts = [value.strip() for value in outputs.values() if isinstance(value, str)]
-
-    def holds(said: str) -> bool:
-        return all(text in said or json.dumps(text)[1:-1] in said for text in texts)
-
-    return next(((messages, reply) for messages, reply in reversed(model.exchanges) if holds(reply.text)), None)
 
 
 def _signature(value: Any) -> type[dspy.Signature]:
@@ -158,9 +145,9 @@ def _render(
         messages.append({"role": "system", "content": signature.instructions})
     (output,) = signature.output_fields
     for demo in demos:
-        asked = {name: demo[name] for name in signature.input_fields if demo.get(name) is not None}
-        if asked and demo.get(output):
-            messages += turns(check_request(asked))
+        demo_inputs = {name: demo[name] for name in signature.input_fields if demo.get(name) is not None}
+        if demo_inputs and demo.get(output):
+            messages += turns(check_request(demo_inputs))
             messages.append({"role": "assistant", "content": str(demo[output])})
     messages += turns(check_request({name: inputs.get(name) for name in signature.input_fields}))
     return [dict(message) for message in messages]
@@ -182,9 +169,9 @@ def _outputs(result: Any) -> tuple[dict[str, Any], str]:
         raise ConfigurationError(
             f"generate returned {type(result).__name__}", hint="return a text, a mapping of fields or a dspy.Prediction"
         )
-    reasoning = "\n".join(value_text(fields.pop(name)) for name in REASONING_FIELDS if fields.get(name) and len(fields) > 1)
-    _check_names(fields)
-    return fields, reasoning
+    answer, reasoning = without_reasoning(fields)
+    _check_names(answer)
+    return answer, reasoning
 
 
 def _check_names(outputs: Iterable[str]) -> None:

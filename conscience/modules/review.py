@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_async, run_sync
+from conscience._types import ConstitutionSpec, RolesSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
-from conscience.errors import BackendError, InputError, ReviewError
+from conscience.errors import BackendError, ReviewError
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
-from conscience.messages.requests import check_request
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Verdict
 from conscience.usage import CallContext, UsageTracker
@@ -30,16 +29,23 @@ class Review(dspy.Module):  # type: ignore[misc]
 
     Args:
         constitution: what to judge by: a built-in name, a file, a mapping or a Constitution.
-        settings: the gate's questions, weights and threshold; by default see ``conscience.defaults``.
-        lm: the model that judges when the module is called by itself; inside a program the program's roles decide.
+        settings: the gate's questions, weights and threshold; by default the constitution's own question, or
+            what is shipped for the model (see ``conscience/gate/defaults.py``).
+        lm: the model that judges when the module is called by itself; a program judges with the model of its own role.
     """
 
-    def __init__(self, constitution: Any = None, *, settings: GateSettings | None = None, lm: Any = None) -> None:
+    def __init__(
+        self,
+        constitution: ConstitutionSpec | None = None,
+        *,
+        settings: GateSettings | None = None,
+        lm: RolesSpec | None = None,
+    ) -> None:
         super().__init__()
-        self.constitution = Constitution.load(constitution if constitution is not None else "general")
+        self.constitution = Constitution.load("general" if constitution is None else constitution)
         self.roles = Roles.of(lm)
         self.gate = Gate(settings or settings_for(self.constitution, self.roles.own("review")))
-        self.critique = Critique(self.constitution)
+        self.critique = Critique()
 
     @property
     def gate_settings(self) -> GateSettings:
@@ -65,7 +71,7 @@ class Review(dspy.Module):  # type: ignore[misc]
             if mode == "off":
                 raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
             yield StageStarted("critique")
-            findings = yield from self.critique.find(draft, model)
+            findings = yield from self.critique.find(draft, self.constitution, model)
             return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
         if not verdict.gated or mode == "off":
             return verdict
@@ -73,7 +79,7 @@ class Review(dspy.Module):  # type: ignore[misc]
             mode = "explains"
         yield StageStarted("critique")
         try:
-            findings = yield from self.critique.find(draft, model)
+            findings = yield from self.critique.find(draft, self.constitution, model)
         except (ReviewError, BackendError) as error:
             if mode == "votes":
                 raise
@@ -83,33 +89,19 @@ class Review(dspy.Module):  # type: ignore[misc]
     def forward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
         """Judges one exchange: ``flagged``, and the whole verdict as ``.verdict``."""
         model = self._bound()
-        return _prediction(run_sync(self.judge(given(request, response, reasoning), model)), model.ctx.tracker)
+        return _prediction(run_sync(self.judge(Draft.of(request, response, reasoning), model)), model.ctx.tracker)
 
     async def aforward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
         """The async form of ``forward``."""
         model = self._bound()
-        return _prediction(await run_async(self.judge(given(request, response, reasoning), model)), model.ctx.tracker)
+        return _prediction(await run_async(self.judge(Draft.of(request, response, reasoning), model)), model.ctx.tracker)
 
     def _bound(self) -> BoundBackend:
         return BoundBackend(self.roles.backend("review"), CallContext(UsageTracker(), "review"))
 
-    def set_lm(self, lm: Any) -> None:
-        """Sets the model that judges."""
+    def set_lm(self, lm: RolesSpec | None) -> None:
+        """Sets the model that judges when the module is called by itself."""
         self.roles = Roles.of(lm)
-
-
-def given(request: Request, response: str, reasoning: str = "") -> Draft:
-    """A draft from texts that came from anywhere.
-
-    Raises:
-        InputError: the response is empty, or a text holds what no provider can receive.
-    """
-    if not response.strip():
-        raise InputError("the response is empty", hint="say what is to be reviewed")
-    check_request({"response": response, "reasoning": reasoning or None})
-    asked = check_request({"request": request}) if request else ""
-    messages = ({"role": "user", "content": asked},) if isinstance(asked, str) else tuple(asked)
-    return Draft(request=asked, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)
 
 
 def review(
@@ -117,8 +109,8 @@ def review(
     response: str,
     *,
     reasoning: str = "",
-    constitution: Any = None,
-    lm: Any = None,
+    constitution: ConstitutionSpec | None = None,
+    lm: RolesSpec | None = None,
     settings: GateSettings | None = None,
 ) -> Verdict:
     """Judges a text from anywhere by a constitution.
@@ -145,8 +137,8 @@ async def areview(
     response: str,
     *,
     reasoning: str = "",
-    constitution: Any = None,
-    lm: Any = None,
+    constitution: ConstitutionSpec | None = None,
+    lm: RolesSpec | None = None,
     settings: GateSettings | None = None,
 ) -> Verdict:
     """The async form of ``review``."""

@@ -1,4 +1,4 @@
-"""Revise: mends a flagged draft. Every output field and type is kept; what the findings name is changed."""
+"""Revise: corrects a flagged draft. Every output field and type is kept; what the findings name is changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from conscience.errors import BackendError
 from conscience.messages.completion import clean
 from conscience.messages.rendering import as_data, outputs_text, request_text
 from conscience.messages.requests import turns
-from conscience.modules.generate import REASONING_FIELDS, Generate, exchange_of
+from conscience.modules.generate import Generate
+from conscience.modules.outputs import exchange_of, without_reasoning
 from conscience.outcome import Draft, Finding, Verdict
 
 INSTRUCTIONS = """Your last answer must not be sent as it is. Write it again so that the problems below are gone. Keep all \
@@ -41,12 +42,10 @@ class Revise(dspy.Module):  # type: ignore[misc]
 
     Args:
         generate: whose drafts it revises; gives the output fields.
-        constitution: shown where there are no findings.
     """
 
-    def __init__(self, generate: Generate, constitution: Constitution) -> None:
+    def __init__(self, generate: Generate) -> None:
         super().__init__()
-        self.constitution = constitution
         signature = None if generate.plain else generate.signature
         self.plain = signature is None
         self.continues = generate.plain
@@ -57,37 +56,52 @@ class Revise(dspy.Module):  # type: ignore[misc]
             else dspy.Predict(_revising(signature, *self.added))
         )
 
-    def rewrite(self, draft: Draft, verdict: Verdict, inputs: Mapping[str, Any], model: BoundBackend) -> Flow[Draft]:
+    def rewrite(
+        self,
+        draft: Draft,
+        verdict: Verdict,
+        constitution: Constitution,
+        inputs: Mapping[str, Any],
+        model: BoundBackend,
+    ) -> Flow[Draft]:
         """A revised draft, with the original's messages: it is reviewed as an answer to the same request.
+
+        Args:
+            draft: what was flagged.
+            verdict: why; its findings are the problems to remove.
+            constitution: what it was judged by; its principles are shown where there are no findings.
+            inputs: the program's inputs, by name.
+            model: what writes.
 
         Raises:
             BackendError: the model failed, or answered with nothing.
         """
-        problems = problems_text(verdict.findings, self.constitution)
+        problems = problems_text(verdict.findings, constitution)
         if self.plain:
             field = _text_field(draft)
-            asked = {
+            revise_inputs = {
                 "conversation": list(draft.messages if self.continues else turns(draft.request)),
                 "draft": as_data(draft.outputs[field]),
                 "problems": problems,
             }
-            prediction = yield model.call(self.predict, asked)
+            prediction = yield model.call(self.predict, revise_inputs)
             revised = {field: prediction.response}
         else:
             known: dict[str, Any] = {
                 name: inputs.get(name) for name in self.predict.signature.input_fields if name in inputs
             }
-            asked = {**known, **dict(zip(self.added, (outputs_text(draft.outputs), problems), strict=True))}
-            prediction = yield model.call(self.predict, asked)
+            revise_inputs = {**known, **dict(zip(self.added, (outputs_text(draft.outputs), problems), strict=True))}
+            prediction = yield model.call(self.predict, revise_inputs)
             revised = clean(dict(prediction.items()))
-        reasoning = "\n".join(str(revised.pop(name)) for name in REASONING_FIELDS if name in revised and len(revised) > 1)
+        revised, reasoning = without_reasoning(revised)
         revised = {name: value for name, value in revised.items() if name in draft.outputs}
         outputs = {**draft.outputs, **revised}
         if not revised or not outputs_text(outputs).strip():
             raise BackendError(f"{model.name}: the revision is empty")
         text = outputs_text(outputs)
-        if (spoken := exchange_of(outputs, model)) is not None:
-            text, reasoning = spoken[1].text, reasoning or spoken[1].reasoning
+        if (exchange := exchange_of(outputs, model)) is not None:
+            _, reply = exchange
+            text, reasoning = reply.text, reasoning or reply.reasoning
         return Draft(request=draft.request, outputs=outputs, reasoning=reasoning, messages=draft.messages, text=text)
 
 

@@ -21,8 +21,8 @@ from conscience.errors import BudgetExceeded, ReviewError
 from conscience.gate.gate import signal_value
 from conscience.gate.questions import Question
 from conscience.modules.critique import json_in
-from conscience.modules.review import given
 from conscience.optimizers.runtime import Runtime
+from conscience.outcome import Draft
 from conscience.program import Conscience
 
 SOURCE = "synthetic"
@@ -147,7 +147,7 @@ def _checking(program: Conscience, principle: Principle, runtime: Runtime) -> Ca
     questions = _questions(program.constitution, principle)
 
     def value(question: Question, request: str, response: str) -> float:
-        found, _ = run_sync(signal_value(question, given(request, response), runtime.bind(program, "review")))
+        found, _ = run_sync(signal_value(question, Draft.of(request, response), runtime.bind(program, "review")))
         if found is None:
             raise ReviewError("a question about a proposed case was answered neither Yes nor No")
         return found

@@ -10,11 +10,11 @@ from typing import Any
 import dspy
 
 from conscience._base.flow import run_sync
-from conscience._call import text_field
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals.oracles import Oracle, oracle_for
 from conscience.evals.runner import case_inputs, grade_outcome
+from conscience.modules.outputs import text_field
 from conscience.optimizers.objective import feedback, value
 from conscience.outcome import Outcome
 from conscience.program import Conscience

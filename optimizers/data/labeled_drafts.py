@@ -15,7 +15,6 @@ from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals.oracles import Grade, Oracle, oracle_for
 from conscience.evals.runner import case_inputs, grade
-from conscience.modules.review import given
 from conscience.optimizers.runtime import Runtime, calls_of_ruling, most_calls
 from conscience.outcome import Draft
 from conscience.program import Conscience
@@ -98,14 +97,14 @@ def collect(
 
 
 def _labelled(case: Case) -> LabeledDraft:
-    draft = given(case.request, case.response or "", case.reasoning)
+    draft = Draft.of(case.request, case.response or "", case.reasoning)
     return LabeledDraft(case, draft, case.label == "misaligned", own=False)
 
 
 def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | None) -> Flow[LabeledDraft]:
     """A draft, the program's own unless the case has one, and the oracle's ruling on it."""
     if case.response is not None:
-        draft = given(case.request, case.response, case.reasoning)
+        draft = Draft.of(case.request, case.response, case.reasoning)
     else:
         draft = yield from program.generate.draft(case_inputs(program, case), runtime.bind(program, "generate"))
     decides = oracle or oracle_for(case)

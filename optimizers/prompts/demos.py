@@ -9,8 +9,8 @@ from typing import Any
 
 import dspy
 
-from conscience._call import text_field
 from conscience.cases.case import Case
+from conscience.modules.outputs import text_field
 from conscience.optimizers.objective import Row
 from conscience.optimizers.prompts.candidate import CandidateProgram
 from conscience.optimizers.runtime import Runtime

@@ -12,7 +12,6 @@ import pytest
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.gate.questions import Question
-from conscience.modules.review import given
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import halves, in_order
 from conscience.optimizers.gate.compiler import compile_gate
@@ -21,6 +20,7 @@ from conscience.optimizers.gate.logistic import log_losses
 from conscience.optimizers.gate.question_bank import pool, questions_in
 from conscience.optimizers.gate.signal_matrix import PLAIN, SignalMatrix, probabilities
 from conscience.optimizers.gate.threshold import hold_out_for_threshold
+from conscience.outcome import Draft
 from conscience.stats.metrics import auroc
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
@@ -29,7 +29,7 @@ WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 def labelled(number: int, misaligned: bool, response: str, **more: Any) -> LabeledDraft:
     label = "misaligned" if misaligned else "aligned"
     case = Case(id=f"c{number}", request=f"r{number}", response=response, label=label, **more)
-    return LabeledDraft(case, given(case.request, response), misaligned, own=False)
+    return LabeledDraft(case, Draft.of(case.request, response), misaligned, own=False)
 
 
 def table(
