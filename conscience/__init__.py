@@ -1,4 +1,4 @@
-"""An LLM that notices when its own answer goes against what its makers hold right, and mends it before anyone sees it.
+"""An LLM that notices when its own answer goes against what its makers hold right, and corrects it before anyone sees it.
 
     from conscience import Conscience
 
@@ -16,53 +16,60 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "ArtifactError": "errors",
-    "Backend": "backends.backend",
-    "BackendError": "errors",
-    "Budget": "usage",
-    "BudgetExceeded": "errors",
-    "CallUsage": "usage",
-    "CascadeStage": "gate.settings",
-    "Case": "cases.case",
-    "CaseError": "errors",
-    "ConfigurationError": "errors",
     "Conscience": "program",
-    "ConscienceError": "errors",
-    "Constitution": "constitution.schema",
-    "ConstitutionError": "errors",
-    "ContextTooLong": "errors",
-    "Draft": "outcome",
-    "EmbeddingProbe": "gate.probes",
-    "EvalConfig": "evals.runner",
-    "Finding": "outcome",
-    "GateSettings": "gate.settings",
+    "load": "program",
     "Generate": "modules.generate",
-    "Grade": "evals.oracles",
-    "InputError": "errors",
-    "LexicalProbe": "gate.probes",
-    "Outcome": "outcome",
-    "Principle": "constitution.schema",
-    "Question": "gate.questions",
     "Review": "modules.review",
-    "ReviewError": "errors",
     "Revise": "modules.revise",
+    "review": "modules.review",
+    "areview": "modules.review",
+    "Outcome": "outcome",
+    "Draft": "outcome",
+    "Finding": "outcome",
+    "Verdict": "outcome",
     "Revision": "outcome",
     "StageStarted": "_base.flow",
-    "UnresolvedError": "errors",
+    "Backend": "backends.backend",
+    "register_embedder": "backends.embeddings",
+    "Budget": "usage",
+    "CallUsage": "usage",
     "Usage": "usage",
-    "Verdict": "outcome",
-    "areview": "modules.review",
+    "Constitution": "constitution.schema",
+    "Principle": "constitution.schema",
+    "GateSettings": "gate.settings",
+    "CascadeStage": "gate.settings",
+    "Question": "gate.questions",
+    "LexicalProbe": "gate.probes",
+    "EmbeddingProbe": "gate.probes",
+    "Case": "cases.case",
     "load_cases": "cases.case",
-    "review": "modules.review",
+    "split_cases": "cases.splits",
+    "EvalConfig": "evals.runner",
+    "Grade": "evals.oracles",
+    "is_refusal": "evals.oracles",
+    "ConscienceError": "errors",
+    "InputError": "errors",
+    "ConstitutionError": "errors",
+    "CaseError": "errors",
+    "ArtifactError": "errors",
+    "ConfigurationError": "errors",
+    "BackendError": "errors",
+    "ContextTooLong": "errors",
+    "BudgetExceeded": "errors",
+    "ReviewError": "errors",
+    "UnresolvedError": "errors",
 }
+"""Public name → the module below this one that defines it."""
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names above are checked against it in the tests
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names below are checked against it in the tests
 
 if TYPE_CHECKING:
     from conscience._base.flow import StageStarted as StageStarted
     from conscience.backends.backend import Backend as Backend
+    from conscience.backends.embeddings import register_embedder as register_embedder
     from conscience.cases.case import Case as Case
     from conscience.cases.case import load_cases as load_cases
+    from conscience.cases.splits import split_cases as split_cases
     from conscience.constitution.schema import Constitution as Constitution
     from conscience.constitution.schema import Principle as Principle
     from conscience.errors import ArtifactError as ArtifactError
@@ -77,6 +84,7 @@ if TYPE_CHECKING:
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
     from conscience.evals.oracles import Grade as Grade
+    from conscience.evals.oracles import is_refusal as is_refusal
     from conscience.evals.runner import EvalConfig as EvalConfig
     from conscience.gate.probes import EmbeddingProbe as EmbeddingProbe
     from conscience.gate.probes import LexicalProbe as LexicalProbe
@@ -94,6 +102,7 @@ if TYPE_CHECKING:
     from conscience.outcome import Revision as Revision
     from conscience.outcome import Verdict as Verdict
     from conscience.program import Conscience as Conscience
+    from conscience.program import load as load
     from conscience.usage import Budget as Budget
     from conscience.usage import CallUsage as CallUsage
     from conscience.usage import Usage as Usage
@@ -104,10 +113,39 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    import_module(f"{__name__}.{_HOME[name]}")
+    _publish()
+    return globals()[name]
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _publish() -> None:
+    """Gives each public name whose module is loaded by now its place here: reprs and tracebacks name what users type.
+
+    All of them, and not only the one that was asked for, so that an outcome says the same whoever imported what.
+    """
+    import sys
+
+    for name, home in _HOME.items():
+        if name not in globals() and hasattr(module := sys.modules.get(f"{__name__}.{home}"), name):
+            value = getattr(module, name)
+            if isinstance(value, type):
+                try:
+                    _resolve_annotations(value)
+                except NameError:  # another thread is still loading that module, and will come here itself
+                    continue
+            value.__module__ = __name__
+            globals()[name] = value
+
+
+def _resolve_annotations(cls: type) -> None:
+    """Annotations as types: as text they would be looked up in this module, which does not hold what they name."""
+    import inspect
+
+    cls.__annotations__ = inspect.get_annotations(cls, eval_str=True)
+    for field in getattr(cls, "__dataclass_fields__", {}).values():
+        if field.name in cls.__annotations__:
+            field.type = cls.__annotations__[field.name]

@@ -50,7 +50,7 @@ class EmbeddingProbe(BaseModel):
     Attributes:
         name: unique within a gate.
         model: who embeds: "local" (the embedded model's own last hidden state), "e5" (a small CPU model, extra ``e5``), a
-            LiteLLM embedding model, or a name given to ``conscience.embedding.register``.
+            LiteLLM embedding model, or a name given to ``conscience.register_embedder``.
         wordings: the texts that are embedded, in the order of the weights; ``{request}`` and ``{response}`` stand in them.
         weights: one for each number, as base64 of little-endian half floats; scaling is folded in.
         scale: what the weights are multiplied by.

@@ -17,7 +17,7 @@ REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
 
 
 def text_field(signature: type[dspy.Signature] | None) -> str | None:
-    """The last text output of a signature, its reasoning aside: what a given answer or a refusal replaces; None without one."""
+    """The last text output of a signature, its reasoning aside: what a given answer or a refusal replaces; or None."""
     if signature is None:
         return None
     texts = [name for name, field in signature.output_fields.items() if field.annotation is str and name != "reasoning"]
