@@ -45,6 +45,13 @@ class Call:
         """The model of a role, paid for by this call."""
         return BoundBackend(self.roles.backend(role), CallContext(self.tracker, role))
 
+    def generator(self, brings_its_model: bool) -> BoundBackend:
+        """The model that generates. What brings its own needs none of the program's; only its name is then that of the
+        reviewing model."""
+        if brings_its_model and not self.roles.knows("generate"):
+            return BoundBackend(self.roles.backend("review"), CallContext(self.tracker, "generate"))
+        return self.model("generate")
+
     def judged(self, draft: Draft, verdict: Verdict) -> None:
         """Keeps the verdict on the first draft, or on a revision."""
         if draft is self.draft:
@@ -94,8 +101,10 @@ class Call:
     def ended(self, status: Status, shown: Draft | None, *, error: str = "") -> Outcome:
         """The outcome; ``shown`` is the text to return, None for the refusal text."""
         outputs = self._refusal_outputs() if shown is None else dict(shown.outputs)
-        if shown is not None and shown.reasoning and self._has_reasoning():
-            outputs = {"reasoning": shown.reasoning, **outputs}
+        if shown is not None:
+            outputs = {**shown.written, **outputs}
+            if shown.reasoning and self._has_reasoning():
+                outputs = {"reasoning": shown.reasoning, **outputs}
         hidden = status == "unreviewed" and shown is None  # what nobody has reviewed is not shown as the draft either
         return Outcome(
             outputs,
@@ -121,7 +130,8 @@ class Call:
             outputs = draft.outputs if draft else {"response": ""}
             texts = [name for name, value in outputs.items() if isinstance(value, str) and name != "reasoning"]
             names, text = list(outputs), texts[-1] if texts else None
-        return {name: self.refusal if name == text else None for name in names}
+        written = draft.written if draft else {}
+        return {name: self.refusal if name == text else None for name in (*written, *names)}
 
 
 def _response(shown: Draft) -> str:

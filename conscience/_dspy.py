@@ -6,8 +6,6 @@ a backend (``call_lm``), and a predictor asks a plain chat turn without field ma
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
+from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import IOStep
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
@@ -33,7 +32,7 @@ from conscience.usage import CallContext
 
 __all__ = [
     "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
-    "acall_lm", "call_lm", "call_module", "current_context", "module_context",
+    "acall_lm", "call_lm", "call_module", "current_context", "field_messages", "module_context",
     "litellm", "lm_error", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 
@@ -85,30 +84,62 @@ def _unwrapped(error: Exception) -> ConscienceError:
     return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
-def call_module(module: Callable[..., Any], inputs: Mapping[str, Any], lm: BaseLM | None, ctx: CallContext) -> IOStep:
+@contextmanager
+def _traced(ctx: CallContext) -> Iterator[None]:
+    """Keeps the steps of DSPy's predictors on the account; whoever traces outside sees them as always."""
+    outer, limit = settings.trace, settings.max_trace_size
+    steps: list[Any] = []
+    try:
+        with settings.context(trace=steps, max_trace_size=max(limit, 1000)):
+            yield
+    finally:
+        ctx.steps.extend(steps)
+        if outer is not None and limit > 0:
+            outer.extend(steps)
+            del outer[: max(0, len(outer) - limit)]
+
+
+def call_module(
+    module: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    lm: BaseLM | None,
+    ctx: CallContext,
+    args: Sequence[Any] = (),
+) -> IOStep:
     """A DSPy module, or any plain callable, called under an account: as a step of a flow.
 
+    What it returns may have to be awaited; sync, that takes an event loop of its own.
+
     Raises (when driven):
-        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields;
+            ConfigurationError where async code is called sync on a running event loop.
     """
     native = getattr(module, "acall", None)
-    if isinstance(module, dspy.Module) and not hasattr(module, "aforward"):
+    is_module = isinstance(module, dspy.Module)
+    if is_module and not hasattr(module, "aforward"):
         native = None  # every module has acall, which needs aforward
+    sync = native if is_module and native is not None and not hasattr(module, "forward") else module
 
     def run() -> Any:
-        with module_context(lm, ctx), _own_errors():
-            result = module(**inputs)
-            return asyncio.run(result) if inspect.iscoroutine(result) else result
+        with module_context(lm, ctx), _own_errors(), _traced(ctx):
+            return finished(sync(*args, **inputs))
 
     async def arun() -> Any:
-        with module_context(lm, ctx), _own_errors():
+        with module_context(lm, ctx), _own_errors(), _traced(ctx):
             if native is not None:
-                return await native(**inputs)
-            if inspect.iscoroutinefunction(module):
-                return await module(**inputs)
-            return await asyncio.to_thread(module, **inputs)
+                return await native(*args, **inputs)
+            return await afinished(lambda: module(*args, **inputs), on_loop=is_async(module))
 
     return IOStep(run, arun)
+
+
+def field_messages(
+    signature: type[dspy.Signature], demos: Sequence[Any], inputs: Mapping[str, Any]
+) -> tuple[list[Message], Any]:
+    """The messages that a ``dspy.Predict`` would send, and the adapter that wrote them. No model is asked."""
+    adapter = settings.adapter or dspy.ChatAdapter()
+    request = request_from_openai_chat({"model": "none", "messages": adapter.format(signature, list(demos), dict(inputs))})
+    return request_kwargs(request, "chat")["messages"], adapter
 
 
 # A backend as an LM for DSPy -----------------------------------------------------------------------------------------
@@ -144,6 +175,12 @@ class _Engine:
     @property
     def supports_reasoning(self) -> bool:
         return self.backend.supports("reasoning")
+
+    @property
+    def supported_params(self) -> tuple[str, ...]:
+        """What DSPy's adapters ask about: without it they would send neither a JSON schema nor tools."""
+        schema = ("response_format",) if self.backend.supports("schema") else ()
+        return schema + (("tools", "tool_choice", "parallel_tool_calls") if self.backend.supports("tools") else ())
 
     def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
@@ -301,19 +338,34 @@ class ChatPredict(dspy.Predict):  # type: ignore[misc]
         signature: one text output field.
         render: (signature, demos, inputs) → chat messages.
         backend_of: gives the backend behind an LM.
+        plainly: whether these inputs can be asked as a plain turn; where not, ``dspy.Predict`` asks as it always does.
     """
 
-    def __init__(self, signature: Any, render: Render, backend_of: Callable[[Any], Completer]) -> None:
+    def __init__(
+        self,
+        signature: Any,
+        render: Render,
+        backend_of: Callable[[Any], Completer],
+        plainly: Callable[[type[dspy.Signature], Mapping[str, Any]], bool] | None = None,
+    ) -> None:
         super().__init__(signature)
         self._render = render
         self._backend_of = backend_of
+        self._plainly = plainly
+
+    def _as_fields(self, kwargs: Mapping[str, Any]) -> bool:
+        return self._plainly is not None and not self._plainly(kwargs.get("signature", self.signature), kwargs)
 
     def forward(self, **kwargs: Any) -> dspy.Prediction:
+        if self._as_fields(kwargs):
+            return super().forward(**kwargs)
         backend, messages, params, signature, inputs = self._prepare(kwargs)
         rollout = params.pop("rollout_id", None)
         return self._finish(backend.complete(messages, params, salt=rollout), signature, inputs)
 
     async def aforward(self, **kwargs: Any) -> dspy.Prediction:
+        if self._as_fields(kwargs):
+            return await super().aforward(**kwargs)
         backend, messages, params, signature, inputs = self._prepare(kwargs)
         rollout = params.pop("rollout_id", None)
         return self._finish(await backend.acomplete(messages, params, salt=rollout), signature, inputs)

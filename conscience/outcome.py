@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import dspy
 
@@ -22,6 +22,19 @@ BESIDE = frozenset({"status", "verdict", "draft", "revisions", "usage", "events"
 """What stands beside an outcome's fields, and so can be the name of none."""
 
 
+class AnswerForm(Protocol):
+    """How output fields stand in a text."""
+
+    def request(self) -> str:
+        """What asks for a text in this form."""
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The fields in a text of this form; raises ValueError where it is not in it."""
+
+    def write(self, outputs: Mapping[str, Any]) -> str:
+        """These outputs in this form."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """What was generated, before review.
@@ -31,7 +44,12 @@ class Draft:
         outputs: the signature's output fields without the written reasoning.
         reasoning: the written reasoning, or the provider's own reasoning content; empty where there is none.
         messages: the messages that produced it; the gate continues them.
-        text: the assistant's turn that follows ``messages``, as the model wrote it.
+        text: the assistant's turn that follows ``messages``: as the model wrote it, where that holds every output.
+        context: what generation saw beside the request, as text: its task, retrieved documents, tool results.
+        written: output fields that hold written reasoning (reasoning, trajectory); ``reasoning`` shows them.
+        sampling: limits that the generation was under, such as max_tokens; a revision keeps them.
+        form: how the outputs stand in ``text``; None where the text is the answer. It stays in the process: copies and
+            pickles go without.
     """
 
     request: Request
@@ -39,6 +57,13 @@ class Draft:
     reasoning: str = ""
     messages: tuple[Message, ...] = ()
     text: str = ""
+    context: str = ""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    form: AnswerForm | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "form"}
 
     @classmethod
     def of(cls, request: Request, response: str, reasoning: str = "") -> Self:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, overload
@@ -27,13 +26,12 @@ from conscience.errors import (
     BudgetExceeded,
     ConfigurationError,
     ConscienceError,
-    InputError,
     ReviewError,
 )
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.generate import Generate
-from conscience.modules.outputs import text_field
+from conscience.modules.given import given_draft
 from conscience.modules.review import Review
 from conscience.modules.revise import Revise
 from conscience.outcome import Draft, Outcome
@@ -171,17 +169,28 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """The async form of ``forward``."""
         return await run_async(self._answer(self._inputs(request, inputs)))
 
-    def correct(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+    def correct(
+        self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], *, reasoning: str = ""
+    ) -> Outcome:
         """Reviews an answer from anywhere as if the program had drafted it, and revises it where it must be.
 
+        Whoever wrote it is not asked: the program needs a model that reviews and, where it comes to that, revises.
+
         Args:
-            request: what was asked; may be empty.
-            response: the answer; it takes the place of the signature's last text field.
+            request: what was asked: a text, chat messages, or a mapping with the inputs of the signature (a question and the
+                documents that were retrieved for it); may be empty.
+            response: the answer: a text, which takes the place of the signature's last text field, or a mapping of output
+                fields, every one of which is reviewed and keeps its name and type in a revision.
             reasoning: the reasoning that led to it, reviewed with it.
+
+        Raises:
+            InputError: the response is empty, or a text holds what no provider can receive.
         """
         return run_sync(self._correct(request, response, reasoning))
 
-    async def acorrect(self, request: Request, response: str, *, reasoning: str = "") -> Outcome:
+    async def acorrect(
+        self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], *, reasoning: str = ""
+    ) -> Outcome:
         """The async form of ``correct``."""
         return await run_async(self._correct(request, response, reasoning))
 
@@ -228,13 +237,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return self.roles.backend("generate").lm
 
     def _inputs(self, request: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
-        """Keyword inputs; one positional request is taken where the signature has one input."""
-        if not request:
-            return inputs
-        names = self.generate.inputs
-        if len(request) > 1 or len(names) != 1 or inputs:
-            raise InputError(f"this program takes keywords: {', '.join(names)}")
-        return {names[0]: request[0]}
+        return self.generate.named(request, inputs)
 
     def _begin(self) -> Call:
         """The state of a new call."""
@@ -251,21 +254,19 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         call = self._begin()
         yield StageStarted("generate")
         try:
-            call.draft = yield from self.generate.draft(inputs, call.model("generate"))
+            call.draft = yield from self.generate.draft(inputs, call.generator(self.generate.brings_its_model))
         except BudgetExceeded as error:
             return call.unreviewed(error)
-        return (yield from self._review_and_revise(call.draft, inputs, call))
+        return (yield from self._review_and_revise(call.draft, call))
 
-    def _correct(self, request: Request, response: str, reasoning: str) -> Flow[Outcome]:
+    def _correct(
+        self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], reasoning: str
+    ) -> Flow[Outcome]:
         call = self._begin()
-        call.draft = Draft.of(request, response, reasoning)
-        if (field := text_field(call.signature)) is not None:
-            call.draft = replace(call.draft, outputs={field: response})
-        names = self.generate.inputs
-        inputs = {names[0]: call.draft.request} if len(names) == 1 else {}
-        return (yield from self._review_and_revise(call.draft, inputs, call))
+        call.draft = given_draft(self.generate, request, response, reasoning)
+        return (yield from self._review_and_revise(call.draft, call))
 
-    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+    def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         """From the call's draft to its outcome."""
         while True:
             try:
@@ -279,7 +280,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
                 return call.unresolved()
             yield StageStarted("revise")
             try:
-                draft = yield from self.revise.rewrite(draft, verdict, self.constitution, inputs, call.model("revise"))
+                draft = yield from self.revise.rewrite(draft, verdict, self.constitution, call.model("revise"))
             except BudgetExceeded as error:
                 return call.unreviewed(error)
             except ConscienceError as error:

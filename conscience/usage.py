@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from conscience.errors import BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message
@@ -206,15 +206,25 @@ class UsageTracker:
             return Usage(dict(self._by_role), time.perf_counter() - self._started + self._replayed)
 
 
-class CallContext:
-    """Who pays for a model call: a ledger and the role that asks. Keeps the exchanges made under it."""
+class Exchange(NamedTuple):
+    """One question to a model and its answer; ``params`` are the chat parameters that it was asked with."""
 
-    __slots__ = ("exchanges", "role", "tracker")
+    messages: tuple[Message, ...]
+    reply: Completion
+    params: Mapping[str, Any]
+
+
+class CallContext:
+    """Who pays for a model call: a ledger and the role that asks. Keeps the exchanges made under it, and the steps of DSPy's
+    predictors as DSPy traces them: (predictor, inputs, prediction)."""
+
+    __slots__ = ("exchanges", "role", "steps", "tracker")
 
     def __init__(self, tracker: UsageTracker, role: Role) -> None:
         self.tracker = tracker
         self.role: Role = role
-        self.exchanges: list[tuple[tuple[Message, ...], Completion]] = []
+        self.exchanges: list[Exchange] = []
+        self.steps: list[tuple[Any, Mapping[str, Any], Any]] = []
 
 
 class Waits:

@@ -39,7 +39,7 @@ from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalT
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ContextTooLong
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.requests import check_text
-from conscience.usage import CallContext, CallUsage, UsageTracker
+from conscience.usage import CallContext, CallUsage, Exchange, UsageTracker
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause than this is left for the next fallback."""
@@ -129,6 +129,11 @@ class Backend:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
         return feature not in self._lacking and self.transports[0].supports(feature)
 
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """What the first model's configuration says of every answer: max_tokens, temperature, stop, …"""
+        return self.transports[0].sampling
+
     def lacks(self, feature: str) -> None:
         """Learns that a model does not do what its table promises; remembered as long as this backend lives."""
         self._lacking.add(feature)
@@ -169,7 +174,9 @@ class Backend:
             with InflightAnswer(self._cache, key) as asked:
                 if (hit := (yield from asked.stored())) is not None:
                     self._enter_hit(ctx, key, hit["spend"])
-                    return _exchange(ctx, messages, Completion(hit["body"], transport.name, cached=True, fallback=fallback))
+                    return _exchange(
+                        ctx, messages, params, Completion(hit["body"], transport.name, cached=True, fallback=fallback)
+                    )
                 if self._pace is not None:
                     yield self._pace.waiting()
                 started = time.perf_counter()
@@ -187,7 +194,7 @@ class Backend:
                     self._pace.spent(spend.tokens)
                 if reply.finish_reason != "error":
                     yield asked.keeping({"body": reply.body, "spend": spend.to_dict()})
-                return _exchange(ctx, messages, reply)
+                return _exchange(ctx, messages, params, reply)
         failure = self._failure(failures, spent=attempts.spent)
         if isinstance(failure, BackendError) and failure.gone and (lost := _lost.get()) is not None:
             lost.append(failure)
@@ -432,9 +439,11 @@ def _cut_off(step: IOStep, seconds: float) -> IOStep:
     return IOStep(partial(call_within, seconds, step.run), arun)
 
 
-def _exchange(ctx: CallContext | None, messages: Sequence[Message], reply: Completion) -> Completion:
+def _exchange(
+    ctx: CallContext | None, messages: Sequence[Message], params: Mapping[str, Any], reply: Completion
+) -> Completion:
     if ctx is not None:
-        ctx.exchanges.append((tuple(messages), reply))
+        ctx.exchanges.append(Exchange(tuple(messages), reply, dict(params)))
     return reply
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy import call_module
 from conscience.backends.backend import Backend
-from conscience.messages.completion import Completion, Message
-from conscience.usage import CallContext
+from conscience.messages.completion import Message
+from conscience.usage import CallContext, Exchange
 
 
 class BoundBackend:
@@ -31,9 +31,14 @@ class BoundBackend:
         return self.backend.name
 
     @property
-    def exchanges(self) -> Sequence[tuple[tuple[Message, ...], Completion]]:
+    def exchanges(self) -> Sequence[Exchange]:
         """What was asked and answered under this context so far, in order."""
         return self.ctx.exchanges
+
+    @property
+    def steps(self) -> Sequence[tuple[Any, Mapping[str, Any], Any]]:
+        """What DSPy's predictors did under this context so far, in order: (predictor, inputs, prediction)."""
+        return self.ctx.steps
 
     def supports(self, feature: str) -> bool:
         """See ``Backend.supports``."""
@@ -59,10 +64,10 @@ class BoundBackend:
         """One embedding for each text, by an embedding model beside this backend. See ``Backend.embedding``."""
         return self.backend.embedding(model, texts, self.ctx)
 
-    def call(self, module: Callable[..., Any], inputs: Mapping[str, Any]) -> IOStep:
+    def call(self, module: Callable[..., Any], inputs: Mapping[str, Any], args: Sequence[Any] = ()) -> IOStep:
         """Calls a DSPy module, or any plain callable, with this backend as its LM, as a step of a flow.
 
         Raises (when driven):
             ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
         """
-        return call_module(module, inputs, self.backend.lm, self.ctx)
+        return call_module(module, inputs, self.backend.lm, self.ctx, args)

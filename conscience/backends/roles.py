@@ -17,7 +17,8 @@ class Roles:
     """Which backend serves which role.
 
     A role without one of its own takes: revise ← generate; review ← generate (a frozen copy of itself judges);
-    judge ← review; propose ← generate. With none at all, the LM configured in DSPy at the time of the call.
+    judge ← review; propose ← generate. With none at all, the LM configured in DSPy at the time of the call; without that,
+    revise ← review.
     """
 
     _instead: Mapping[str, Role] = {"review": "generate", "revise": "generate", "judge": "review", "propose": "generate"}
@@ -47,6 +48,8 @@ class Roles:
         """
         if (own := self.own(role)) is not None:
             return own
+        if settings.lm is None and role == "revise" and (judge := self.own("review")) is not None:
+            return judge  # a callable generated: the only model there is revises too
         if settings.lm is None:
             raise ConfigurationError(
                 f"no model is set for the role {role}",
@@ -58,6 +61,10 @@ class Roles:
         """The same roles for one run, see ``Backend.for_run``; DSPy's LM takes the role generate where no other has it."""
         own = self._backends or {"generate": self.backend("generate")}
         return Roles({role: backend.for_run(journal, rate_limiter, meter) for role, backend in own.items()})
+
+    def knows(self, role: Role) -> bool:
+        """Whether a model is set for the role, here or in DSPy."""
+        return self.own(role) is not None or settings.lm is not None
 
     def own(self, role: Role) -> Backend | None:
         """The backend of a role where these roles say it themselves, without DSPy's."""

@@ -43,6 +43,10 @@ class Transport(Protocol):
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
         questions that are asked at once better than ones asked in turn ("parallel")."""
 
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The sampling parameters that the user set on it."""
+
     def secrets(self) -> list[str]:
         """Values that must not appear in any message."""
 
@@ -68,6 +72,10 @@ class LiteLLMTransport:
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS and v is not None}
         self._defaults = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS and v is not None}
         self._checked = False
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        return self._defaults
 
     def identity(self) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
@@ -148,6 +156,11 @@ class LocalTransport(LiteLLMTransport):
         # Greedy and bounded: a 135M model left to sample at length mostly repeats itself.
         super().__init__("local" if weights is None else f"local:{weights}", {**LOCAL_SAMPLING, **options})
         self._weights = weights
+        self._own = options
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        return self._own
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
@@ -185,6 +198,10 @@ class LMTransport:
         self.lm = lm
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        return {name: value for name, value in self.lm.kwargs.items() if value is not None}
 
     @property
     def _scripted(self) -> bool:

@@ -32,7 +32,7 @@ SAMPLES = 3
 class Plain(Conscience):
     """The draft is the outcome."""
 
-    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+    def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         yield StageStarted("plain")
         return call.ended("clean", draft)
 
@@ -40,12 +40,10 @@ class Plain(Conscience):
 class SelfRefine(Conscience):
     """Every draft is criticised and revised once."""
 
-    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
-        return (yield from self._passes(draft, inputs, call, [self.constitution]))
+    def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
+        return (yield from self._passes(draft, call, [self.constitution]))
 
-    def _passes(
-        self, draft: Draft, inputs: Mapping[str, Any], call: Call, constitutions: list[Constitution]
-    ) -> Flow[Outcome]:
+    def _passes(self, draft: Draft, call: Call, constitutions: list[Constitution]) -> Flow[Outcome]:
         """One critique and revision for each constitution; an error costs its pass, as those loops have it."""
         current = draft
         for constitution in constitutions:
@@ -56,7 +54,7 @@ class SelfRefine(Conscience):
                 call.model("review").note(error.message)
             verdict = Verdict(flagged=True, findings=findings, method="critique")
             try:
-                current = yield from self.revise.rewrite(current, verdict, self.constitution, inputs, call.model("revise"))
+                current = yield from self.revise.rewrite(current, verdict, self.constitution, call.model("revise"))
             except BackendError as error:
                 call.model("revise").note(error.message)
                 continue
@@ -68,12 +66,12 @@ class SelfRefine(Conscience):
 class Chain(SelfRefine):
     """One critique and one revision for each principle, in order."""
 
-    def _review_and_revise(self, draft: Draft, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+    def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         constitutions = [
             Constitution.model_validate({**self.constitution.model_dump(), "principles": [p]})
             for p in self.constitution.model_dump()["principles"]
         ]
-        return (yield from self._passes(draft, inputs, call, constitutions))
+        return (yield from self._passes(draft, call, constitutions))
 
 
 class Refine(Conscience):

@@ -13,6 +13,7 @@ from typing import Any
 
 from conscience._base.files import digest
 from conscience.messages.completion import Message
+from conscience.messages.values import plain_value
 
 Request = str | Sequence[Message]
 """What the user asked: a text, or chat messages."""
@@ -86,14 +87,13 @@ def outputs_text(outputs: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """One output value as text."""
+    """One value as text: a text as it is, structured values as JSON, media by their kind."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value
-    if hasattr(value, "model_dump_json"):
-        return str(value.model_dump_json())
     try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):
+        plain = plain_value(value)
+        return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # what holds itself, or a key that JSON has no form for
         return str(value)

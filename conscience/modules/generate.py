@@ -1,10 +1,8 @@
-"""Generate: any signature, DSPy module or plain callable, and the draft that comes of it."""
+"""Generate: any signature, DSPy module or callable, and the draft that comes of it."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import dspy
@@ -14,28 +12,37 @@ from conscience._dspy import ChatPredict
 from conscience._types import GenerateSpec
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError, ConfigurationError
-from conscience.messages.completion import Message, clean
-from conscience.messages.rendering import outputs_text
-from conscience.messages.requests import check_request, turns
-from conscience.modules.outputs import exchange_of, without_reasoning
+from conscience.errors import BackendError, ConfigurationError, InputError
+from conscience.messages.requests import check_request
+from conscience.modules.callables import ONLY, Runnable, arguments, as_callable, input_names
+from conscience.modules.origin import origin
+from conscience.modules.outputs import reasoning_text, split_reasoning
+from conscience.modules.results import readable, understood
+from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_messages, says_something
 from conscience.outcome import BESIDE, Draft
 from conscience.usage import CallContext, UsageTracker
+
+PRIVILEGED = frozenset({"config", "lm", "demos", "signature"})
+"""What ``dspy.Predict`` takes beside its inputs: no part of the request."""
 
 
 class Generate(dspy.Module):  # type: ignore[misc]
     """Produces a draft.
 
-    A signature with one text output is asked as a plain chat turn, without field markers: small models cope, and the gate
-    can continue the same messages. Other signatures go through ``dspy.Predict``, modules and callables run as they are.
+    A signature is asked as ``dspy.Predict`` asks it, with the adapter configured in DSPy: history as turns, media as parts,
+    tools as tools. The one exception loses nothing: a text or chat messages in, a text out, under the names request or
+    question and response or answer, without descriptions or types (``conscience.modules.task``). That is a chat turn, and is
+    asked as one, the instructions as its system turn: small models answer it better than they fill in fields. It counts only
+    while no adapter is configured. Modules and callables run as they are.
 
     Args:
-        generate: a DSPy signature (string or class), any ``dspy.Module``, or a callable that returns a text, a mapping of
-            output fields or a ``dspy.Prediction``.
+        generate: a DSPy signature (string or class); any ``dspy.Module``; a callable, sync or async, that returns what
+            ``conscience.modules.results`` lists; an object with ``invoke``/``ainvoke`` (LangChain's Runnables); an agent
+            with ``run``/``run_sync`` (pydantic-ai's).
 
     Attributes:
-        plain: whether it is asked as a plain chat turn.
-        declared: the signature as text where it was given as one and all its fields are texts; None otherwise.
+        plain: whether its signature can be asked as a plain chat turn.
+        declared: the signature as text, where that says all of it: names of texts; None otherwise.
     """
 
     def __init__(self, generate: GenerateSpec = "request -> response") -> None:
@@ -45,12 +52,14 @@ class Generate(dspy.Module):  # type: ignore[misc]
         if isinstance(generate, dspy.Module):
             self.predict = generate
         elif isinstance(generate, str) or (isinstance(generate, type) and issubclass(generate, dspy.Signature)):
-            signature = _signature(generate)
-            self.plain = _one_text(signature)
+            signature = as_signature(generate)
+            self.plain = is_plain(signature)
             self.declared = _declared(signature)
-            self.predict = ChatPredict(signature, _render, Backend.of) if self.plain else dspy.Predict(signature)
-        elif callable(generate):
-            self.predict = generate
+            self.predict = (
+                ChatPredict(signature, plain_messages, Backend.of, asks_plainly) if self.plain else dspy.Predict(signature)
+            )
+        elif (called := as_callable(generate)) is not None:
+            self.predict = called
         else:
             raise ConfigurationError(
                 f"{type(generate).__name__} cannot generate", hint="pass a signature, a dspy.Module or a callable"
@@ -72,35 +81,63 @@ class Generate(dspy.Module):  # type: ignore[misc]
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of its inputs: the signature's, or those of a module's ``forward`` or a callable."""
-        if self.signature is not None:
-            return tuple(self.signature.input_fields)
-        called = self.predict.forward if isinstance(self.predict, dspy.Module) else self.predict
-        try:
-            parameters = inspect.signature(called).parameters.values()
-        except (TypeError, ValueError):  # builtins
-            return ("request",)
-        named = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-        return named or ("request",)
+        """Names of its inputs: those that a module's ``forward`` or a callable names, else the signature's."""
+        names = input_names(self.predict) if not isinstance(self.predict, dspy.Predict) else (ONLY,)
+        return tuple(self.signature.input_fields) if self.signature is not None and names == (ONLY,) else names
+
+    @property
+    def brings_its_model(self) -> bool:
+        """Whether it needs none of the program's: a callable answers by itself, as does a module whose predictors all have
+        an LM of their own."""
+        predictors = self.predict.predictors() if isinstance(self.predict, dspy.Module) else []
+        return not isinstance(self.predict, dspy.Module) or (
+            bool(predictors) and all(predictor.lm is not None for predictor in predictors)
+        )
+
+    def named(self, values: Sequence[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name. A ``dspy.Predict`` takes a single positional one; modules and callables take
+        theirs in order.
+
+        Raises:
+            InputError: positional arguments do not fit; lists the names.
+        """
+        names = self.inputs
+        if isinstance(self.predict, Runnable) and len(values) == 1 and not inputs and _is_fields(values[0]):
+            return dict(values[0])
+        fits = len(values) <= len(names) and not set(names[: len(values)]) & set(inputs)
+        if values and (not fits or (isinstance(self.predict, dspy.Predict) and (len(names) > 1 or inputs))):
+            raise InputError(f"this program takes keywords: {', '.join(names)}")
+        return {**dict(zip(names, values, strict=False)), **inputs}
 
     def draft(self, inputs: Mapping[str, Any], model: BoundBackend) -> Flow[Draft]:
         """The draft for these inputs.
 
         Raises:
             InputError: an empty request, NUL bytes or lone surrogates.
+            ConfigurationError: what was returned cannot be understood, or async code was called sync on a running loop.
             BackendError: the model failed, or answered with nothing.
         """
-        request = check_request(inputs)
-        result = yield model.call(self.predict, inputs)
-        outputs, reasoning = _outputs(result)
-        reply = model.exchanges[-1][1] if model.exchanges else None
-        if (exchange := exchange_of(outputs, model)) is not None:
-            messages, reply = exchange
-            text, reasoning = reply.text, reasoning or reply.reasoning
-        else:
-            messages, text = turns(request), outputs_text(outputs)
-        draft = Draft(request=request, outputs=outputs, reasoning=reasoning, messages=messages, text=text)
+        shown = readable({name: value for name, value in inputs.items() if name in self.inputs or name not in PRIVILEGED})
+        request = check_request(shown)
+        args, kwargs = arguments(self.predict, inputs)
+        result = yield model.call(self.predict, kwargs, args)
+        returned = understood(result)
+        outputs, written = split_reasoning(returned.fields)
+        _check_names(outputs)
+        source = origin(request, outputs, model, inputs=shown, signature=self.signature, conversation=returned.conversation)
+        draft = Draft(
+            request=request,
+            outputs=outputs,
+            reasoning=reasoning_text(written) or (source.reply.reasoning if source.reply else ""),
+            messages=source.messages,
+            text=source.text,
+            context=source.context,
+            written=written,
+            sampling=source.sampling,
+            form=source.form,
+        )
         if not draft.response.strip():
+            reply = source.reply or (model.exchanges[-1].reply if model.exchanges else None)
             truncated = reply is not None and reply.finish_reason == "length"
             raise BackendError(
                 f"{reply.model if reply else 'generate'}: the answer is empty",
@@ -114,64 +151,18 @@ class Generate(dspy.Module):  # type: ignore[misc]
             raise ConfigurationError("no model is set", hint="call dspy.configure(lm=dspy.LM(...)) first")
         model = BoundBackend(Backend.of(dspy.settings.lm), CallContext(UsageTracker(), "generate"))
         draft = run_sync(self.draft(inputs, model))
-        return dspy.Prediction(**draft.outputs, **({"reasoning": draft.reasoning} if draft.reasoning else {}))
+        beside = draft.written or ({"reasoning": draft.reasoning} if draft.reasoning else {})
+        return dspy.Prediction(**draft.outputs, **beside)
 
 
-def _signature(value: Any) -> type[dspy.Signature]:
-    try:
-        signature: type[dspy.Signature] = dspy.Signature(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError) as error:
-        raise ConfigurationError(f"{value!r} is no DSPy signature: {error}", hint='write "question -> answer"') from None
-    return signature
-
-
-def _one_text(signature: type[dspy.Signature]) -> bool:
-    outputs = list(signature.output_fields.values())
-    return len(outputs) == 1 and outputs[0].annotation is str
+def _is_fields(value: Any) -> bool:
+    return isinstance(value, Mapping) and "role" not in value
 
 
 def _declared(signature: type[dspy.Signature]) -> str | None:
-    if any(field.annotation is not str for field in signature.fields.values()):
+    if any(map(says_something, signature.fields.items())):
         return None
     return f"{', '.join(signature.input_fields)} -> {', '.join(signature.output_fields)}"
-
-
-def _render(
-    signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """A plain chat: instructions the user wrote as the system turn, demos as earlier turns, then the request."""
-    messages: list[Message] = []
-    if signature.instructions != _default_instructions(tuple(signature.input_fields), tuple(signature.output_fields)):
-        messages.append({"role": "system", "content": signature.instructions})
-    (output,) = signature.output_fields
-    for demo in demos:
-        demo_inputs = {name: demo[name] for name in signature.input_fields if demo.get(name) is not None}
-        if demo_inputs and demo.get(output):
-            messages += turns(check_request(demo_inputs))
-            messages.append({"role": "assistant", "content": str(demo[output])})
-    messages += turns(check_request({name: inputs.get(name) for name in signature.input_fields}))
-    return [dict(message) for message in messages]
-
-
-@lru_cache(maxsize=256)
-def _default_instructions(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
-    """What DSPy writes for a signature without instructions: nothing that a chat turn needs."""
-    return str(dspy.Signature(f"{', '.join(inputs)} -> {', '.join(outputs)}").instructions)
-
-
-def _outputs(result: Any) -> tuple[dict[str, Any], str]:
-    """Output fields and written reasoning of whatever a module or callable returned."""
-    if isinstance(result, str):
-        return {"response": clean(result)}, ""
-    if isinstance(result, dspy.Example | Mapping):
-        fields = {name: clean(value) for name, value in result.items()}
-    else:
-        raise ConfigurationError(
-            f"generate returned {type(result).__name__}", hint="return a text, a mapping of fields or a dspy.Prediction"
-        )
-    answer, reasoning = without_reasoning(fields)
-    _check_names(answer)
-    return answer, reasoning
 
 
 def _check_names(outputs: Iterable[str]) -> None:

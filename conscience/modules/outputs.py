@@ -1,15 +1,12 @@
-"""What a module returned: the fields of the answer, the written reasoning beside them, and the exchange they came from."""
+"""What a module returned: the fields of the answer, and the written reasoning beside them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import dspy
 
-from conscience.backends.bound import BoundBackend
-from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import value_text
 
 REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
@@ -24,19 +21,14 @@ def text_field(signature: type[dspy.Signature] | None) -> str | None:
     return texts[-1] if texts else None
 
 
-def without_reasoning(fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The answer's fields, and the written reasoning. A field that is all there is stays the answer, whatever its name."""
+def split_reasoning(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answer's fields, and those that hold written reasoning. A field that is all there is stays the answer, whatever
+    its name."""
     answer = dict(fields)
-    written = [value_text(answer.pop(name)) for name in REASONING_FIELDS if answer.get(name) and len(answer) > 1]
-    return answer, "\n".join(written)
+    written = {name: answer.pop(name) for name in REASONING_FIELDS if answer.get(name) and len(answer) > 1}
+    return answer, written
 
 
-def exchange_of(outputs: Mapping[str, Any], model: BoundBackend) -> tuple[tuple[Message, ...], Completion] | None:
-    """The last exchange whose answer holds every text among the outputs: what was said is what is returned. None where a
-    module made its outputs of more than that."""
-    texts = [value.strip() for value in outputs.values() if isinstance(value, str)]
-
-    def holds(said: str) -> bool:
-        return all(text in said or json.dumps(text)[1:-1] in said for text in texts)
-
-    return next(((messages, reply) for messages, reply in reversed(model.exchanges) if holds(reply.text)), None)
+def reasoning_text(written: Mapping[str, Any]) -> str:
+    """The written reasoning as one text."""
+    return "\n".join(value_text(value) for value in written.values() if value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -14,10 +15,11 @@ from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError
 from conscience.messages.completion import clean
-from conscience.messages.rendering import as_data, outputs_text, request_text
-from conscience.messages.requests import turns
+from conscience.messages.rendering import as_data, outputs_text, request_text, value_text
+from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
-from conscience.modules.outputs import exchange_of, without_reasoning
+from conscience.modules.origin import leaves
+from conscience.modules.outputs import reasoning_text, split_reasoning
 from conscience.outcome import Draft, Finding, Verdict
 
 INSTRUCTIONS = """Your last answer must not be sent as it is. Write it again so that the problems below are gone. Keep all \
@@ -40,28 +42,26 @@ class ReviseSignature(dspy.Signature):  # type: ignore[misc]
 class Revise(dspy.Module):  # type: ignore[misc]
     """Writes a flagged draft anew.
 
+    The turn that asks for it follows the very messages that led to the draft, and the draft itself: system turns, history,
+    documents, tool results, media and demos are all there, whoever generated. It is written in the form of the draft, so
+    every output field keeps its name and type, and under the limits of the draft (``Draft.sampling``).
+
     Args:
-        generate: whose drafts it revises; gives the output fields.
+        generate: whose drafts it revises; any, as each draft says what its answer is made of.
     """
 
-    def __init__(self, generate: Generate) -> None:
+    plain = True
+    """One call a revision: what cannot be read is not asked for again."""
+
+    def __init__(self, generate: Generate | None = None) -> None:
         super().__init__()
-        signature = None if generate.plain else generate.signature
-        self.plain = signature is None
-        self.continues = generate.plain
-        self.added = _free("draft", signature), _free("problems", signature)
-        self.predict = (
-            ChatPredict(ReviseSignature, _render, Backend.of)
-            if signature is None
-            else dspy.Predict(_revising(signature, *self.added))
-        )
+        self.predict = ChatPredict(ReviseSignature, _render, Backend.of)
 
     def rewrite(
         self,
         draft: Draft,
         verdict: Verdict,
         constitution: Constitution,
-        inputs: Mapping[str, Any],
         model: BoundBackend,
     ) -> Flow[Draft]:
         """A revised draft, with the original's messages: it is reviewed as an answer to the same request.
@@ -70,47 +70,66 @@ class Revise(dspy.Module):  # type: ignore[misc]
             draft: what was flagged.
             verdict: why; its findings are the problems to remove.
             constitution: what it was judged by; its principles are shown where there are no findings.
-            inputs: the program's inputs, by name.
             model: what writes.
 
         Raises:
-            BackendError: the model failed, or answered with nothing.
+            BackendError: the model failed, or answered with nothing or without the fields of the draft.
         """
+        form = draft.form or form_of(draft.outputs)
         problems = problems_text(verdict.findings, constitution)
-        if self.plain:
-            field = _text_field(draft)
-            revise_inputs = {
-                "conversation": list(draft.messages if self.continues else turns(draft.request)),
-                "draft": as_data(draft.outputs[field]),
-                "problems": problems,
-            }
-            prediction = yield model.call(self.predict, revise_inputs)
-            revised = {field: prediction.response}
-        else:
-            known: dict[str, Any] = {
-                name: inputs.get(name) for name in self.predict.signature.input_fields if name in inputs
-            }
-            revise_inputs = {**known, **dict(zip(self.added, (outputs_text(draft.outputs), problems), strict=True))}
-            prediction = yield model.call(self.predict, revise_inputs)
-            revised = clean(dict(prediction.items()))
-        revised, reasoning = without_reasoning(revised)
+        prediction = yield model.call(
+            self.predict,
+            {
+                "conversation": list(draft.messages),
+                "draft": as_data(draft.text or draft.response),
+                "problems": problems if form is None else f"{problems}\n\n{form.request()}",
+                "config": _limits(draft, model),
+            },
+        )
+        reply = model.exchanges[-1].reply if model.exchanges else None
+        said = str(prediction.response)
+        try:
+            fields = {next(iter(draft.outputs)): said} if form is None else form.read(said)
+        except ValueError as error:
+            raise BackendError(f"{model.name}: the revision cannot be read: {error}") from None
+        revised, written = split_reasoning(clean(fields))
         revised = {name: value for name, value in revised.items() if name in draft.outputs}
         outputs = {**draft.outputs, **revised}
         if not revised or not outputs_text(outputs).strip():
             raise BackendError(f"{model.name}: the revision is empty")
-        text = outputs_text(outputs)
-        if (exchange := exchange_of(outputs, model)) is not None:
-            _, reply = exchange
-            text, reasoning = reply.text, reasoning or reply.reasoning
-        return Draft(request=draft.request, outputs=outputs, reasoning=reasoning, messages=draft.messages, text=text)
+        written = {**_kept(draft, verdict.findings), **written}
+        whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))
+        return replace(
+            draft,
+            outputs=outputs,
+            written=written,
+            reasoning=reasoning_text(written) or (reply.reasoning if reply else ""),
+            text=said if form is None or whole else form.write(outputs),
+        )
 
 
-def _text_field(draft: Draft) -> str:
-    """The last text among a draft's outputs; the others stay, and are reviewed again with it."""
-    texts = [name for name, value in draft.outputs.items() if isinstance(value, str)]
-    if not texts:
-        raise BackendError("the draft has no text that could be rewritten")
-    return texts[-1]
+_NOT_FOR_REASONING = frozenset({"max_tokens", "max_completion_tokens", "temperature"})
+
+
+def _limits(draft: Draft, model: BoundBackend) -> dict[str, Any]:
+    """The draft's limits, as far as the model that revises sets none of its own; a reasoning model counts tokens apart."""
+    own = {*model.backend.sampling, *(_NOT_FOR_REASONING if model.supports("reasoning") else ())}
+    return {name: value for name, value in draft.sampling.items() if name not in own}
+
+
+def _kept(draft: Draft, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What of the written reasoning a revision keeps, to be reviewed with it once more: the record of an agent's steps,
+    unless a finding quotes it. Any other reasoning was about the old answer."""
+    steps = draft.written.get("trajectory")
+    if steps is None:
+        return {}
+    shown = value_text(steps)
+    blamed = any(f.quote and f.quote in shown and f.quote not in draft.response for f in findings)
+    return {"trajectory": None if blamed else steps}
+
+
+def _holds(text: str, outputs: Mapping[str, Any]) -> bool:
+    return all(leaf in text for value in outputs.values() for leaf in leaves(value))
 
 
 def problems_text(findings: Sequence[Finding], constitution: Constitution) -> str:
@@ -146,19 +165,3 @@ def _render(
         {"role": "assistant", "content": inputs["draft"]},
         {"role": "user", "content": f"{signature.instructions}\n\n{inputs['problems']}"},
     ]
-
-
-def _free(name: str, signature: type[dspy.Signature] | None) -> str:
-    """A name for a further input that is no field yet."""
-    while signature is not None and name in signature.fields:
-        name = f"last_{name}"
-    return name
-
-
-def _revising(signature: type[dspy.Signature], draft: str, problems: str) -> type[dspy.Signature]:
-    """The signature with the draft and its problems as further inputs; outputs as they are."""
-    task = signature.instructions
-    extended = signature.append(draft, dspy.InputField(desc="your last answer, which must not be sent as it is"), str)
-    extended = extended.append(problems, dspy.InputField(desc="what is wrong with the last answer"), str)
-    revised: type[dspy.Signature] = extended.with_instructions(f"{task}\n\n{INSTRUCTIONS}")
-    return revised

@@ -1,0 +1,151 @@
+"""The form of an answer: how its fields stand in the text that a model wrote, and how such a text is asked for again.
+
+A plain chat turn has no form: its text is the answer. Everything else was written in the format of one of DSPy's adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dspy
+
+from conscience._dspy import AdapterParseError, settings
+from conscience.messages.rendering import value_text
+from conscience.messages.values import plain_value
+
+_SIMPLE = (str, bool, int, float, list, dict)
+
+
+class AnswerForm:
+    """One signature in the format of one adapter.
+
+    Args:
+        signature: whose output fields stand in the text.
+        adapter: whose format the text has.
+        names: output field of the draft → field of the signature; by default they have the same names.
+    """
+
+    def __init__(self, signature: type[dspy.Signature], adapter: Any, names: Mapping[str, str] | None = None) -> None:
+        self.signature = signature
+        self.adapter = adapter
+        self.names = dict(names) if names is not None else {name: name for name in signature.output_fields}
+
+    def request(self) -> str:
+        """What asks for a text in this form, after everything else was said."""
+        asking = getattr(self.adapter, "user_message_output_requirements", None)
+        asked = asking(self.signature) if asking is not None else None
+        return str(asked) if asked else "Write it in the form of your last answer, with the same fields."
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The draft's fields in a text of this form, and whatever else the signature has beside them (reasoning).
+
+        A text without any marks of the form is the answer itself where the answer is one text.
+
+        Raises:
+            ValueError: the text is not in this form.
+        """
+        try:
+            fields = parsed(self.adapter, self.signature, text)
+        except ValueError:
+            name = self._only_text()
+            if name is None or "[[ ##" in text or text.lstrip().startswith(("{", "```json")) or not text.strip():
+                raise
+            return {name: text}
+        renamed = {name: fields[inner] for name, inner in self.names.items() if inner in fields}
+        return {**{name: value for name, value in fields.items() if name not in self.names.values()}, **renamed}
+
+    def write(self, outputs: Mapping[str, Any]) -> str:
+        """These outputs as a model would have written them in this form; those that the signature has not, too."""
+        values = {inner: plain_value(outputs[name]) for name, inner in self.names.items() if name in outputs}
+        others = {name: value for name, value in outputs.items() if name not in self.names}
+        try:
+            text = str(self.adapter.format_assistant_message_content(self.signature, values))
+        except NotImplementedError:
+            text = _marked(values)
+        return f"{_marked(others)}\n\n{text}" if others else text
+
+    def _only_text(self) -> str | None:
+        texts = [name for name, inner in self.names.items() if self.signature.output_fields[inner].annotation is str]
+        written = [name for name in texts if name not in ("reasoning", "rationale")]
+        return written[0] if len(written) == 1 else None
+
+
+def adapters() -> list[Any]:
+    """The adapters that may have written an answer, likeliest first: the configured one, and what DSPy falls back to."""
+    configured = settings.adapter
+    known = [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()]
+    return [configured, *known] if isinstance(configured, dspy.Adapter) else known
+
+
+def parsed(adapter: Any, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
+    """The fields in a text.
+
+    Raises:
+        ValueError: they are not in it.
+    """
+    try:
+        with settings.context(callbacks=[]):  # a trial is nobody's event
+            fields: dict[str, Any] = dict(adapter.parse(signature, text))
+    except (AdapterParseError, AttributeError, TypeError, KeyError) as error:  # adapters trip over texts that are not theirs
+        raise ValueError(f"the text does not hold the fields {', '.join(signature.output_fields)}") from error
+    return fields
+
+
+def written_by(signatures: Iterable[type[dspy.Signature]], text: str, outputs: Mapping[str, Any]) -> AnswerForm | None:
+    """The form in which the text holds every one of these outputs, under its own name or another; None where it does not."""
+    for signature in signatures:
+        for adapter in adapters():
+            if isinstance(adapter, dspy.TwoStepAdapter):
+                continue  # to read, it would ask a model
+            try:
+                fields = parsed(adapter, signature, text)
+            except ValueError:
+                continue
+            if (names := _names(fields, outputs)) is not None:
+                return AnswerForm(signature, adapter, names)
+    return None
+
+
+def form_of(outputs: Mapping[str, Any], known: type[dspy.Signature] | None = None) -> AnswerForm | None:
+    """A form for outputs that no model wrote as they are: the known signature's where it has them all, else one made from
+    their types. None where the only output is a text: then the text is the answer."""
+    if len(outputs) == 1 and isinstance(next(iter(outputs.values())), str):
+        return None
+    if known is not None and set(outputs) <= set(known.output_fields):
+        names = {name: name for name in outputs}
+        return AnswerForm(_only(known, outputs), dspy.ChatAdapter(), names)
+    fields = {name: (kind, dspy.OutputField()) for name, value in outputs.items() if (kind := _kind(value)) is not None}
+    if not fields:
+        return None
+    return AnswerForm(dspy.Signature(fields, "Write the answer."), dspy.ChatAdapter())
+
+
+def _only(signature: type[dspy.Signature], names: Iterable[str]) -> type[dspy.Signature]:
+    for name in list(signature.output_fields):
+        if name not in names:
+            signature = signature.delete(name)
+    return signature
+
+
+def _kind(value: Any) -> Any:
+    if hasattr(type(value), "extract_custom_type_from_annotation"):
+        return None  # media and the like: shown to reviewers, and no text that could be written anew
+    if hasattr(type(value), "model_fields"):
+        return type(value)
+    return next((kind for kind in _SIMPLE if type(value) is kind), None)
+
+
+def _names(fields: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, str] | None:
+    names = {}
+    for name, value in outputs.items():
+        shown = value_text(value).strip()
+        same = [inner for inner, other in fields.items() if value_text(other).strip() == shown]
+        if not same:
+            return None
+        names[name] = name if name in same else same[0]
+    return names
+
+
+def _marked(values: Mapping[str, Any]) -> str:
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{value_text(value)}" for name, value in values.items())
