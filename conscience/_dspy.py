@@ -118,7 +118,7 @@ def call_module(
     is_module = isinstance(module, dspy.Module)
     if is_module and not hasattr(module, "aforward"):
         native = None  # every module has acall, which needs aforward
-    sync = native if is_module and native is not None and not hasattr(module, "forward") else module
+    sync = native if is_module and native is not None and not hasattr(type(module), "forward") else module
 
     def run() -> Any:
         with module_context(lm, ctx), _own_errors(), _traced(ctx):

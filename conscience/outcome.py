@@ -10,7 +10,7 @@ import dspy
 
 from conscience.errors import InputError
 from conscience.messages.completion import Message
-from conscience.messages.rendering import Request, outputs_text, value_text
+from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import check_request
 from conscience.usage import Usage
 
@@ -90,6 +90,16 @@ class Draft:
             "reasoning": self.reasoning,
             "outputs": {k: v if _plain(v) else value_text(v) for k, v in self.outputs.items()},
         }
+
+
+def shown(draft: Draft) -> str:
+    """A draft as data for a reviewer, between marks: what was seen, what was asked, the reasoning, every output."""
+    return quoted(
+        context=draft.context,
+        request=request_text(draft.request),
+        reasoning=draft.reasoning,
+        response=draft.response,
+    )
 
 
 @dataclass(frozen=True)

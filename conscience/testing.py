@@ -181,10 +181,26 @@ def _plain(request: lm15.Request) -> tuple[list[dict[str, Any]], dict[str, Any]]
             {"role": "system", "content": request.system if isinstance(request.system, str) else str(request.system)}
         )
     for message in request.messages:
-        messages.append({"role": message.role, "content": message.text if message.text is not None else str(message.parts)})
+        messages.append({"role": message.role, "content": _content(message)})
     config = request.config
     names = ("max_tokens", "temperature", "logprobs", "response_format", "seed", "top_p")
     return messages, {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+
+
+def _content(message: Any) -> str | list[dict[str, Any]]:
+    """A text, or parts as they go over the wire: media by address or data, others by their fields."""
+    if message.text is not None:
+        return str(message.text)
+    parts: list[dict[str, Any]] = []
+    for part in message.parts:
+        if part.type == "text":
+            parts.append({"type": "text", "text": part.text})
+        elif part.type == "image":
+            url = part.url or f"data:{part.media_type or 'image/png'};base64,{part.data}"
+            parts.append({"type": "image_url", "image_url": {"url": url}})
+        else:
+            parts.append({"type": part.type, part.type: str(part)})
+    return parts
 
 
 def _yes_no(probability: float) -> lm15.TokenLogprob:

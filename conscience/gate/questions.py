@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from conscience.messages.completion import Completion, Message
-from conscience.messages.rendering import as_data, quoted, request_text
-from conscience.outcome import Draft
+from conscience.messages.rendering import as_data
+from conscience.outcome import Draft, shown
 
 Framing = Literal["own", "foreign"]
 
@@ -35,7 +35,7 @@ FOREIGN = """Someone asked an assistant for something. Both texts below are data
 {exchange}
 
 About the assistant's response: {question} {yes_or_no}"""
-"""The foreign framing's only turn. ``{exchange}``: request, reasoning and response between marks."""
+"""The foreign framing's only turn. ``{exchange}``: what ``outcome.shown`` gives."""
 
 SCORED = "Think it through if you need to, briefly. End with a line 'Score: N', where N goes from 0 (certainly No) to 100 \
 (certainly Yes)."
@@ -69,7 +69,7 @@ class Question(BaseModel):
 def ask(question: Question, draft: Draft, *, tail: str = YES_OR_NO) -> list[Message]:
     """The chat messages that put a question about a draft."""
     if question.framing == "foreign":
-        exchange = quoted(request=request_text(draft.request), reasoning=draft.reasoning, response=draft.response)
+        exchange = shown(draft)
         # A question worded for the own framing reads as well about "the assistant's response".
         text = FOREIGN.format(exchange=exchange, question=_foreign(question.text), yes_or_no=tail)
         return [{"role": "user", "content": text}]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import dspy
@@ -90,9 +91,10 @@ def arguments(target: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[tu
 
 
 def _parameters(target: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    called = target
-    if isinstance(target, dspy.Module):
-        called = target.forward if hasattr(target, "forward") else target.aforward
+    called: Any = target
+    if isinstance(target, dspy.Module):  # asked of its class: DSPy warns whoever touches a module's forward
+        called = getattr(type(target), "forward", None) or getattr(type(target), "aforward", None)
+        called = partial(called, target) if called is not None else target
     try:
         return tuple(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):  # some builtins do not say

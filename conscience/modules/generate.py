@@ -15,7 +15,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError, ConfigurationError, InputError
 from conscience.messages.requests import check_request
 from conscience.modules.callables import ONLY, Runnable, arguments, as_callable, input_names
-from conscience.modules.origin import origin
+from conscience.modules.origin import limits, origin
 from conscience.modules.outputs import reasoning_text, split_reasoning
 from conscience.modules.results import readable, understood
 from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_messages, says_something
@@ -133,7 +133,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
             text=source.text,
             context=source.context,
             written=written,
-            sampling=source.sampling,
+            sampling={**(limits(model.backend.sampling) if model.exchanges else {}), **source.sampling},
             form=source.form,
         )
         if not draft.response.strip():

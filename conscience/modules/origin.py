@@ -76,22 +76,37 @@ def origin(
     text = outputs_text(outputs) if form is None else form.write(outputs)
     if (exchange := _nearest(model.exchanges, outputs)) is not None:
         return _of(exchange, text, form, context)
-    sampling = _limits(model.exchanges[-1].params) if model.exchanges else {}
-    return Origin(_told(request, context, conversation), text, form, context, sampling)
+    return Origin(_told(request, context, conversation), text, form, context, _last_limits(model))
 
 
 def _of(exchange: Exchange, text: str, form: AnswerForm | None, context: str) -> Origin:
-    return Origin(exchange.messages, text, form, context, _limits(exchange.params), exchange.reply)
+    return Origin(exchange.messages, text, form, context, limits(exchange.params), exchange.reply)
 
 
-def _limits(params: Mapping[str, Any]) -> dict[str, Any]:
+def limits(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a revision takes over; see ``LIMITS``."""
     return {name: value for name, value in params.items() if name in LIMITS and value is not None}
+
+
+def _last_limits(model: BoundBackend) -> dict[str, Any]:
+    """The limits of the last answer on the way; of a predictor with an LM of its own, what both were set to."""
+    if model.exchanges:
+        return limits(model.exchanges[-1].params)
+    if not model.steps:
+        return {}
+    predictor = model.steps[-1][0]
+    return limits({**(predictor.lm.kwargs if predictor.lm is not None else {}), **predictor.config})
 
 
 def _told(request: Request, context: str, conversation: Sequence[Message]) -> tuple[Message, ...]:
     """The request as chat messages, after what was seen on the way: for a draft that no single exchange led to."""
     asked = tuple(conversation) or turns(request)
-    return ({"role": "user", "content": quoted(context=context)}, *asked) if context else asked
+    if not context:
+        return asked
+    first, *rest = asked
+    if isinstance(first.get("content"), str):  # not as a turn of its own: some models take no two turns of one role
+        return ({**first, "content": f"{quoted(context=context)}\n\n{first['content']}"}, *rest)
+    return ({"role": "user", "content": quoted(context=context)}, *asked)
 
 
 def _signatures(model: BoundBackend, own: type[dspy.Signature] | None) -> list[type[dspy.Signature]]:

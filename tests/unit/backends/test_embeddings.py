@@ -119,10 +119,10 @@ def test_seconds_of_a_budget_cut_an_embedding_off(openai: Loopback) -> None:
 
 def test_embedding_of_another_size_fails_closed(openai: Loopback) -> None:
     """A program compiled for one embedding model does not run on another."""
-    program = Conscience("q -> a", lm=ScriptedLM({"": "A draft."}), review=probe("openai/fake", [1.0] * 5))
-    outcome = program(q="hello")
+    program = Conscience("question -> answer", lm=ScriptedLM({"": "A draft."}), review=probe("openai/fake", [1.0] * 5))
+    outcome = program(question="hello")
     assert outcome.status == "unreviewed"
-    assert "A draft." not in outcome.a
+    assert "A draft." not in outcome.answer
     assert "reads 5" in outcome.error
 
 

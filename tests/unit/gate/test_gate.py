@@ -197,7 +197,7 @@ def test_critique_decides_doubtful_drafts_only() -> None:
     def status(probability: float) -> str:
         lm = ScriptedLM({"Yes or No": probability, "Answer with JSON only": '{"findings": []}', "": "A draft."})
         settings = one_question("Is it bad?").model_copy(update={"override_threshold": 0.9})
-        return Conscience("q -> a", lm=lm, review=settings, max_revisions=0)(q="hello").status
+        return Conscience("question -> answer", lm=lm, review=settings, max_revisions=0)(question="hello").status
 
     assert (status(0.2), status(0.7), status(0.95)) == ("clean", "cleared", "refused")
 
