@@ -88,11 +88,10 @@ class Generate(dspy.Module):  # type: ignore[misc]
     @property
     def brings_its_model(self) -> bool:
         """Whether it needs none of the program's: a callable answers by itself, as does a module whose predictors all have
-        an LM of their own."""
-        predictors = self.predict.predictors() if isinstance(self.predict, dspy.Module) else []
-        return not isinstance(self.predict, dspy.Module) or (
-            bool(predictors) and all(predictor.lm is not None for predictor in predictors)
-        )
+        an LM of their own, or that has none."""
+        if not isinstance(self.predict, dspy.Module):
+            return True
+        return all(predictor.lm is not None for predictor in self.predict.predictors())
 
     def named(self, values: Sequence[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name. A ``dspy.Predict`` takes a single positional one; modules and callables take

@@ -65,7 +65,7 @@ def origin(
         conversation: what the result carried with it of its own exchange with a model of which nothing else is known.
     """
     signatures = _signatures(model, signature)
-    context = _context(request, inputs or {}, model, signatures, outputs)
+    context = _context(request, inputs or {}, model, signatures, outputs, conversation)
     for exchange in reversed(model.exchanges):
         said = exchange.reply.text
         if len(outputs) == 1 and value_text(next(iter(outputs.values()))) == said:
@@ -76,7 +76,7 @@ def origin(
     text = outputs_text(outputs) if form is None else form.write(outputs)
     if (exchange := _nearest(model.exchanges, outputs)) is not None:
         return _of(exchange, text, form, context)
-    return Origin(_told(request, context, conversation), text, form, context, _last_limits(model))
+    return Origin(tuple(conversation) or _told(request, context), text, form, context, _last_limits(model))
 
 
 def _of(exchange: Exchange, text: str, form: AnswerForm | None, context: str) -> Origin:
@@ -98,9 +98,9 @@ def _last_limits(model: BoundBackend) -> dict[str, Any]:
     return limits({**(predictor.lm.kwargs if predictor.lm is not None else {}), **predictor.config})
 
 
-def _told(request: Request, context: str, conversation: Sequence[Message]) -> tuple[Message, ...]:
+def _told(request: Request, context: str) -> tuple[Message, ...]:
     """The request as chat messages, after what was seen on the way: for a draft that no single exchange led to."""
-    asked = tuple(conversation) or turns(request)
+    asked = turns(request)
     if not context:
         return asked
     first, *rest = asked
@@ -147,6 +147,7 @@ def _context(
     model: BoundBackend,
     signatures: Sequence[type[dspy.Signature]],
     outputs: Mapping[str, Any],
+    conversation: Sequence[Message],
 ) -> str:
     """What the predictors on the way were told beside the request, each thing once: tasks, then inputs, then, where a model
     was asked past every predictor, its messages."""
@@ -158,9 +159,10 @@ def _context(
         if text.strip() and text not in shown and text not in produced and not any(text in piece for piece in pieces):
             pieces.append(f"{name}: {text}" if name else text)
 
-    for signature in signatures:
-        if set(outputs) & set(signature.output_fields):
-            add("task", task_text(signature))
+    answering = [signature for signature in signatures if set(outputs) & set(signature.output_fields)]
+    for signature in answering or signatures[:1]:
+        add("task", task_text(signature))
+    add("", request_text(conversation) if conversation else "")
     for _, inputs, _ in reversed(model.steps):
         for name, value in inputs.items():
             if name not in REASONING_FIELDS:
