@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from typing import Any, Literal
 
 import dspy
@@ -19,7 +18,6 @@ from conscience.testing import ScriptedLM
 from tests.support.loopback import Loopback, chat, is_gate
 
 PIXEL = base64.b64encode(bytes(range(256)) * 4).decode()
-EXAMPLES = int(os.environ.get("CONSCIENCE_EXAMPLES", "2000"))
 GENERAL = Constitution.load("general")
 IMAGE = dspy.Image(url=f"data:image/png;base64,{PIXEL}")
 
@@ -103,7 +101,8 @@ def told(signature: Any, inputs: dict[str, Any]) -> list[str]:
     return [*own, *map(str, inputs.values())]
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(600)
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(signatures(), st.sampled_from(ADAPTERS))
 def test_nothing_of_a_signature_is_lost(drawn: Any, adapter: Any) -> None:
     """The messages are those of ``dspy.Predict``, or a plain turn under names that say nothing, which says all the rest."""
