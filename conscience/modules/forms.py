@@ -72,10 +72,12 @@ class AnswerForm:
 
 
 def adapters() -> list[Any]:
-    """The adapters that may have written an answer, likeliest first: the configured one, and what DSPy falls back to."""
+    """The adapters that may have written an answer, likeliest first: the configured one, and what DSPy falls back to. Not one
+    that would ask a model to read it."""
     configured = settings.adapter
     known = [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()]
-    return [configured, *known] if isinstance(configured, dspy.Adapter) else known
+    readable = isinstance(configured, dspy.Adapter) and not isinstance(configured, dspy.TwoStepAdapter)
+    return [configured, *known] if readable else known
 
 
 def parsed(adapter: Any, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
@@ -96,8 +98,6 @@ def written_by(signatures: Iterable[type[dspy.Signature]], text: str, outputs: M
     """The form in which the text holds every one of these outputs, under its own name or another; None where it does not."""
     for signature in signatures:
         for adapter in adapters():
-            if isinstance(adapter, dspy.TwoStepAdapter):
-                continue  # to read, it would ask a model
             try:
                 fields = parsed(adapter, signature, text)
             except ValueError:
@@ -105,6 +105,17 @@ def written_by(signatures: Iterable[type[dspy.Signature]], text: str, outputs: M
             if (names := _names(fields, outputs)) is not None:
                 return AnswerForm(signature, adapter, names)
     return None
+
+
+def with_field(text: str, signature: type[dspy.Signature], name: str, value: str) -> str:
+    """A text of this signature with another value in one field; the value alone where the text has no form."""
+    for adapter in adapters():
+        try:
+            fields = parsed(adapter, signature, text)
+        except ValueError:
+            continue
+        return AnswerForm(signature, adapter).write({**fields, name: value})
+    return value
 
 
 def form_of(outputs: Mapping[str, Any], known: type[dspy.Signature] | None = None) -> AnswerForm | None:

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 
 from conscience.cases.case import Case
+from conscience.modules.forms import with_field
 from conscience.modules.outputs import text_field
 from conscience.optimizers.objective import Row
 from conscience.optimizers.prompts.candidate import CandidateProgram
@@ -61,7 +62,8 @@ def bootstrap(trial: CandidateProgram, cases: Sequence[Case], runtime: Runtime, 
 
     critique: list[Demo] = []
     revise: list[Demo] = []
-    text = text_field(trial.revise.signature)
+    signature = trial.program().generate.signature
+    answer = text_field(signature)
     for case, done in zip(cases, runtime.each(cases, one, most_calls=most_calls), strict=False):
         if done is None:
             continue
@@ -73,8 +75,11 @@ def bootstrap(trial: CandidateProgram, cases: Sequence[Case], runtime: Runtime, 
         if changed is not None and not row["draft_ok"]:
             if row["outcome_ok"] and row["status"] == "revised":
                 revise.append(changed)
-            elif case.references and text is not None:
-                revise.append({**changed, text: case.references[0]})
+            elif case.references:
+                written = case.references[0]
+                if signature is not None and answer is not None:  # in the form in which the program's answers are written
+                    written = with_field(str(changed["response"]), signature, answer, written)
+                revise.append({**changed, "response": written})
     return Found(tuple(critique), tuple(revise))
 
 

@@ -68,7 +68,8 @@ TYPES: dict[Any, Any] = {
     dspy.Image: st.just(IMAGE),
     list[dspy.Image]: st.just([IMAGE, IMAGE]),
     dspy.Tool: st.just(dspy.Tool(look_up)),
-    dspy.History: st.builds(dspy.History, messages=st.lists(st.fixed_dictionaries({"question": WORDS, "answer": WORDS}), max_size=2)),
+    dspy.History: st.builds(
+        dspy.History, messages=st.lists(st.fixed_dictionaries({"question": WORDS, "answer": WORDS}), max_size=2)),
 }  # fmt: skip
 OUTPUTS = [str, int, float, bool, list[str], dict[str, int], Literal["red", "green"], str | None, Passage, list[Passage]]
 ADAPTERS = [None, None, dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()]

@@ -220,7 +220,7 @@ def test_rows_with_an_answer_are_cases() -> None:
 
 
 def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
-    """In a revision's demo, whatever the program calls its answer."""
+    """In a revision's demo, in the form in which the program's answers are written."""
     import dspy
 
     from conscience import Conscience
@@ -243,5 +243,5 @@ def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
     program = runtime.own(Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(script)))
     trial = CandidateProgram(program, lambda case, response: Grade("good" in response, ""))
     found = bootstrap(trial, [Case(id="a", request="q", references=("A good answer.",))], runtime, 10)
-    assert found.revise[0]["answer"] == "A good answer."
-    assert "response" not in found.revise[0]
+    assert "[[ ## answer ## ]]\nA good answer." in found.revise[0]["response"]
+    assert "still bad" not in found.revise[0]["response"]
