@@ -21,6 +21,39 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, one worker takes all tests of the embedded model: it is started once."""
+    for item in items:
+        if item.get_closest_marker("local") is not None or "local_endpoint" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("local"))
+
+
+_LEFT_OUT: set[str] = set()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remembers the long tests that are left out, to name them at the end."""
+    _LEFT_OUT.update(item.nodeid for item in items if item.get_closest_marker("long") is not None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = sorted(_LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _LEFT_OUT:
+        terminalreporter.section("long tests left out (make long runs them)", sep="-")
+        for name in sorted(_LEFT_OUT):
+            terminalreporter.write_line(name)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_network() -> Iterator[None]:
     """Connecting anywhere but to this machine fails, in every thread and on every event loop."""
