@@ -34,7 +34,7 @@ from conscience.usage import CallContext
 __all__ = [
     "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
     "acall_lm", "call_lm", "call_module", "current_context", "module_context",
-    "litellm", "lm_error", "lm_errors", "retryable", "settings",
+    "litellm", "litellm_errors", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 
 
@@ -269,13 +269,21 @@ def _body(response: Response) -> Body:
     }
 
 
-def lm_error(error: Exception, *, model: str) -> LMError | None:
-    """LiteLLM's and the SDKs' errors as DSPy's tree; None for anything that is not a backend's failure."""
-    provider = model.split("/", 1)[0]
-    mapped = wrap_error(to_lm15_error(error, model=model, provider=provider), model=model, provider=provider)
-    if not isinstance(mapped, LMError) or (mapped.code == "unexpected" and not _from_a_client(error)):
-        return None
-    return mapped
+@contextmanager
+def litellm_errors(model: str) -> Iterator[None]:
+    """Errors of LiteLLM and of the SDKs under it, which share no base, as DSPy's tree; what is no backend's failure passes.
+
+    Raises:
+        LMError: the model failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        provider = model.split("/", 1)[0]
+        mapped = wrap_error(to_lm15_error(error, model=model, provider=provider), model=model, provider=provider)
+        if not isinstance(mapped, LMError) or (mapped.code == "unexpected" and not _from_a_client(error)):
+            raise
+        raise mapped from error
 
 
 def _from_a_client(error: Exception) -> bool:

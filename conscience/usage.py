@@ -217,8 +217,8 @@ class CallContext:
         self.exchanges: list[tuple[tuple[Message, ...], Completion]] = []
 
 
-class Waits:
-    """How many seconds went by in waiting for slots; waits side by side count once."""
+class IdleTime:
+    """How many seconds went by in waits that are not the program's own; waits side by side count once."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -227,8 +227,8 @@ class Waits:
         self._since = 0.0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Counts what runs inside as a wait."""
+    def counting(self) -> Iterator[None]:
+        """Counts what runs inside."""
         with self._lock:
             if not self._open:
                 self._since = time.perf_counter()
@@ -242,20 +242,20 @@ class Waits:
                     self.seconds += time.perf_counter() - self._since
 
 
-_waits: ContextVar[Waits | None] = ContextVar("conscience_waits", default=None)
+_idle_time: ContextVar[IdleTime | None] = ContextVar("conscience_idle_time", default=None)
 
 
 @contextmanager
-def waits() -> Iterator[Waits]:
-    """Counts how long what runs inside waits for any pace, or for an answer that somebody else is asking for."""
-    counted = Waits()
-    token = _waits.set(counted)
+def measure_idle_time() -> Iterator[IdleTime]:
+    """Counts how long what runs inside waits for a rate limit, or for an answer that somebody else is asking for."""
+    idle_time = IdleTime()
+    token = _idle_time.set(idle_time)
     try:
-        yield counted
+        yield idle_time
     finally:
-        _waits.reset(token)
+        _idle_time.reset(token)
 
 
-def counted() -> AbstractContextManager[None]:
-    """Counts what runs inside as a wait, for whoever counts."""
-    return (_waits.get() or Waits()).one()
+def idle() -> AbstractContextManager[None]:
+    """Counts what runs inside as idle time, for whoever measures it."""
+    return (_idle_time.get() or IdleTime()).counting()

@@ -17,7 +17,7 @@ import orjson
 from conscience._base.files import append_line
 from conscience._base.flow import IOStep
 from conscience.errors import InputError
-from conscience.usage import counted
+from conscience.usage import idle
 
 
 class Journal:
@@ -112,12 +112,12 @@ def _wait(asked: Future[None]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with counted():
+        with idle():
             asked.result()
 
 
 async def _await(asked: Future[None]) -> None:
-    with counted():
+    with idle():
         await asyncio.shield(asyncio.wrap_future(asked))
 
 

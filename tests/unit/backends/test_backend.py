@@ -15,7 +15,7 @@ import dspy
 import pytest
 
 from conscience import Backend, BackendError, ConfigurationError, Conscience, InputError
-from conscience.backends.backend import redact
+from conscience._base.redaction import redact
 from conscience.backends.cache import ResponseCache, shared_cache
 from conscience.backends.journal import Journal
 from conscience.backends.roles import Roles

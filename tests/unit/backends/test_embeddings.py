@@ -12,7 +12,7 @@ import pytest
 
 from conscience import Backend, Conscience, GateSettings, review
 from conscience._base.flow import run_async, run_sync
-from conscience.backends.embeddings import aembed, embed, is_available, pack, register, unpack
+from conscience.backends.embeddings import aembed, embed, is_available, pack, register_embedder, unpack
 from conscience.backends.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.gate.probes import EmbeddingProbe, texts
@@ -61,10 +61,10 @@ def test_failing_model_is_a_backend_error_without_the_key(openai: Loopback, answ
 
 def test_plain_callable_by_name() -> None:
     """Used like a model; a program knows its name only."""
-    register("lengths", lambda texts: [[float(len(text))] for text in texts])
+    register_embedder("lengths", lambda texts: [[float(len(text))] for text in texts])
     assert embed("lengths", ["ab"]) == [[2.0]]
     assert is_available("lengths")
-    register("broken", lambda texts: [[float("nan")]])
+    register_embedder("broken", lambda texts: [[float("nan")]])
     with pytest.raises(BackendError, match="numbers up to"):
         embed("broken", ["ab"])
 
@@ -101,7 +101,7 @@ def test_plain_callable_is_kept_for_one_run_only(tmp_path: Path) -> None:
     journaled = backend.for_run(Journal(tmp_path / "journal"))
     found = []
     for value in (1.0, 9.0):
-        register("mine", lambda texts, value=value: [[value] for _ in texts])  # type: ignore[misc]
+        register_embedder("mine", lambda texts, value=value: [[value] for _ in texts])  # type: ignore[misc]
         found.append([run_sync(b.embedding("mine", ["a"], ctx)) for b in (backend, journaled)])
     assert found == [[[[1.0]], [[1.0]]], [[[9.0]], [[1.0]]]]
 
