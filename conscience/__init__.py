@@ -61,6 +61,9 @@ _HOME = {
 }
 """Public name → the module below this one that defines it."""
 
+_DSPY_MODULES = frozenset({"Conscience", "Generate", "Review", "Revise"})
+"""These keep their ``__module__``: Python finds a class's source by it, and ``dspy.Refine`` and SIMBA read a module's."""
+
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names below are checked against it in the tests
 
 if TYPE_CHECKING:
@@ -108,7 +111,7 @@ if TYPE_CHECKING:
     from conscience.usage import Usage as Usage
 
 
-def __getattr__(name: str) -> Any:
+def _load_name(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -116,6 +119,10 @@ def __getattr__(name: str) -> Any:
     import_module(f"{__name__}.{_HOME[name]}")
     _publish()
     return globals()[name]
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for one of these
+    __getattr__ = _load_name
 
 
 def __dir__() -> list[str]:
@@ -137,7 +144,8 @@ def _publish() -> None:
                     _resolve_annotations(value)
                 except NameError:  # another thread is still loading that module, and will come here itself
                     continue
-            value.__module__ = __name__
+            if name not in _DSPY_MODULES:
+                value.__module__ = __name__
             globals()[name] = value
 
 
