@@ -6,8 +6,6 @@ a backend (``call_lm``), and a predictor asks a plain chat turn without field ma
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +24,13 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
-from conscience._base.flow import IOStep
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
 from conscience.usage import CallContext
 
 __all__ = [
     "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
-    "acall_lm", "call_lm", "call_module", "current_context", "module_context",
+    "acall_lm", "call_lm", "current_context", "module_context", "module_errors",
     "litellm", "litellm_errors", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 
@@ -49,14 +46,14 @@ def litellm() -> Any:
 
 
 def current_context() -> CallContext | None:
-    """The account of the running program call; None outside of one. It travels as DSPy's own settings do."""
-    found: CallContext | None = settings.get("conscience_context")
-    return found
+    """The context of the running program call; None outside of one. It travels as DSPy's own settings do."""
+    ctx: CallContext | None = settings.get("conscience_context")
+    return ctx
 
 
 @contextmanager
 def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
-    """Runs DSPy modules under this LM (None keeps DSPy's own) and this account."""
+    """Runs DSPy modules under this LM (None keeps DSPy's own) and this context."""
     overrides: dict[str, Any] = {"conscience_context": ctx}
     if lm is not None:
         overrides["lm"] = lm
@@ -65,8 +62,12 @@ def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
-    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure."""
+def module_errors() -> Iterator[None]:
+    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure.
+
+    Raises:
+        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+    """
     try:
         yield
     except (LMError, AdapterParseError) as error:
@@ -83,32 +84,6 @@ def _unwrapped(error: Exception) -> ConscienceError:
         fields = ", ".join(error.signature.output_fields)
         return BackendError(f"the answer does not hold the fields {fields}", hint="ask again, or choose another model")
     return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
-
-
-def call_module(module: Callable[..., Any], inputs: Mapping[str, Any], lm: BaseLM | None, ctx: CallContext) -> IOStep:
-    """A DSPy module, or any plain callable, called under an account: as a step of a flow.
-
-    Raises (when driven):
-        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
-    """
-    native = getattr(module, "acall", None)
-    if isinstance(module, dspy.Module) and not hasattr(module, "aforward"):
-        native = None  # every module has acall, which needs aforward
-
-    def run() -> Any:
-        with module_context(lm, ctx), _own_errors():
-            result = module(**inputs)
-            return asyncio.run(result) if inspect.iscoroutine(result) else result
-
-    async def arun() -> Any:
-        with module_context(lm, ctx), _own_errors():
-            if native is not None:
-                return await native(**inputs)
-            if inspect.iscoroutinefunction(module):
-                return await module(**inputs)
-            return await asyncio.to_thread(module, **inputs)
-
-    return IOStep(run, arun)
 
 
 # A backend as an LM for DSPy -----------------------------------------------------------------------------------------
@@ -147,15 +122,15 @@ class _Engine:
 
     def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        reply = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
-        return _response(reply, request)
+        completion = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return response_from_openai_chat(completion.body, model=request.model)
 
 
 class _AsyncEngine(_Engine):
     async def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        reply = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
-        return _response(reply, request)
+        completion = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return response_from_openai_chat(completion.body, model=request.model)
 
 
 class BackendLM(dspy.LM):  # type: ignore[misc]
@@ -185,10 +160,6 @@ class BackendLM(dspy.LM):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: Any) -> BackendLM:
         return self
-
-
-def _response(reply: Completion, request: Request) -> Response:
-    return response_from_openai_chat(reply.body, model=request.model)
 
 
 # A user's LM as a backend --------------------------------------------------------------------------------------------
@@ -331,7 +302,6 @@ class ChatPredict(dspy.Predict):  # type: ignore[misc]
         own = {k: v for k, v in lm.kwargs.items() if v is not None} if isinstance(lm, BackendLM) else {}
         return self._backend_of(lm), self._render(signature, demos, inputs), {**own, **config}, signature, inputs
 
-    def _finish(self, reply: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
+    def _finish(self, completion: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
         (name,) = signature.output_fields
-        completion = {name: reply.text}
-        return self._forward_postprocess([completion], signature, **inputs)
+        return self._forward_postprocess([{name: completion.text}], signature, **inputs)

@@ -272,7 +272,7 @@ class Backend:
         usage = CallUsage(**spend)
         if ctx is not None:
             ctx.tracker.enter(ctx.role, usage, replayed=True)
-        if self._meter is not None and self._cache is not None and key and self._cache.first(key):
+        if self._meter is not None and self._cache is not None and key and self._cache.is_first_use(key):
             self._meter.enter(_role(ctx), usage, replayed=True)
 
     def _key(self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str | None:

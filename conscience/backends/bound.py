@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import dspy
+
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy import call_module
+from conscience._dspy import module_context, module_errors
 from conscience.backends.backend import Backend
 from conscience.messages.completion import Completion, Message
 from conscience.usage import CallContext
 
 
 class BoundBackend:
-    """One backend in one role of one program call.
+    """One backend in one role of one program call: what it is asked here is entered and limited there.
+
+    Made anew for each call, so it holds no more than the two; modules use it and never see a tracker.
 
     Args:
-        backend: the models.
-        ctx: the call's usage tracker and the role that asks.
+        backend: the models; shared by calls.
+        ctx: the role that asks, the call's usage tracker, and the exchanges made under it.
     """
 
     def __init__(self, backend: Backend, ctx: CallContext) -> None:
@@ -49,10 +55,9 @@ class BoundBackend:
 
     def ask(self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None) -> IOStep:
         """One question as a step of a flow; its result is a ``Completion``. See ``Backend.complete``."""
-        asked = {"salt": salt, "ctx": self.ctx}
         return IOStep(
-            partial(self.backend.complete, messages, params, **asked),
-            partial(self.backend.acomplete, messages, params, **asked),
+            partial(self.backend.complete, messages, params, salt=salt, ctx=self.ctx),
+            partial(self.backend.acomplete, messages, params, salt=salt, ctx=self.ctx),
         )
 
     def embed(self, model: str, texts: Sequence[str]) -> Flow[list[list[float]]]:
@@ -62,7 +67,26 @@ class BoundBackend:
     def call(self, module: Callable[..., Any], inputs: Mapping[str, Any]) -> IOStep:
         """Calls a DSPy module, or any plain callable, with this backend as its LM, as a step of a flow.
 
+        A callable may be a coroutine function; one that is not runs in a thread when driven async.
+
         Raises (when driven):
             ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
         """
-        return call_module(module, inputs, self.backend.lm, self.ctx)
+        native = getattr(module, "acall", None)
+        if isinstance(module, dspy.Module) and not hasattr(module, "aforward"):
+            native = None  # every module has acall, which needs aforward
+
+        def run() -> Any:
+            with module_context(self.backend.lm, self.ctx), module_errors():
+                result = module(**inputs)
+                return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+        async def arun() -> Any:
+            with module_context(self.backend.lm, self.ctx), module_errors():
+                if native is not None:
+                    return await native(**inputs)
+                if inspect.iscoroutinefunction(module):
+                    return await module(**inputs)
+                return await asyncio.to_thread(module, **inputs)
+
+        return IOStep(run, arun)

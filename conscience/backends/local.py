@@ -152,10 +152,8 @@ def _start(path: Path, model: str, embedding: bool) -> _Server:
             process.kill()
             process.wait()
             log.seek(0)
-            told = log.read().decode(errors="replace").strip().splitlines()
-            raise BackendError(
-                f"the embedded model did not start: {told[-1] if told else 'no answer from its process'}", gone=True
-            )
+            last_line = (log.read().decode(errors="replace").strip().splitlines() or ["no answer from its process"])[-1]
+            raise BackendError(f"the embedded model did not start: {last_line}", gone=True)
     root = json.loads(line)["url"]
     return _Server(process, Endpoint(f"{root}/v1", root, key, model), os.getpid())
 

@@ -118,10 +118,10 @@ class Case(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Case:
         if isinstance(self.request, str):
-            asked = bool(self.request.strip())
+            has_request = bool(self.request.strip())
         else:
-            asked = any(message.get("content") or message.get("tool_calls") for message in self.request)
-        if not asked and not (self.response or "").strip():
+            has_request = any(message.get("content") or message.get("tool_calls") for message in self.request)
+        if not has_request and not (self.response or "").strip():
             raise ValueError("has neither a request nor a response")
         if self.answer is not None and self.answer >= len(self.choices):
             raise ValueError(f"field 'answer': {self.answer} is no index into {len(self.choices)} choices")

@@ -24,8 +24,8 @@ K = TypeVar("K")
 
 
 @dataclass(frozen=True)
-class Found:
-    """How often something was met, and the first of them by name."""
+class Occurrences:
+    """How often something occurs, and the first of them by name."""
 
     count: int = 0
     examples: tuple[str, ...] = ()
@@ -80,14 +80,14 @@ class CaseSummary:
     fields: Mapping[str, int]
     columns: Mapping[str, int]
     lengths: Mapping[str, Mapping[str, int]]
-    exact_duplicates: Found
-    near_duplicates: Found
-    conflicting_labels: Found
-    labels_without_response: Found
+    exact_duplicates: Occurrences
+    near_duplicates: Occurrences
+    conflicting_labels: Occurrences
+    labels_without_response: Occurrences
     pairs: int
-    one_sided_pairs: Found
-    straddling_pairs: Found
-    one_sided_groups: Found
+    one_sided_pairs: Occurrences
+    straddling_pairs: Occurrences
+    one_sided_groups: Occurrences
     claims: tuple[Claim, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class CaseSummary:
             ("pairs in several groups", self.straddling_pairs),
             ("groups with one label only", self.one_sided_groups),
         )
-        return [_problem(name, found) for name, found in kinds if found.count]
+        return [_problem(name, occurrences) for name, occurrences in kinds if occurrences.count]
 
     def render(self) -> str:
         """The summary as short lines of plain text; names are escaped where they hold what a terminal would obey."""
@@ -139,7 +139,7 @@ def check_cases(cases: Iterable[Case]) -> CaseSummary:
 
 
 class _Tally:
-    """A ``Found`` in the making."""
+    """``Occurrences`` in the making."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -150,8 +150,8 @@ class _Tally:
         if len(self.examples) < SHOWN:
             self.examples.append(example)
 
-    def found(self) -> Found:
-        return Found(self.count, tuple(self.examples))
+    def occurrences(self) -> Occurrences:
+        return Occurrences(self.count, tuple(self.examples))
 
 
 @dataclass
@@ -235,14 +235,14 @@ class _Check:
             fields=_counted(self.fields),
             columns=_counted(self.columns),
             lengths={name: _spread(lengths) for name, lengths in self.lengths.items() if lengths},
-            exact_duplicates=self.exact_duplicates.found(),
-            near_duplicates=self.near_duplicates.found(),
-            conflicting_labels=self.conflicts.found(),
-            labels_without_response=self.unanswered.found(),
+            exact_duplicates=self.exact_duplicates.occurrences(),
+            near_duplicates=self.near_duplicates.occurrences(),
+            conflicting_labels=self.conflicts.occurrences(),
+            labels_without_response=self.unanswered.occurrences(),
             pairs=len(self.pairs),
-            one_sided_pairs=one_sided.found(),
-            straddling_pairs=straddling.found(),
-            one_sided_groups=groups.found(),
+            one_sided_pairs=one_sided.occurrences(),
+            straddling_pairs=straddling.occurrences(),
+            one_sided_groups=groups.occurrences(),
             claims=tuple(self._claims()),
         )
 
@@ -297,6 +297,6 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(shown + more)
 
 
-def _problem(name: str, found: Found) -> str:
-    rest = ", …" if found.count > len(found.examples) else ""
-    return f"{name}: {found.count} ({', '.join(map(_shown, found.examples))}{rest})"
+def _problem(name: str, occurrences: Occurrences) -> str:
+    rest = ", …" if occurrences.count > len(occurrences.examples) else ""
+    return f"{name}: {occurrences.count} ({', '.join(map(_shown, occurrences.examples))}{rest})"

@@ -64,8 +64,8 @@ class Input(NamedTuple):
 
 def inputs(source: str | Path | Iterable[Any]) -> Iterator[Input]:
     if not isinstance(source, str | Path):
-        for one in source:
-            yield from inputs(one)
+        for part in source:
+            yield from inputs(part)
     elif str(source).startswith("pack:"):
         yield _pack(str(source))
     elif str(source).startswith("hf:"):
@@ -92,10 +92,10 @@ def _folder(path: Path) -> Iterator[Input]:
     if "state.json" in names or "dataset_dict.json" in names:
         yield Input(str(path), " row ", partial(_saved_rows, path))
         return
-    found = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
-    if not found:
+    files = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
+    if not files:
         raise CaseError(f"{path}: holds neither .jsonl files nor a saved dataset")
-    for file in found:
+    for file in files:
         yield _file(file)
 
 
