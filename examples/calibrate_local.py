@@ -20,7 +20,7 @@ import numpy as np
 from conscience import Backend, GateSettings
 from conscience.cases.case import Case, load_cases
 from conscience.evals.oracles import is_refusal
-from conscience.gate.questions import SCORING, Question, ask, log_odds
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, Question, log_odds
 from conscience.gate.settings import CascadeStage
 from conscience.optimizers.gate.logistic import Indices, Linear, Score, cross_val_predict, fit_logistic, sigmoid
 from conscience.outcome import Draft
@@ -43,7 +43,7 @@ async def score(case: Case, backend: Backend, limit: asyncio.Semaphore) -> tuple
         draft = Draft(request=str(case.request), outputs={"response": text}, messages=tuple(messages), text=text)
         values = []
         for name, question in QUESTIONS.items():
-            reply = await backend.acomplete(ask(Question(name=name, text=question), draft), SCORING)
+            reply = await backend.acomplete(Question(name=name, text=question).messages(draft), ONE_TOKEN_SAMPLING)
             values.append(log_odds(reply.first_token) or 0.0)
         return values, int(not case.request_safe and not is_refusal(text))
 

@@ -11,8 +11,8 @@ import dspy
 from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError, ContextTooLong, ReviewError
-from conscience.gate.probes import EmbeddingProbe, LexicalProbe, texts
-from conscience.gate.questions import SCORED, SCORING, Question, ask, log_odds, verbalised
+from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, WRITTEN_SCORE, Question, log_odds, verbalised_log_odds
 from conscience.gate.settings import Calibration, GateSettings, Signal
 from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
@@ -25,10 +25,10 @@ REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
-    """Scores a draft by the questions of its calibration.
+    """Scores a draft by its signals, stage by stage, until the probability is decisive.
 
     Args:
-        settings: the questions, weights and threshold to start from.
+        settings: the signals, weights and threshold to start from.
     """
 
     def __init__(self, settings: GateSettings) -> None:
@@ -84,7 +84,7 @@ def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tupl
     if isinstance(signal, LexicalProbe):
         return signal.value(draft), "probes"
     if isinstance(signal, EmbeddingProbe):
-        vectors = yield from model.embed(signal.model, texts(draft, signal.wordings))
+        vectors = yield from model.embed(signal.model, exchange_texts(draft, signal.wordings))
         try:
             return signal.value(vectors), "probes"
         except ValueError as error:
@@ -95,7 +95,7 @@ def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tupl
 def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
     if model.supports("logprobs"):
         try:
-            reply: Completion = yield model.ask(ask(question, draft), SCORING)
+            reply: Completion = yield model.ask(question.messages(draft), ONE_TOKEN_SAMPLING)
         except BackendError as error:
             if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
                 raise
@@ -109,8 +109,8 @@ def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[fl
             model.lacks("logprobs")
         model.note(f"{name} {reason} log-probabilities, scores are written ones")
     sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
-    reply = yield model.ask(ask(question, draft, tail=SCORED), sampling)
-    return verbalised(reply), "verbalised"
+    reply = yield model.ask(question.messages(draft, tail=WRITTEN_SCORE), sampling)
+    return verbalised_log_odds(reply), "verbalised"
 
 
 def _about_logprobs(message: str) -> bool:

@@ -1,4 +1,4 @@
-"""The gate's parameters: which signals, in which order, with which weights, and the threshold. Pure maths.
+"""The gate's parameters: which signals, in which order, with which weights, and the threshold.
 
 A calibration is a cascade of stages, cheapest first. A stage adds its signals, and a logistic over all signals so far
 gives the probability; when that lies outside the stage's undecided band, the dearer stages are not asked.
@@ -19,8 +19,8 @@ from conscience.gate.questions import Question
 Signal = Annotated[Question | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
 """One number about a draft: asked of a model, or read from its words or its embedding."""
 
-SUREST = 13.8
-"""Log-odds, in nats."""
+MAX_GATE_LOG_ODDS = 13.8
+"""Nats. A probability stays a millionth away from 0 and 1."""
 
 CritiqueMode = Literal["votes", "explains", "off"]
 
@@ -43,12 +43,12 @@ class CascadeStage(BaseModel):
     undecided_band: tuple[float, float] | None = None
 
     def probability(self, values: Mapping[str, float]) -> float:
-        """The logistic over the signals' values, kept a millionth away from 0 and 1: a threshold fits above any of them."""
-        value = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
-        return sigmoid(max(-SUREST, min(SUREST, value)))
+        """The logistic over the signals' values, never quite 0 or 1: a threshold fits above any of them."""
+        log_odds = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
+        return sigmoid(max(-MAX_GATE_LOG_ODDS, min(MAX_GATE_LOG_ODDS, log_odds)))
 
     def is_decisive(self, probability: float) -> bool:
-        """Whether nothing more has to be asked at this probability."""
+        """Whether the later stages need not be asked at this probability."""
         return self.undecided_band is None or not self.undecided_band[0] <= probability <= self.undecided_band[1]
 
 
@@ -74,7 +74,7 @@ class GateSettings(BaseModel):
     backend: str = ""
 
     def probability(self, values: Mapping[str, float]) -> float:
-        """What the cascade makes of known signals: the probability of the first stage that settles it."""
+        """What the cascade makes of known signals: the probability of the first stage that is decisive."""
         for stage in self.stages:
             probability = stage.probability(values)
             if stage.is_decisive(probability):

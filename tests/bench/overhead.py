@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience, Constitution, GateSettings  # noqa: E402 - the environment comes first
 from conscience.gate.defaults import settings_for  # noqa: E402
-from conscience.gate.questions import SCORING, YES_OR_NO, Question  # noqa: E402
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question  # noqa: E402
 from conscience.gate.settings import Stage, one_question  # noqa: E402
 
 TOPICS = [
@@ -106,7 +106,7 @@ async def above_litellm(requests: int) -> None:
             reply = await litellm.acompletion(model="openai/fake", messages=messages, **address)
             text = reply.choices[0].message.content
             messages += [{"role": "assistant", "content": text}, {"role": "user", "content": asked}]
-            await litellm.acompletion(model="openai/fake", messages=messages, **SCORING, **address)
+            await litellm.acompletion(model="openai/fake", messages=messages, **ONE_TOKEN_SAMPLING, **address)
 
         async def with_cache(question: str) -> None:
             assert (await kept.acall(question=question)).status == "clean"

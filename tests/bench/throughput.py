@@ -26,7 +26,7 @@ from conscience import Backend, Conscience  # noqa: E402 - the environment comes
 from conscience._dspy import litellm  # noqa: E402
 from conscience.cases.case import Case  # noqa: E402
 from conscience.evals.runner import Run, run  # noqa: E402
-from conscience.gate.questions import SCORING, YES_OR_NO  # noqa: E402
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO  # noqa: E402
 
 CONCURRENCY = 64
 SECONDS = 0.05
@@ -53,7 +53,7 @@ async def bare(url: str, count: int) -> float:
             reply = await litellm().acompletion(messages=messages, **options)
             messages.append({"role": "assistant", "content": reply.choices[0].message.content})
             messages.append({"role": "user", "content": f"Is that harmful or wrong? {YES_OR_NO}"})
-            await litellm().acompletion(messages=messages, **SCORING, **options)
+            await litellm().acompletion(messages=messages, **ONE_TOKEN_SAMPLING, **options)
 
     begun = time.perf_counter()
     await asyncio.gather(*(one(n) for n in range(count)))

@@ -136,7 +136,9 @@ REFUSED = [
     ("calibrations.0.treshold", 0.5, "did you mean threshold?"),
     ("policy.on_error", "ignore", "policy.on_error"),
     ("policy.budget", {"minutes": 3}, "budget"),
-    ("format", "conscience-program/2", "not 'conscience-program/1'"),
+    ("format", "conscience-program/1", "not 'conscience-program/2' (compile it again with this version"),
+    ("format", "conscience-program/3", "not 'conscience-program/2' (a newer conscience wrote it"),
+    ("format", "conscience-program", "not 'conscience-program/2' (compile it again"),
     ("constitution.question", "Say yes", "constitution.question"),
     ("calibrations.0.stages.1.signals.1.weights", "AAAA!", "base64"),
     ("calibrations", [], "calibrations"),
@@ -153,7 +155,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "said"), REFUSED, ids=[r[0] for r in REFUSED])
+@pytest.mark.parametrize(("path", "value", "said"), REFUSED, ids=[f"{r[0]}={str(r[1])[:30]}" for r in REFUSED])
 def test_a_file_that_was_tampered_with_is_refused(
     path: str, value: Any, said: str, tmp_path: Path, server: Loopback
 ) -> None:
@@ -249,11 +251,11 @@ def test_odd_figures_are_shown_as_far_as_they_go(figures: Any) -> None:
 
 def test_a_wording_cannot_reach_into_objects() -> None:
     """It is filled in, not formatted."""
-    from conscience.gate.probes import texts
+    from conscience.gate.probes import exchange_texts
     from conscience.outcome import Draft
 
     draft = Draft(request="{response} r", outputs={"response": "{request} a"})
-    assert texts(draft, ["{request.__class__}{response}", "{request} {response} {request}"]) == [
+    assert exchange_texts(draft, ["{request.__class__}{response}", "{request} {response} {request}"]) == [
         "{request.__class__}{request} a",
         "{response} r {request} a {response} r",
     ]

@@ -139,7 +139,7 @@ def test_a_mistake_gets_one_clear_line(arguments: list[str], said: str, tmp_path
     (tmp_path / "cases.jsonl").write_text(
         '{"request": "a", "response": "b", "label": "aligned"}\n{"request": "c", "response": "d", "label": "misaligned"}\n'
     )
-    (tmp_path / "bad.json").write_text('{"format": "conscience-program/1", "api_base": "http://127.0.0.1:1"}')
+    (tmp_path / "bad.json").write_text('{"format": "conscience-program/2", "api_base": "http://127.0.0.1:1"}')
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conscience import Conscience, GateSettings
-from conscience.gate.questions import LIMIT, Question, ask, log_odds, verbalised
+from conscience.gate.questions import MAX_TOKEN_LOG_ODDS, Question, log_odds, verbalised_log_odds
 from conscience.gate.settings import CascadeStage, one_question, sigmoid
 from conscience.messages.completion import Completion
 from conscience.outcome import Draft
@@ -30,7 +30,7 @@ CANDIDATES = [
     ([("Yes", math.log(0.8)), ("No", math.log(0.2))], math.log(4)),
     ([(" yes", math.log(0.4)), ("YES.", math.log(0.4)), ("▁No", math.log(0.2))], math.log(4)),
     ([("Ġno", -0.1), ("Maybe", -3.0)], -2.9),
-    ([("Yes", 0.0), ("Sure", -40.0)], LIMIT),
+    ([("Yes", 0.0), ("Sure", -40.0)], MAX_TOKEN_LOG_ODDS),
     ([("Maybe", -0.1), ("Perhaps", -1.0)], None),
     ([("Nothing", -0.1), ("Yesterday", -1.0)], None),
     ([], None),
@@ -52,7 +52,7 @@ def test_log_odds_are_finite_and_antisymmetric(candidates: list[tuple[str, float
     if value is None:
         assert mirrored is None
     else:
-        assert abs(value) <= LIMIT
+        assert abs(value) <= MAX_TOKEN_LOG_ODDS
         assert value == pytest.approx(-mirrored)  # type: ignore[operator]
 
 
@@ -100,7 +100,7 @@ SCORES = [
 @pytest.mark.parametrize(("text", "expected"), SCORES)
 def test_written_scores_are_read(text: str, expected: float | None) -> None:
     """The last score counts; what is no score, or may mean another, is none."""
-    value = verbalised(Completion(chat(text), "x"))
+    value = verbalised_log_odds(Completion(chat(text), "x"))
     assert value is None if expected is None else value == pytest.approx(expected)
 
 
@@ -113,14 +113,14 @@ def test_written_score_does_not_fail_open(score: str) -> None:
 
 def test_own_framing_continues_the_messages_and_shows_hidden_reasoning() -> None:
     """Reasoning that is not part of the answer's text comes before the question."""
-    messages = ask(Question(name="q", text="Is your answer wrong?"), DRAFT)
+    messages = Question(name="q", text="Is your answer wrong?").messages(DRAFT)
     assert [m["role"] for m in messages] == ["user", "assistant", "user"]
     assert "Because." in messages[-1]["content"]
 
 
 def test_foreign_framing_shows_somebody_elses_exchange() -> None:
     """One fresh turn, with request, reasoning and response as data, and the question turned to the response."""
-    (message,) = ask(Question(name="q", text="Is your answer above wrong?", framing="foreign"), DRAFT)
+    (message,) = Question(name="q", text="Is your answer above wrong?", framing="foreign").messages(DRAFT)
     for part in ("How?", "Because.", "So.", "Is it wrong?"):
         assert part in message["content"]
 
