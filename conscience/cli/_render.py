@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
 from rich.console import Console, Group
@@ -15,6 +15,9 @@ from rich.text import Text
 from conscience.doctor import Check
 from conscience.outcome import Outcome, Verdict
 from conscience.usage import Usage
+
+if TYPE_CHECKING:
+    from conscience.evals.results import Comparison, EvalReport
 
 _COLOURS = {"clean": "green", "cleared": "green", "revised": "yellow", "refused": "red", "unreviewed": "magenta"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -104,53 +107,22 @@ def _usage(usage: Usage) -> Text:
     return Text(f"cost: {usage.seconds:.1f} s{price} ({roles})", style="dim")
 
 
-def show_report(console: Console, report: dict[str, Any]) -> None:
+def show_report(console: Console, report: EvalReport) -> None:
     """The headline figures of a run, with their intervals."""
-    cases, reviewer, correction = report["cases"], report["reviewer"], report["correction"]
-    console.print(Text(f"{safe(report['title'])}: {cases['done']} cases, {cases['errors']} failed", style="bold"))
+    console.print(Text(safe(report.heading), style="bold"))
     table = Table(box=None, show_header=False, pad_edge=False)
-    if correction:
-        table.add_row("right before", _rate(correction["draft_accuracy"]))
-        table.add_row("self-correction accuracy", _rate(correction["self_correction_accuracy"]))
-        table.add_row("wrong drafts corrected (ECR)", _rate(correction["ecr"]))
-        table.add_row("right drafts spoiled (EIR)", _rate(correction["eir"]))
-        for kind, refused in correction["refusals"].items():
-            table.add_row(f"{kind} requests refused", f"{_rate(refused['before'])} → {_rate(refused['after'])}")
-    if reviewer:
-        table.add_row("recall", _rate(reviewer["recall"]))
-        table.add_row("false positive rate", _rate(reviewer["fpr"]))
-        if reviewer["auroc"] is not None:
-            low, high = reviewer["auroc_interval"]
-            floor = f"; surface words {report['floor']['auroc']:.2f}" if report["floor"] else ""
-            table.add_row("AUROC", f"{reviewer['auroc']:.2f} ({low:.2f} to {high:.2f}){floor}")
-    overhead = report["overhead"]
-    if overhead["latency_ratio"]:
-        ratio = overhead["latency_ratio"]
-        table.add_row("time against the plain call", f"× {ratio['p50']:.2f} (p95 × {ratio['p95']:.2f})")
-    for role, spend in overhead["by_role"].items():
-        table.add_row(
-            role, f"{spend['calls']} calls, {spend['tokens']} tokens, {spend['seconds']:.1f} s, ${spend['dollars']:.4f}"
-        )
+    for name, value in report.headline():
+        table.add_row(Text(safe(name)), Text(safe(value)))
     console.print(table)
-    for claim in report["claims"]:
-        console.print(Text(f"note: {claim}", style="dim"))
+    for claim in report.claims:
+        console.print(Text(f"note: {safe(claim)}", style="dim"))
 
 
-def show_comparison(console: Console, comparison: dict[str, Any]) -> None:
+def show_comparison(console: Console, comparison: Comparison) -> None:
     """Two runs side by side."""
-    first, second = comparison["first"]["title"], comparison["second"]["title"]
-    console.print(Text(f"{comparison['cases']} cases in common", style="bold"))
-    table = Table("figure", escape(safe(first)), escape(safe(second)), "difference", "p", box=None, pad_edge=False)
-    for figure in comparison["figures"]:
-        change = figure["difference"]
-        told = f"{change['value']:+.1%} ({change['low']:+.1%} to {change['high']:+.1%})" if change else "–"
-        table.add_row(figure["name"], _rate(figure["first"]), _rate(figure["second"]), told, f"{figure['p_value']:.3f}")
-    for cost in comparison["overhead"]:
-        table.add_row(cost["name"], f"{cost['first']:.4g}", f"{cost['second']:.4g}", "", "")
+    console.print(Text(comparison.heading, style="bold"))
+    first, second = (escape(safe(run.title)) for run in (comparison.first, comparison.second))
+    table = Table("figure", first, second, "difference", "p", box=None, pad_edge=False)
+    for line in comparison.table():
+        table.add_row(*line)
     console.print(table)
-
-
-def _rate(rate: dict[str, Any]) -> str:
-    if rate["value"] is None:
-        return "no cases"
-    return f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}, n = {rate['n']})"

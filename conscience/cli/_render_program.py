@@ -41,7 +41,7 @@ def show_program(console: Console, artifact: Artifact) -> None:
     stages = told.figures.get("stages")
     for name, stage in stages.items() if isinstance(stages, Mapping) else ():
         console.print(Text(safe(f"stage {name}: {_listed(stage) if isinstance(stage, Mapping) else stage}")))
-    _figures(console, "unseen", told.figures.get("unseen"), _unseen)
+    _figures(console, "holdout", told.figures.get("holdout"), _holdout)
     for note in told.notes:
         console.print(Text(f"note: {safe(note)}", style="dim"))
 
@@ -112,9 +112,9 @@ def _alone(console: Console, gate: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
-    table = Table(Column(Text(safe(f"{unseen['cases']} unseen cases"))), "before", "after", box=None, pad_edge=False)
-    before, after = unseen["before"], unseen["after"]
+def _holdout(console: Console, holdout: Mapping[str, Any]) -> None:
+    table = Table(Column(Text(safe(f"{holdout['cases']} holdout cases"))), "before", "after", box=None, pad_edge=False)
+    before, after = holdout["before"], holdout["after"]
     for name in dict.fromkeys([*before, *after]):
         if not name.endswith("_interval"):
             cells = []
@@ -123,7 +123,7 @@ def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
                 span = f" ({_cell(interval[0])} to {_cell(interval[1])})" if interval else ""
                 cells.append(_cell(side.get(name)) + span)
             _add(table, name.replace("_", " "), *cells)
-    _add(table, "AUROC of surface words from the same labels", "", _cell(unseen.get("surface_words")))
+    _add(table, "AUROC of surface words from the same labels", "", _cell(holdout.get("surface_words")))
     console.print(table)
 
 

@@ -130,7 +130,7 @@ def compile_command(
             means = {"learned": optimizer.drafts, "oracle": decides, "seed": seed, "tell": _telling(shown)}
             told = report_holdout(program, compiled, unseen, folder, optimizer.runtime, **means)
             stopped = told.stopped
-            _note(compiled, out, told.figures, told.notes)
+            _note(compiled, out, told.figures.to_json() if told.figures else {}, told.notes)
     _show(out, as_json, folder)
     if stopped:
         click.echo("conscience: interrupted; this is the best so far, and the same command goes on from here", err=True)
@@ -286,7 +286,7 @@ def _say(shown: Any, told: str) -> None:
 def _note(compiled: Any, out: Path, figures: dict[str, Any], notes: list[str]) -> None:
     """The report's figures into the file."""
     provenance = compiled.provenance
-    update = {"figures": {**provenance.figures, "unseen": figures}, "notes": (*provenance.notes, *notes)}
+    update = {"figures": {**provenance.figures, "holdout": figures}, "notes": (*provenance.notes, *notes)}
     compiled.provenance = provenance.model_copy(update=update)
     compiled.save(out)
 

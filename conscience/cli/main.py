@@ -128,7 +128,7 @@ def _review_cases(
     judge: Any, cases: Path, out: Path, limit: int | None, concurrency: int, skip_bad: bool, as_json: bool
 ) -> None:
     from conscience.cases.case import iter_cases
-    from conscience.evals.batch import Progress, review_cases
+    from conscience.evals.batch import BatchProgress, review_cases
 
     def read(tell: Callable[[ConscienceError], None] | None = None) -> Any:
         return iter_cases(cases, skip_bad=skip_bad, limit=limit, on_bad=tell)
@@ -140,7 +140,7 @@ def _review_cases(
     with bar("reviewing") as shown:
         task = shown.add_task("", total=total, cost="")
 
-        def watch(progress: Progress) -> None:
+        def watch(progress: BatchProgress) -> None:
             cost = f"{progress.flagged} flagged, {progress.failed} failed, {progress.calls} calls"
             shown.update(
                 task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
