@@ -71,7 +71,7 @@ class LiteLLMTransport:
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
         where = address(self.name, self._client.get("custom_llm_provider"))
-        return {"model": self.name, "client": shown, "address": where, "defaults": self._defaults}
+        return {"model": self.name, "client": shown, "address": where, "defaults": self._sampling(params)}
 
     def secrets(self) -> list[str]:
         return _secrets(self._client)
@@ -95,11 +95,15 @@ class LiteLLMTransport:
             raise _timed_out(self.name, seconds) from None
         return _unpack(raw)
 
+    def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The sampling parameters where a call with these says nothing."""
+        return self._defaults
+
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         if not self._checked:
             self._check()
         return {
-            **self._defaults,
+            **self._sampling(params),
             **params,
             **self._client,
             "model": self.name,
@@ -125,22 +129,43 @@ class LiteLLMTransport:
         self._checked = True
 
 
+LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
+"""Greedy and bounded: a model of 135 million parameters has little to say at length."""
+
+NO_LOOPS: Mapping[str, Any] = {
+    "dry_multiplier": 0.8,
+    "dry_base": 1.75,
+    "dry_allowed_length": 16,
+    "dry_penalty_last_n": 8192,
+    "dry_sequence_breakers": ["<|im_end|>"],
+}
+"""llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into repeating a sentence without end.
+
+A token that would go on with more than ``dry_allowed_length`` tokens as they stood before is made unlikelier, the more the
+longer the repetition. An answer without so long a repetition stays as it is, word for word.
+"""
+
+
 class LocalTransport(LiteLLMTransport):
     """The embedded model: its server is started by the first call.
 
     Args:
         weights: a GGUF file; None for the built-in SmolLM2-135M-Instruct.
-        options: sampling parameters.
+        options: sampling parameters, llama.cpp's own included; they come before ``LOCAL_SAMPLING`` and ``NO_LOOPS``.
     """
 
     def __init__(self, weights: str | None, options: Mapping[str, Any]) -> None:
-        # Greedy and bounded: a 135M model left to sample at length mostly repeats itself.
         super().__init__("local" if weights is None else f"local:{weights}", {**LOCAL_SAMPLING, **options})
         self._weights = weights
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
         return feature in {"logprobs", "schema", "schema_limits"}
+
+    def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One token repeats nothing, and the figures of a gate must not hang on a sampler."""
+        one_token = {**self._defaults, **params}.get("max_tokens") == 1
+        return self._defaults if one_token else {**NO_LOOPS, **self._defaults}
 
     def _check(self) -> None:
         """Its name and key are our own."""
@@ -160,9 +185,6 @@ class LocalTransport(LiteLLMTransport):
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         return (await super().acall(messages, params, seconds))[0], 0.0
-
-
-LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
 
 
 class LMTransport:
