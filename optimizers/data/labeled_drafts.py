@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from conscience._base.flow import Flow, run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
+from conscience.evals.grading import case_inputs, grade
 from conscience.evals.oracles import Grade, Oracle, oracle_for
-from conscience.evals.runner import case_inputs, grade
-from conscience.optimizers.runtime import Runtime, calls_of_ruling, most_calls
+from conscience.optimizers.runtime import Runtime, calls_of_program, calls_of_ruling
 from conscience.outcome import Draft
 from conscience.program import Conscience
 
@@ -90,7 +90,7 @@ def collect(
     answers = runtime.each(
         asked,
         lambda case: run_sync(_judged(program, case, runtime, oracle)),
-        most_calls=most_calls(program).generate + calls_of_ruling(oracle),
+        most_calls=calls_of_program(program).generate + calls_of_ruling(oracle),
     )
     known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
     return [known[case.id] for case in cases if case.id in known]

@@ -82,7 +82,9 @@ def pool(constitution: Constitution, proposed: Iterable[str] = ()) -> list[Quest
     return [*_named(own, "own"), *_named(foreign, "foreign")]
 
 
-def propose(constitution: Constitution, examples: str, model: BoundBackend, *, count: int = 16, salt: int = 0) -> list[str]:
+def propose_questions(
+    constitution: Constitution, examples: str, model: BoundBackend, *, count: int = 16, salt: int = 0
+) -> list[str]:
     """Questions that a model proposes; fewer than asked for where it wrote others than questions.
 
     Raises:
