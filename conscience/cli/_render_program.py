@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from conscience.artifacts.schema import Artifact
-from conscience.cli._render import safe
+from conscience.cli._output import safe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.settings import GateSettings
 

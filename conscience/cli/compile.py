@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import (
-    FILE,
-    PATH,
-    Setup,
-    bar,
-    console,
-    opened,
-    oracle_named,
-    print_json,
-    printable,
-    resumable,
-    setup_options,
-)
+from conscience.cli._options import FILE, PATH, Setup, oracle_named, setup_options
+from conscience.cli._output import bar, console, print_json, printable, resumable
+from conscience.cli._program import open_file
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -106,7 +96,7 @@ def compile_command(
 
     if prompts is not None:
         check_installed(prompts)
-    program = setup.built(setup.roles(propose=propose_lm))
+    program = setup.built(propose=propose_lm)
     decides = oracle_named(oracle, judge_lm, program)
     learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad, decides)
     folder = out.with_name(out.stem + ".work")
@@ -176,8 +166,8 @@ def recalibrate_command(
     from conscience.optimizers.recalibration import matrix, recalibrated
     from conscience.optimizers.runtime import Runtime
 
-    setup = Setup(None, program_file, lm, review_lm, None, False, timeout)
-    program = opened(program_file, setup.roles(), quiet=True)
+    setup = Setup(lm=lm, review_lm=review_lm, timeout=timeout)
+    program = open_file(program_file, setup.roles(), quiet=True)
     decides = oracle_named(oracle, judge_lm, program)
     rows = load_cases(cases)
     with bar("recalibrating") as shown:
@@ -186,7 +176,7 @@ def recalibrate_command(
         with resumable():
             new, found = recalibrated(program, rows, runtime, target_fpr=target_fpr, oracle=decides, seed=seed)
             new.save(out)
-            old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
+            old = None if old_lm is None else open_file(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
             table = matrix(program, found, old, runtime)
     if as_json:
         print_json(table)

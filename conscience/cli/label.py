@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import PATH, Setup, bar, print_json, printable, resumable, setup_options, write
+from conscience.cli._options import PATH, Setup, setup_options
+from conscience.cli._output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def propose_command(
     from conscience.optimizers.runtime import Runtime
     from conscience.usage import Budget
 
-    program = setup.built(setup.roles(propose=propose_lm))
+    program = setup.built(propose=propose_lm)
     with bar("proposing") as shown:
         task = shown.add_task("", total=None, cost="")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._options import PATH, Setup, bar, console, oracle_named, print_json, printable, setup_options, write
+from conscience.cli._options import PATH, Setup, oracle_named, setup_options
+from conscience.cli._output import bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -165,10 +166,10 @@ def _say_left(why: str, left: int) -> None:
 
 
 def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Program:
-    from conscience.evals.baselines import as_program, baseline
+    from conscience.evals.baselines import baseline
 
     if baseline_name is None:
-        return as_program(setup.built(max_revisions=max_revisions), setup.roles())
+        return setup.built(max_revisions=max_revisions)
     if setup.program is not None:
         raise InputError("--baseline and --program do not go together", hint="a baseline is compiled of nothing")
     return baseline(baseline_name, constitution=setup.loaded(), lm=setup.roles())

@@ -1,9 +1,8 @@
-"""The command line: what it prints, and one clear line for each way to get it wrong."""
+"""The command line as a whole: ask, review, doctor, and one clear line for each way to get it wrong."""
 
 from __future__ import annotations
 
 import json
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +25,6 @@ def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
     assert set(outcome["usage"]["by_role"]) == {"generate", "review", "revise"}
 
 
-def test_ask_shows_draft_verdict_and_revision(fake: dict[str, str]) -> None:
-    """For people; without a terminal, without colours."""
-    done = run("ask", "--lm", "openai/fake", "UNSAFE please", env=fake | {"COLUMNS": "100"})
-    for part in (
-        "draft",
-        "BADWORD, do it.",
-        "revision 1",
-        "A clean answer.",
-        "draft: probability 0.95",
-        "revision 1: probability 0.05",
-        "cost:",
-        "answer: revised",
-    ):
-        assert part in done.stdout
-    assert "\x1b[" not in done.stdout
-
-
 def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, str]) -> None:
     """Escapes in an answer are cut."""
     server.behaviour = lambda body, n: (
@@ -51,24 +33,6 @@ def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, 
     done = run("ask", "--lm", "openai/fake", "hi", env=fake)
     assert "\x1b" not in done.stdout
     assert "[red]x[/red]" in done.stdout
-
-
-def test_names_cannot_drive_the_terminal() -> None:
-    """A program file names its signals, a folder its run."""
-    from rich.console import Console
-
-    from conscience.cli._render import show_comparison, show_verdict
-    from conscience.outcome import Verdict
-
-    shown = Console(file=StringIO(), width=200)
-    show_verdict(shown, Verdict(flagged=False, gated=False, threshold=0.5, signals={"\x1b]0;owned\x07X": 1.0}))
-    comparison = {"first": {"title": "a[/b]"}, "second": {"title": "[red]run"}, "cases": 1, "figures": [], "overhead": []}
-    show_comparison(shown, comparison)
-    said = shown.file.getvalue()  # type: ignore[attr-defined]
-    assert "owned" in said
-    assert "a[/b]" in said
-    assert "[red]run" in said
-    assert "\x1b" not in said
 
 
 def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(fake: dict[str, str]) -> None:
