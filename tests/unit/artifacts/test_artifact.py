@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
-from rich.console import Console
 
 from conscience import Backend, Conscience
-from conscience.artifacts.io import to_artifact
 from conscience.artifacts.schema import Artifact, Provenance
 from conscience.backends.embeddings import pack
-from conscience.cli._render_program import show_program
 from conscience.errors import ArtifactError
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.questions import Question
@@ -223,39 +219,3 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"p.json: not written: 9.0 MB"):
         made.save(tmp_path / "p.json")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("p.json", before)]
-
-
-ODD = [
-    {"gate": {"alone": [1]}},
-    {"gate": {"alone": 3}},
-    {"gate": {"alone": [{"name": "[/x]\x1b[2J", "kept": True, "auroc": 0.5, "unseen": None, "tokens": 3}]}},
-    {"gate": {"interval": "x"}},
-    {"gate": {"tokens_of_an_aligned_draft": "x"}},
-    {"gate": {"cross_validated_auroc": "0.9"}},
-    {"unseen": {"x": 1}},
-    {"unseen": {"cases": 3, "before": [1], "after": {}}},
-    {"stages": {"\x1b[2J": "\x1b[2J"}},
-]
-
-
-@pytest.mark.parametrize("figures", ODD, ids=str)
-def test_odd_figures_are_shown_as_far_as_they_go(figures: Any) -> None:
-    """Nobody's table, nothing that a terminal obeys, and no traceback."""
-    made = program()
-    made.provenance = Provenance(figures=figures, notes=("a note",))
-    told = StringIO()
-    show_program(Console(file=told, width=200), to_artifact(made))
-    assert "a note" in told.getvalue()
-    assert "\x1b[2J" not in told.getvalue()
-
-
-def test_a_wording_cannot_reach_into_objects() -> None:
-    """It is filled in, not formatted."""
-    from conscience.gate.probes import exchange_texts
-    from conscience.outcome import Draft
-
-    draft = Draft(request="{response} r", outputs={"response": "{request} a"})
-    assert exchange_texts(draft, ["{request.__class__}{response}", "{request} {response} {request}"]) == [
-        "{request.__class__}{request} a",
-        "{response} r {request} a {response} r",
-    ]
