@@ -44,7 +44,11 @@ _HOME = {
     "Case": "cases.case",
     "load_cases": "cases.case",
     "split_cases": "cases.splits",
+    "evaluate": "evals.api",
     "EvalConfig": "evals.runner",
+    "EvalReport": "evals.results",
+    "CaseRecord": "evals.records",
+    "FailedCase": "evals.records",
     "Grade": "evals.oracles",
     "is_refusal": "evals.oracles",
     "ConscienceError": "errors",
@@ -86,8 +90,12 @@ if TYPE_CHECKING:
     from conscience.errors import InputError as InputError
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
+    from conscience.evals.api import evaluate as evaluate
     from conscience.evals.oracles import Grade as Grade
     from conscience.evals.oracles import is_refusal as is_refusal
+    from conscience.evals.records import CaseRecord as CaseRecord
+    from conscience.evals.records import FailedCase as FailedCase
+    from conscience.evals.results import EvalReport as EvalReport
     from conscience.evals.runner import EvalConfig as EvalConfig
     from conscience.gate.probes import EmbeddingProbe as EmbeddingProbe
     from conscience.gate.probes import LexicalProbe as LexicalProbe

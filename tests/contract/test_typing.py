@@ -22,6 +22,7 @@ REVEALED = {
     "program.gate_settings": "conscience.gate.settings.GateSettings",
     "program.constitution": "conscience.constitution.schema.Constitution",
     'conscience.review("request", "response")': "conscience.outcome.Verdict",
+    'conscience.evaluate(program, "pack:general")': "conscience.evals.results.EvalReport",
     'conscience.load_cases("cases.jsonl")': "list[conscience.cases.case.Case]",
 }
 

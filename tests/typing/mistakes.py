@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import conscience
-from conscience import Conscience, GateSettings, Generate, Outcome, Review, Revise, review
-from conscience.evals.records import CaseRecord
+from conscience import CaseRecord, Conscience, EvalReport, GateSettings, Generate, Outcome, Review, Revise, evaluate, review
 
 
 def what_is_no_model(path: Path) -> None:
@@ -37,6 +36,13 @@ def what_no_policy_is_called() -> None:
     Conscience(budget={"calls": "four"})  # type: ignore[dict-item]
     Conscience(threshold=0.4)  # type: ignore[call-arg]
     Conscience(review="general")  # type: ignore[arg-type]
+
+
+def what_cannot_be_measured(program: Conscience, report: EvalReport) -> None:
+    evaluate(program, 3)  # type: ignore[arg-type]
+    evaluate(program, "pack:general", oracle=3)  # type: ignore[arg-type]
+    evaluate(program, "pack:general", concurrency=8)  # type: ignore[call-arg]
+    report.rows = ()  # type: ignore[misc]
 
 
 def what_is_not_there(program: Conscience, settings: GateSettings, record: CaseRecord) -> list[object]:

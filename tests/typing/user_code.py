@@ -10,13 +10,18 @@ from conscience import (
     Backend,
     Budget,
     Case,
+    CaseRecord,
     Conscience,
     Constitution,
+    EvalConfig,
+    EvalReport,
     GateSettings,
+    Grade,
     Outcome,
     StageStarted,
     Verdict,
     areview,
+    evaluate,
     load_cases,
     review,
 )
@@ -118,3 +123,13 @@ def compile_it(program: Conscience, path: Path) -> Conscience:
     cases: list[Case] = load_cases(path)
     compiled: Conscience = SelfCorrection(target_fpr=0.05).compile(program, trainset=cases)
     return compiled.with_gate(compiled.gate_settings)
+
+
+def judge_by_length(case: Case, response: str) -> Grade:
+    return Grade(len(response) < 400, "short enough")
+
+
+def measure(program: Conscience, cases: list[Case]) -> tuple[EvalReport, list[str]]:
+    report = evaluate(program, cases, oracle=judge_by_length, config=EvalConfig(concurrency=8))
+    spoiled = [row.id for row in report.rows if isinstance(row, CaseRecord) and row.draft and row.draft.ok and row.flagged]
+    return evaluate(program, "pack:general", oracle="judge", out="run1"), spoiled
