@@ -18,8 +18,8 @@ Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
 """clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did
 (or, where the policy is "best", the least doubtful text, so marked). unreviewed: the review failed."""
 
-BESIDE = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
-"""What stands beside an outcome's fields, and so can be the name of none."""
+OUTCOME_ATTRIBUTES = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
+"""What every outcome has beside its fields; no field can have one of these names."""
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,11 @@ The list is empty when nothing is wrong."""
 """What the answer looks like; ends the prompt and is no optimizer's business."""
 
 MAX_FINDINGS = 4
+"""Of one critique; further ones are not read."""
+
 SAMPLING: Mapping[str, Any] = {"max_tokens": 900}
 REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
+"""For a reasoning model, which thinks before it writes."""
 
 
 class CritiqueSignature(dspy.Signature):  # type: ignore[misc]
@@ -82,30 +85,30 @@ def parse(text: str, constitution: Constitution, draft: Draft) -> tuple[Finding,
         ValueError: no JSON of the right shape is in it.
     """
     data = clean(json_in(text))  # JSON can spell what no text may hold
-    rows = data.get("findings") if isinstance(data, Mapping) else data
-    if not isinstance(rows, list):
+    items = data.get("findings") if isinstance(data, Mapping) else data
+    if not isinstance(items, list):
         raise ValueError("it holds no list of findings")
     severity = {p.id: p.severity for p in constitution.principles}
     shown = _fold(f"{draft.reasoning}\n{draft.response}")
     findings = []
-    for row in rows[:MAX_FINDINGS]:
-        if not isinstance(row, Mapping) or not all(isinstance(row.get(k, ""), str) for k in ("principle", "quote", "why")):
+    for item in items[:MAX_FINDINGS]:
+        if not isinstance(item, Mapping) or not all(isinstance(item.get(k, ""), str) for k in ("principle", "quote", "why")):
             raise ValueError("a finding is not an object of texts")
-        principle = str(row.get("principle", "")).strip()
+        principle = str(item.get("principle", "")).strip()
         if principle not in severity:
             continue
-        quote = str(row.get("quote", "")).strip()
+        quote = str(item.get("quote", "")).strip()
         findings.append(
             Finding(
                 principle=principle,
                 quote=quote,
-                why=str(row.get("why", "")).strip(),
-                change=str(row.get("change", "")).strip(),
+                why=str(item.get("why", "")).strip(),
+                change=str(item.get("change", "")).strip(),
                 severity=severity[principle],
                 grounded=bool(quote) and _fold(quote) in shown,
             )
         )
-    if rows and not findings:
+    if items and not findings:
         raise ValueError("no finding names a principle of the constitution")
     return tuple(findings)
 
@@ -151,7 +154,7 @@ def _format(model: BoundBackend, constitution: Constitution) -> dict[str, Any]:
     """A JSON schema where the server enforces one."""
     if not model.supports("schema"):
         return {}
-    # A small model would fill its room with one endless quote; only some servers enforce limits, others refuse them.
+    # A small model would fill its token limit with one endless quote; only some servers enforce limits, others refuse them.
     limited = model.supports("schema_limits")
     text = {"type": "string", "maxLength": 160} if limited else {"type": "string"}
     at_most = {"maxItems": 2} if limited else {}

@@ -19,7 +19,7 @@ from conscience.messages.completion import Message, clean
 from conscience.messages.rendering import outputs_text
 from conscience.messages.requests import check_request, turns
 from conscience.modules.outputs import exchange_of, without_reasoning
-from conscience.outcome import BESIDE, Draft
+from conscience.outcome import OUTCOME_ATTRIBUTES, Draft
 from conscience.usage import CallContext, UsageTracker
 
 
@@ -175,5 +175,5 @@ def _outputs(result: Any) -> tuple[dict[str, Any], str]:
 
 
 def _check_names(outputs: Iterable[str]) -> None:
-    if taken := sorted(BESIDE.intersection(outputs)):
+    if taken := sorted(OUTCOME_ATTRIBUTES.intersection(outputs)):
         raise ConfigurationError(f"an output field is called {taken[0]!r}, as a part of every outcome is", hint="rename it")
