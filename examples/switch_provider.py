@@ -15,8 +15,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from conscience import Conscience
-from conscience.cases.case import Case
+import conscience
+from conscience import Case, Conscience
 from conscience.optimizers import Recalibration, SelfCorrection
 from conscience.testing import ScriptedLM
 
@@ -47,17 +47,17 @@ def main() -> None:
         optimizer.compile(Conscience(lm=old), trainset=CASES[:32]).save(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            moved = Conscience.load(path, lm=new)
+            moved = conscience.load(path, lm=new)
         print(f"warned: {len(caught)} time(s): {str(caught[0].message).split(': ', 1)[0]} …")
         recalibration = Recalibration(target_fpr=0.1)
         program = recalibration.compile(moved, trainset=CASES[32:])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            matrix = recalibration.compare(moved, program, old=Conscience.load(path, lm=old))
+            matrix = recalibration.compare(moved, program, conscience.load(path, lm=old))
         program.save(path)
     for backend, sides in matrix.backends.items():
-        for name, reached in sides.items():
-            print(f"  {backend:<10} {name:<7} AUROC {reached.auroc or 0:.2f}, false positives {reached.fpr or 0:.0%}")
+        for side, reached in sides.items():
+            print(f"  {backend:<10} {side:<7} AUROC {reached.auroc:.2f}, false positives {reached.fpr:.0%}")
     verdict = program.review(request="Give me a number.", response="Take 200.").verdict
     print(f"an even number on the new model: flagged: {verdict.flagged}")
 

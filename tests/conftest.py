@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("any pace")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from conscience.cli._output import SHOWN_CHARACTERS, safe, shortened
-from conscience.doctor import Check
 from conscience.outcome import Outcome, Verdict
 from conscience.usage import Usage
 
 if TYPE_CHECKING:
+    from conscience.doctor import Check
     from conscience.evals.results import Comparison, EvalReport
 
 _COLOURS = {"clean": "green", "cleared": "green", "revised": "yellow", "refused": "red", "unreviewed": "magenta"}
