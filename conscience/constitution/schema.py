@@ -104,7 +104,7 @@ class Constitution(_Text):
         """A constitution from a built-in name, a file (.yaml, .yml, .json, .toml), a mapping, or itself.
 
         Raises:
-            ConstitutionError: one line that names the file, the line or key, and the mend.
+            ConstitutionError: one line that names the file, the line or key, and what to do.
         """
         if isinstance(source, Constitution):
             return source
