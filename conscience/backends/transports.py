@@ -136,13 +136,14 @@ NO_LOOPS: Mapping[str, Any] = {
     "dry_multiplier": 0.8,
     "dry_base": 1.75,
     "dry_allowed_length": 16,
-    "dry_penalty_last_n": 8192,
+    "dry_penalty_last_n": 128,
     "dry_sequence_breakers": ["<|im_end|>"],
 }
-"""llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into repeating a sentence without end.
+"""llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into saying one sentence without end.
 
-A token that would go on with more than ``dry_allowed_length`` tokens as they stood before is made unlikelier, the more the
-longer the repetition. An answer without so long a repetition stays as it is, word for word.
+A token that would carry a repetition beyond ``dry_allowed_length`` tokens is made unlikelier, the more the longer it already
+is. Only the last ``dry_penalty_last_n`` tokens are looked at, so a draft farther up in the prompt may be quoted and copied
+whole. Measured on requests of XSTest: loops end, and answers that had none stay as they are; with 12 tokens they do not.
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from conscience._base.files import digest64
 from conscience.cases.case import Case
 from conscience.messages.rendering import request_text
 from conscience.stats.intervals import cases_needed, wilson
@@ -205,13 +205,13 @@ class _Check:
             self.lengths["response"][len(case.response)] += 1
         judged = [request, case.reasoning, case.response]
         if case.label:
-            first, label = self.judged.setdefault(digest(judged), (case.id, case.label))
+            first, label = self.judged.setdefault(_digest(judged), (case.id, case.label))
             if label != case.label:
                 self.conflicts.add(f"{case.id} = {first}")
         texts = [*judged, *case.choices]
-        exact = self.exact.setdefault(digest(texts), case.id)
-        pair = digest([case.pair or case.id])
-        near, near_pair = self.near.setdefault(digest([_words(text) for text in texts]), (case.id, pair))
+        exact = self.exact.setdefault(_digest(texts), case.id)
+        pair = _digest([case.pair or case.id])
+        near, near_pair = self.near.setdefault(_digest([_words(text) for text in texts]), (case.id, pair))
         if exact != case.id:
             self.exact_duplicates.add(f"{case.id} = {exact}")
         elif near != case.id and near_pair != pair:
@@ -276,8 +276,8 @@ def _spread(lengths: Counter[int]) -> dict[str, int]:
     return {"p50": length, "max": max(lengths)}
 
 
-def digest(parts: Sequence[Any]) -> int:
-    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest())
+def _digest(parts: Sequence[Any]) -> int:
+    return digest64(json.dumps(parts))
 
 
 def _words(text: str | None) -> str | None:
