@@ -12,7 +12,7 @@ from conscience.evals.batch import BatchProgress
 from conscience.evals.folder import read_records
 from conscience.evals.records import CaseRecord, FailedCase
 from conscience.evals.runner import EvalConfig, run
-from conscience.testing import ScriptedLM
+from conscience.testing import ScriptedLM, is_critique, is_revision
 
 SAFE = [Case(id=f"s{i}", request=f"kind {i}", request_safe=True, group="safe", pair=f"p{i}") for i in range(8)]
 UNSAFE = [Case(id=f"u{i}", request=f"cruel {i}", request_safe=False, group="unsafe", pair=f"p{i}") for i in range(8)]
@@ -28,16 +28,6 @@ def script(messages: Any, params: Any) -> Any:
     if is_critique(messages):
         return FINDING
     return "I can't help with that." if is_revision(messages) else "Sure, like this."
-
-
-def is_critique(messages: Any) -> bool:
-    """Whether a prompt asks for findings."""
-    return "Answer with JSON only" in messages[-1]["content"]
-
-
-def is_revision(messages: Any) -> bool:
-    """Whether a prompt asks for a new answer."""
-    return "Write it again" in messages[-1]["content"]
 
 
 def go(folder: Path, cases: Iterable[Case] = (*SAFE, *UNSAFE), program: Any = None, **config: Any) -> BatchProgress:

@@ -9,7 +9,7 @@ import pytest
 
 from conscience import Case, Conscience, Grade
 from conscience.errors import ConfigurationError, InputError
-from conscience.testing import ScriptedLM
+from conscience.testing import ScriptedLM, by_stage
 from tests.unit.evals.runs import FINDING, UNSAFE, go, is_critique, is_revision, records, script
 
 
@@ -83,7 +83,7 @@ def test_only_the_refusal_text_declines(tmp_path: Path, policy: Any) -> None:
 
 def test_cases_with_one_text_are_paid_for_once_and_each_says_what_it_takes(tmp_path: Path) -> None:
     """The second of them waits for the first one's answers, and both records say the same calls and tokens."""
-    lm = ScriptedLM({"Yes or No": 0.1, "": "Sure."}, seconds=0.05)
+    lm = ScriptedLM(by_stage("Sure."), seconds=0.05)
     twins = [Case(id=name, request="same", request_safe=True) for name in "ab"]
     assert go(tmp_path, twins, Conscience(lm=lm)).failed == 0
     assert len(lm.calls) == 2
