@@ -13,7 +13,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError, ContextTooLong, ReviewError
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, WRITTEN_SCORE, Question, log_odds, verbalised_log_odds
-from conscience.gate.settings import Calibration, GateSettings, Signal
+from conscience.gate.settings import Calibration, CascadeStage, GateSettings, Signal
 from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
 
@@ -22,6 +22,10 @@ SAMPLING: Mapping[str, Any] = {"max_tokens": 400}
 
 REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
 """For a written score by a reasoning model, which thinks before it writes; a tight limit would return nothing."""
+
+
+Method = Literal["logprobs", "verbalised", "probes"]
+"""How a signal's value is come by: read from a token's log-probabilities, written by the model, or without a model."""
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
@@ -45,17 +49,13 @@ class Gate(dspy.Module):  # type: ignore[misc]
         settings = self.calibration.settings
         values: dict[str, float] = {}
         notes: list[str] = []
-        methods: set[str] = set()
+        methods: set[Method] = set()
         probability: float | None = None
         for stage in settings.stages:
-            makers = [partial(signal_value, signal, draft, model) for signal in stage.signals]
-            answers = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
-            for signal, (value, method) in zip(stage.signals, answers, strict=True):
-                methods.add(method)
-                if value is None:
-                    notes.append(f"{signal.name}: the answer was neither Yes nor No")
-                else:
-                    values[signal.name] = value
+            answers = yield from _stage_values(stage, draft, model)
+            methods |= {method for _, method in answers.values()}
+            notes += [f"{name}: the answer was neither Yes nor No" for name, (value, _) in answers.items() if value is None]
+            values |= {name: value for name, (value, _) in answers.items() if value is not None}
             if any(name not in values for name, weight in stage.weights.items() if weight):
                 probability = None
                 break
@@ -76,7 +76,11 @@ class Gate(dspy.Module):  # type: ignore[misc]
         )
 
 
-Method = Literal["logprobs", "verbalised", "probes"]
+def _stage_values(stage: CascadeStage, draft: Draft, model: BoundBackend) -> Flow[dict[str, tuple[float | None, Method]]]:
+    """Signal name → its value and how it was come by, of all signals of a stage: at once where the model bears it."""
+    makers = [partial(signal_value, signal, draft, model) for signal in stage.signals]
+    answers = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
+    return {signal.name: answer for signal, answer in zip(stage.signals, answers, strict=True)}
 
 
 def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
