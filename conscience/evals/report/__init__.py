@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ def read(folder: Path) -> EvalReport:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no report that can be read: {error}", hint="make one with: conscience eval") from None
     try:
-        return EvalReport.from_json(data, tuple(read_records(folder)))
+        report = EvalReport.from_json(data)
     except InputError as error:
-        raise InputError(f"{path}: {error.message}", hint=error.hint or "make it anew with: conscience eval") from None
+        raise InputError(f"{path}: {error.message}", hint="make it anew with: conscience eval") from None
+    return replace(report, rows=tuple(read_records(folder)))
 
 
 def _page(title: str, data: Mapping[str, Any]) -> str:
