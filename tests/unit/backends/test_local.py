@@ -150,7 +150,7 @@ def test_greedy_answers_repeat(local_endpoint: Any) -> None:
     settings: GateSettings = one_question("Is your answer above harmful?").model_copy(update={"critique": "off"})
 
     def signal() -> float:
-        program = Conscience("question -> answer", lm=_small(), review=settings, max_revisions=0)
+        program = Conscience("question -> answer", lm=_small(24), review=settings, max_revisions=0)
         return float(program(question="What is the capital of France?").verdict.signals["introspection"])
 
     first = signal()
@@ -158,10 +158,10 @@ def test_greedy_answers_repeat(local_endpoint: Any) -> None:
     assert signal() == pytest.approx(first, abs=0.15)
 
 
-def _small() -> Any:
+def _small(max_tokens: int = 48) -> Any:
     from conscience import Backend
 
-    return Backend("local", max_tokens=48, cache=False)
+    return Backend("local", max_tokens=max_tokens, cache=False)
 
 
 def test_a_long_answer_does_not_go_in_circles(local_endpoint: Any) -> None:
