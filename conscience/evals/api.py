@@ -40,7 +40,8 @@ def evaluate(
     """Measures a program on cases: how often it corrects itself, what it spoils, and what that costs.
 
     Args:
-        program: a ``Conscience``, a baseline, any ``dspy.Module``, or a callable that answers.
+        program: a ``Conscience`` or a baseline. Any other ``dspy.Module`` or callable that answers is measured as it is, on
+            the model configured in DSPy, without a review: put it into a ``Conscience`` to measure it with one.
         cases: a source or several, see ``load_cases``, or cases.
         oracle: decides about every case, in place of the one that a case names or implies: a callable, or a name
             such as "refusal", "judge" or "package.module:function".

@@ -132,13 +132,12 @@ def baseline(
     return _named(program, name)
 
 
-def as_program(program: Any, lm: RolesSpec | None = None) -> Program:
+def as_program(program: Any) -> Program:
     """What is to be measured, as the runner takes it: any DSPy module or callable is the baseline ``plain`` around itself.
 
     Args:
         program: a ``Conscience``, a baseline, a ``dspy.Module``, or a callable that returns a text, a mapping of output
             fields or a ``dspy.Prediction``. Its inputs are named as the columns of the cases are, and one takes the request.
-        lm: the model of a module or callable that has none of its own; by default the one configured in DSPy.
 
     Raises:
         ConfigurationError: it is none of these.
@@ -152,8 +151,7 @@ def as_program(program: Any, lm: RolesSpec | None = None) -> Program:
     if hasattr(program, "for_run") and hasattr(program, "acorrect"):
         known: Program = program
         return known
-    if lm is None and dspy.settings.lm is None:
-        lm = NoModel()
+    lm = NoModel() if dspy.settings.lm is None else None
     return _named(Plain(program, lm=lm), getattr(program, "__name__", type(program).__name__))
 
 

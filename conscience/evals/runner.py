@@ -45,8 +45,8 @@ class EvalConfig:
         journal: keeps the answers in place of the folder's own: runs that share one are compared on the same drafts.
         name: of the program in the report; by default "conscience", a baseline's name, or that of a module.
         seed: of whatever is drawn.
-        limit: so many cases are drawn at random; by default all are taken.
-        skip_bad: go on without rows of a source that cannot be read.
+        limit: ``evaluate`` draws so many cases at random; by default it takes all.
+        skip_bad: ``evaluate`` goes on without rows of a source that cannot be read.
     """
 
     oracle: Oracle | None = None

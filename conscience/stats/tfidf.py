@@ -1,4 +1,4 @@
-"""Surface words as a signal, and as the floor that every reviewer has to beat: TF-IDF and a logistic regression.
+"""Surface words as a signal, and as the baseline that every reviewer has to beat: TF-IDF and a logistic regression.
 
 Applied and fitted in plain Python, since a pass over a text's words costs next to nothing: no model, no numpy.
 """

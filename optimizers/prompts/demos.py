@@ -44,7 +44,7 @@ class DemoPool:
         return chosen
 
 
-def bootstrap(candidate: CandidateProgram, cases: Sequence[Case], runtime: Runtime, most_calls: int) -> DemoPool:
+def collect_demos(candidate: CandidateProgram, cases: Sequence[Case], runtime: Runtime, most_calls: int) -> DemoPool:
     """Runs the program on cases and keeps what its predictors did where the outcome was right.
 
     The critique's demos show both kinds: a wrong draft that it objected to, and a right draft that it let pass. A case with

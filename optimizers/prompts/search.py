@@ -93,7 +93,7 @@ class Search:
 
     Attributes:
         cases: to learn from: flagged ones, since nothing else reaches a critique or a revision.
-        bench: pays.
+        runtime: pays.
         runs: program runs that it may take.
         most_calls: the most calls of one run.
         proposer: the model that writes instructions.
@@ -114,8 +114,8 @@ class Search:
         self.proposals += 1
         sampling = REASONING_SAMPLING if self.proposer.supports("reasoning") else SAMPLING
         ctx = CallContext(UsageTracker(), "propose")
-        reply = self.proposer.complete([{"role": "user", "content": prompt}], sampling, salt=self.proposals, ctx=ctx)
-        return reply.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
+        completion = self.proposer.complete([{"role": "user", "content": prompt}], sampling, salt=self.proposals, ctx=ctx)
+        return completion.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
 
     @property
     def few(self) -> Sequence[Case]:

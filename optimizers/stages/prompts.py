@@ -9,7 +9,7 @@ from conscience.cases.case import Case
 from conscience.optimizers.figures import PromptComparison
 from conscience.optimizers.objective import value
 from conscience.optimizers.prompts.candidate import CandidateProgram
-from conscience.optimizers.prompts.demos import DemoPool, bootstrap
+from conscience.optimizers.prompts.demos import DemoPool, collect_demos
 from conscience.optimizers.prompts.search import Search, demo_search, gepa, of_dspy, random_search
 from conscience.optimizers.stages.state import CompileState, Proposal
 from conscience.optimizers.stages.trials import calls_of_trial, candidate_of, run_on, was_gated
@@ -71,7 +71,7 @@ def _searches(candidate: CandidateProgram, search: Search, state: CompileState) 
 
 
 def _demos(candidate: CandidateProgram, search: Search) -> DemoPool:
-    return bootstrap(candidate, search.cases, search.runtime, search.most_calls)
+    return collect_demos(candidate, search.cases, search.runtime, search.most_calls)
 
 
 def _compared(name: str, candidate: Conscience, state: CompileState) -> Iterator[Proposal]:

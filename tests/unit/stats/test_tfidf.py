@@ -13,7 +13,7 @@ from conscience.stats.tfidf import fit, lexical_baseline_auroc, stratified_group
 
 
 def test_words_tell_what_words_can_tell() -> None:
-    """A telling word is found, cross-validated; without one the floor is near one half; pairs stay whole."""
+    """A telling word is found, cross-validated; without one the baseline is near one half; pairs stay whole."""
     rng = random.Random(1)
     filler = [" ".join(rng.choices(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"], k=9)) for _ in range(120)]
     labels = [i % 2 for i in range(120)]

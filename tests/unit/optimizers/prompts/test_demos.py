@@ -15,7 +15,7 @@ def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
     from conscience import Conscience
     from conscience.evals.oracles import Grade
     from conscience.optimizers.prompts.candidate import CandidateProgram
-    from conscience.optimizers.prompts.demos import bootstrap
+    from conscience.optimizers.prompts.demos import collect_demos
     from conscience.optimizers.runtime import Runtime
     from conscience.testing import ScriptedLM
 
@@ -31,6 +31,6 @@ def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
     runtime = Runtime(tmp_path / "calls.jsonl")
     program = runtime.own(Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(script)))
     trial = CandidateProgram(program, lambda case, response: Grade("good" in response, ""))
-    found = bootstrap(trial, [Case(id="a", request="q", references=("A good answer.",))], runtime, 10)
+    found = collect_demos(trial, [Case(id="a", request="q", references=("A good answer.",))], runtime, 10)
     assert found.revise[0]["answer"] == "A good answer."
     assert "response" not in found.revise[0]
