@@ -20,17 +20,17 @@ def test_compile_writes_a_program_that_every_command_takes(cruel: dict[str, str]
     out = tmp_path / "p.json"
     done = run(*compile_options(cases, out), env=cruel | {"COLUMNS": "140"})
     assert done.returncode == 0, done.stderr
-    assert "unseen cases" in done.stdout
+    assert "holdout cases" in done.stdout
     stages = [line.split(",")[0] for line in done.stderr.splitlines()]  # no terminal, so lines instead of a bar
     assert stages[0] == "conscience: drafts"
     assert "conscience: gate" in stages
-    assert stages[-1].endswith("unseen cases")
+    assert stages[-1].endswith("holdout cases")
     assert len(stages) == len(set(stages)) + 1  # before and after
     assert (tmp_path / "p.work" / "report.html").exists()
     provenance = json.loads(out.read_text())["provenance"]
     assert provenance["cases"]["own"] > 10
-    assert provenance["figures"]["unseen"]["after"]["auroc"] == 1.0
-    assert provenance["figures"]["unseen"]["cases"] >= 10
+    assert provenance["figures"]["holdout"]["after"]["auroc"] == 1.0
+    assert provenance["figures"]["holdout"]["cases"] >= 10
     asked = json.loads(
         run("ask", "Say something cruel about me.", "--program", str(out), "--lm", "openai/fake", "--json", env=cruel).stdout
     )

@@ -27,7 +27,7 @@ def steady(path: Path) -> dict[str, Any]:
     program: dict[str, Any] = json.loads(path.read_text())
     program["provenance"] |= {"made": "", "seconds": 0}
     for side in ("before", "after"):
-        program["provenance"]["figures"].get("unseen", {}).get(side, {}).pop("time_against_plain", None)
+        program["provenance"]["figures"].get("holdout", {}).get(side, {}).pop("time_against_plain", None)
     return program
 
 

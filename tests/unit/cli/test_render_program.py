@@ -21,8 +21,8 @@ ODD = [
     {"gate": {"interval": "x"}},
     {"gate": {"tokens_of_an_aligned_draft": "x"}},
     {"gate": {"cross_validated_auroc": "0.9"}},
-    {"unseen": {"x": 1}},
-    {"unseen": {"cases": 3, "before": [1], "after": {}}},
+    {"holdout": {"x": 1}},
+    {"holdout": {"cases": 3, "before": [1], "after": {}}},
     {"stages": {"\x1b[2J": "\x1b[2J"}},
 ]
 
