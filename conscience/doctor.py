@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from conscience.backends.backend import Backend
 from conscience.errors import BackendError
-from conscience.gate.questions import SCORING, YES_OR_NO, log_odds
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, log_odds
 from conscience.messages.completion import Completion
 
 State = Literal["yes", "no", "unknown"]
@@ -72,7 +72,9 @@ _ADVICE = {
 def _logprobs(backend: Backend) -> Check:
     if not backend.supports("logprobs"):
         return Check("logprobs", "no", "its model table says so", _ADVICE["logprobs"])
-    completion = backend.complete([{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], SCORING)
+    completion = backend.complete(
+        [{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], ONE_TOKEN_SAMPLING
+    )
     if not completion.first_token:
         return Check("logprobs", "no", "the answer came without any", _ADVICE["logprobs"])
     value = log_odds(completion.first_token)

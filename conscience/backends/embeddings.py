@@ -18,7 +18,7 @@ from conscience._dspy import LMError, litellm, litellm_errors, lm_errors, retrya
 from conscience.backends.timeouts import within
 from conscience.errors import BackendError, ConfigurationError
 
-LARGEST = 65_504
+LARGEST_HALF = 65_504
 """Of a half float, in which vectors and weights are kept."""
 
 Vectors = list[list[float]]
@@ -80,12 +80,12 @@ def embedding(model: str, texts: Sequence[str], seconds: float = 120.0, *, limit
         hint = "is it up, and an embedding model?"
         raise_alone(BackendError(f"{model}: the embedding failed: {message}", hint=hint, gone=gone))
     if len(vectors) != len(texts) or not all(map(_is_vector, vectors)):
-        raise BackendError(f"{model}: gave no {len(texts)} vectors of numbers up to {LARGEST:,}")
+        raise BackendError(f"{model}: gave no {len(texts)} vectors of numbers up to {LARGEST_HALF:,}")
     return vectors  # type: ignore[no-any-return]
 
 
 def _is_vector(vector: Sequence[float]) -> bool:
-    return bool(vector) and all(abs(value) <= LARGEST for value in vector)
+    return bool(vector) and all(abs(value) <= LARGEST_HALF for value in vector)
 
 
 def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
@@ -150,7 +150,7 @@ def _e5_model() -> Any:
 
 
 def pack(values: Sequence[float]) -> str:
-    """Numbers as base64 of little-endian half floats: three digits, up to ``LARGEST``."""
+    """Numbers as base64 of little-endian half floats: three digits, up to ``LARGEST_HALF``."""
     return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode()
 
 
