@@ -171,7 +171,7 @@ def test_sample_is_drawn_at_random_and_streams() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(900)
 def test_killed_ten_times_it_adds_up_to_an_undisturbed_run(server: Loopback, tmp_path: Path) -> None:
     """No answer that arrived is asked for again: only what was in flight at a kill may come twice."""
 
