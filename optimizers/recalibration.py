@@ -33,7 +33,7 @@ from conscience.optimizers.gate.threshold import (
     hold_out_for_threshold,
     without_idle_alarms,
 )
-from conscience.optimizers.runtime import THREADS, Runtime, Watch, check_student, opened
+from conscience.optimizers.runtime import THREADS, Runtime, Watch, check_student, runtime_for
 from conscience.program import Conscience
 from conscience.stats.metrics import auroc
 from conscience.usage import Budget
@@ -136,7 +136,7 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
         """
         check_student(student)
         cases = cases_of(trainset, student)
-        with opened(*self._means) as runtime:
+        with runtime_for(*self._means) as runtime:
             program = runtime.own(student)
             runtime.stage("drafts")
             answered = collect(program, cases, runtime, runtime.judge(self.oracle))
@@ -165,7 +165,7 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             result.settings.backend: {"before": result.before, "after": result.after}
         }
         if old is not None:
-            with opened(*self._means) as runtime:
+            with runtime_for(*self._means) as runtime:
                 drafts, values = signal_values(runtime.own(old), result.drafts, runtime)
             measured = {
                 "before": reached_by(old_settings, drafts, values),

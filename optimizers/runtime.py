@@ -190,7 +190,7 @@ class Runtime:
 
 
 @contextmanager
-def opened(
+def runtime_for(
     runtime: Runtime | None, folder: Path | str | None, budget: Budget | None, threads: int, watch: Watch | None
 ) -> Iterator[Runtime]:
     """The runtime that was given, or a new one whose journal is in a folder; without a folder, nothing is kept."""

@@ -28,7 +28,7 @@ from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.figures import CaseCounts
 from conscience.optimizers.gate.threshold import ALARMS, check_target, needed
 from conscience.optimizers.prompts.search import Method, check_installed
-from conscience.optimizers.runtime import THREADS, Interrupted, Runtime, Watch, check_student, opened
+from conscience.optimizers.runtime import THREADS, Interrupted, Runtime, Watch, check_student, runtime_for
 from conscience.optimizers.stages.state import EFFORTS, CompileOptions, CompileState
 from conscience.program import Conscience
 from conscience.usage import Budget
@@ -118,7 +118,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         check_student(student)
         started = time.monotonic()
         cases, deciding = cases_of(trainset, student), cases_of(valset or (), student)
-        with opened(self.runtime, self.folder, self.budget, self.threads, self.watch) as runtime:
+        with runtime_for(self.runtime, self.folder, self.budget, self.threads, self.watch) as runtime:
             state = CompileState(runtime.own(student), runtime, self._options(student, runtime))
             interrupted = _run(state, cases, deciding)
             compiled = _like(student, state.program)
