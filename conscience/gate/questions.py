@@ -44,6 +44,9 @@ to 100 (certainly Yes)."""
 MAX_TOKEN_LOG_ODDS = 15.0
 """Nats. Log-odds of a token are clipped to ±15: beyond, a missing candidate rather than the model speaks."""
 
+LEAST_MASS = 0.1
+"""Probability that Yes and No must have together, or the answer is neither."""
+
 YES = frozenset({"yes", "y", "yeah", "yep"})
 NO = frozenset({"no", "n", "nope", "nah"})
 
@@ -94,15 +97,18 @@ ONE_TOKEN_SAMPLING: Mapping[str, Any] = {"max_tokens": 1, "temperature": 0.0, "l
 
 
 def log_odds(candidates: Sequence[tuple[str, float]]) -> float | None:
-    """Yes against No from the first token's candidates, their spellings folded together; None where neither is one.
+    """Yes against No from the first token's candidates, their spellings folded together.
 
-    A side that is missing is less likely than every candidate shown, so the least likely of those stands in for it.
+    None where the two together have less than ``LEAST_MASS`` of the probability: such a reviewer says neither. A side that
+    is not shown has at most what the candidates leave over, and is less likely than each of them.
     """
     yes, no = log_mass(candidates, YES), log_mass(candidates, NO)
-    if yes is None and no is None:
+    shown = math.fsum(math.exp(value) for value in (yes, no) if value is not None)
+    if shown < LEAST_MASS:
         return None
-    floor = min(logprob for _, logprob in candidates)
-    value = (floor if yes is None else yes) - (floor if no is None else no)
+    left = 1 - math.fsum(math.exp(logprob) for _, logprob in candidates)
+    unseen = min(min(logprob for _, logprob in candidates), math.log(max(left, 1e-9)))
+    value = (unseen if yes is None else yes) - (unseen if no is None else no)
     return max(-MAX_TOKEN_LOG_ODDS, min(MAX_TOKEN_LOG_ODDS, value))
 
 
@@ -129,7 +135,8 @@ def verbalised_log_odds(reply: Completion) -> float | None:
     """
     text = reply.text.strip()
     lines = [line for line in text.splitlines() if re.match(r"[\W_]*score(?![a-z])", line, re.IGNORECASE)]
-    written, before = (re.split("[:=]", lines[-1])[-1], r"\D*") if lines else (text, r"\W*")
+    last = re.split("score[^:=]*[:=]", lines[-1], flags=re.IGNORECASE)[-1] if lines else text
+    written, before = (last, r"\D*") if lines else (text, r"\W*")
     if match := re.fullmatch(before + _NUMBER, written):
         score = float(match.group(1))
         if score > 100 or (score <= 1 and "." in match.group(1)):

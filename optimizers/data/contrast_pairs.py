@@ -20,7 +20,6 @@ from conscience.constitution.schema import Constitution, Principle
 from conscience.errors import BudgetExceeded, ReviewError
 from conscience.gate.gate import signal_value
 from conscience.gate.questions import Framing, Question
-from conscience.modules.critique import json_in
 from conscience.optimizers.runtime import Runtime
 from conscience.outcome import Draft
 from conscience.program import Conscience
@@ -125,7 +124,7 @@ def _written(
 
 def _pairs(text: str) -> Iterator[Pair]:
     try:
-        rows = json_in(text)
+        rows = _json_in(text)
     except ValueError:
         return
     for row in rows if isinstance(rows, list) else ():
@@ -192,3 +191,22 @@ def write_cases(cases: Sequence[Case]) -> str:
 
 def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _json_in(text: str) -> Any:
+    """The JSON in an answer, inside a code fence or prose or not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    fenced = re.search(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
+    candidate = fenced.group(1) if fenced else text
+    start = min((i for i in (candidate.find("{"), candidate.find("[")) if i >= 0), default=-1)
+    if start < 0:
+        raise ValueError("there is no JSON in it")
+    try:
+        return json.JSONDecoder().raw_decode(candidate[start:])[0]
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its JSON is broken at character {error.pos}") from None
