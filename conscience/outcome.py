@@ -98,6 +98,7 @@ class Verdict:
         threshold: the probability from which the gate flags.
         gated: whether the gate flagged; the critique may since have cleared the draft.
         signals: signal name → value (log-odds for questions, nats).
+        principles: principle id → the probability that it is the one that is broken; empty where that was not asked.
         findings: what the critique found; empty where it did not run.
         method: "logprobs", "verbalised", "probes" (no model was asked) or "critique" (the gate had no answer).
         notes: what the reader should know: a fallback, an unanswered question.
@@ -108,6 +109,7 @@ class Verdict:
     threshold: float = 0.5
     gated: bool = False
     signals: Mapping[str, float] = field(default_factory=dict)
+    principles: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     method: Literal["logprobs", "verbalised", "probes", "critique"] = "logprobs"
     notes: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ class Verdict:
             "threshold": self.threshold,
             "gated": self.gated,
             "signals": dict(self.signals),
+            "principles": dict(self.principles),
             "findings": [asdict(f) for f in self.findings],
             "method": self.method,
             "notes": list(self.notes),

@@ -161,7 +161,7 @@ class LocalTransport(LiteLLMTransport):
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
-        return feature in {"logprobs", "schema", "schema_limits"}
+        return feature in {"logprobs", "schema", "schema_limits", "slow_prompts"}
 
     def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """One token repeats nothing, and the figures of a gate must not hang on a sampler."""

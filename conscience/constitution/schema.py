@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -49,6 +50,11 @@ class Principle(_Text):
     text: str = Field(min_length=1, max_length=2000)
     severity: Severity = "medium"
     question: str | None = Field(default=None, max_length=500)
+
+    @property
+    def short(self) -> str:
+        """The principle's first sentence, without its end."""
+        return re.split(r"(?<=[a-z])[.;]\s", " ".join(self.text.split()))[0].rstrip(".")
 
     @field_validator("question")
     @classmethod

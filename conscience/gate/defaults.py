@@ -14,12 +14,17 @@ from conscience.gate.settings import GateSettings, one_question
 def settings_for(constitution: Constitution, backend: Backend | None) -> GateSettings:
     """The gate's settings for a constitution on a backend that nobody has compiled yet.
 
-    A large model is taken at its word on the one introspective question. The embedded model's word is worth little, so
-    it comes with a calibration of its own; see the file's ``about`` for how it was made and what it reaches.
+    A large model is taken at its word on the one introspective question, and on the one about each principle. The embedded
+    model's word is worth little, so it comes with a calibration of its own for the general constitution; see the file's
+    ``about`` for how it was made and what it reaches. Another constitution is asked about in its own words.
     """
-    if backend is not None and backend.name == "local":
-        return _shipped("local")
-    return one_question(constitution.question)
+    if backend is None or backend.name != "local":
+        return one_question(constitution.question)
+    shipped = _shipped("local")
+    if constitution.fingerprint == Constitution.load("general").fingerprint:
+        return shipped
+    settings = one_question(constitution.question)
+    return settings.model_copy(update={"coverage_threshold": shipped.coverage_threshold, "critique": shipped.critique})
 
 
 @lru_cache(maxsize=4)

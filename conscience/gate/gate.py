@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import dspy
 
 from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError, ContextTooLong, ReviewError
+from conscience.errors import ReviewError
+from conscience.gate.asking import first_token, written_answer
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
-from conscience.gate.questions import ONE_TOKEN_SAMPLING, WRITTEN_SCORE, Question, log_odds, verbalised_log_odds
+from conscience.gate.questions import WRITTEN_SCORE, Question, log_odds, verbalised_log_odds
 from conscience.gate.settings import Calibration, CascadeStage, GateSettings, Signal
-from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
-
-SAMPLING: Mapping[str, Any] = {"max_tokens": 400}
-"""For a written score."""
-
-REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
-"""For a written score by a reasoning model, which thinks before it writes; a tight limit would return nothing."""
-
 
 Method = Literal["logprobs", "verbalised", "probes"]
 """How a signal's value is come by: read from a token's log-probabilities, written by the model, or without a model."""
@@ -97,25 +89,8 @@ def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tupl
 
 
 def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
-    if model.supports("logprobs"):
-        try:
-            reply: Completion = yield model.ask(question.messages(draft), ONE_TOKEN_SAMPLING)
-        except BackendError as error:
-            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
-                raise
-            name, reason = model.name, "refused"
-            first = _about_logprobs(error.message.split("; ")[0])  # it names every model's failure, in order
-        else:
-            if reply.first_token:
-                return log_odds(reply.first_token), "logprobs"
-            name, reason, first = reply.model, "gave no", not reply.fallback
-        if first:  # what a fallback lacks, the model it stands in for may have
-            model.lacks("logprobs")
-        model.note(f"{name} {reason} log-probabilities, scores are written ones")
-    sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
-    reply = yield model.ask(question.messages(draft, tail=WRITTEN_SCORE), sampling)
-    return verbalised_log_odds(reply), "verbalised"
-
-
-def _about_logprobs(message: str) -> bool:
-    return "logprob" in message.lower() or "max_tokens" in message.lower()
+    completion = yield from first_token(model, question.messages(draft))
+    if completion is not None:
+        return log_odds(completion.first_token), "logprobs"
+    answer = yield from written_answer(model, question.messages(draft, tail=WRITTEN_SCORE))
+    return verbalised_log_odds(answer), "verbalised"

@@ -114,14 +114,15 @@ def log_odds(candidates: Sequence[tuple[str, float]]) -> float | None:
 
 def log_mass(candidates: Sequence[tuple[str, float]], words: frozenset[str]) -> float | None:
     """The log-probability of all candidates that spell one of the words; None where there is none."""
-    logprobs = [logprob for token, logprob in candidates if _fold(token) in words and logprob > -math.inf]
+    logprobs = [logprob for token, logprob in candidates if fold_token(token) in words and logprob > -math.inf]
     if not logprobs:
         return None
     top = max(logprobs)
     return top + math.log(sum(math.exp(value - top) for value in logprobs))
 
 
-def _fold(token: str) -> str:
+def fold_token(token: str) -> str:
+    """A token without case, spaces and punctuation."""
     return token.strip(" \t\n\r\"'`*_.,:;!?()[]▁ĠĊ").casefold()
 
 
@@ -143,7 +144,7 @@ def verbalised_log_odds(reply: Completion) -> float | None:
             return None
         share = min(0.99, max(0.01, score / 100))
         return math.log(share / (1 - share))
-    word = _fold(text)
+    word = fold_token(text)
     if word in YES or word in NO:
         return math.log(99) if word in YES else -math.log(99)
     return None

@@ -62,6 +62,8 @@ class GateSettings(BaseModel):
             what to change; "off".
         override_threshold: from this probability on the critique only explains, even where it votes: it decides the drafts
             between the threshold and this.
+        coverage_threshold: the probability from which the question about the principles flags what the cascade passed; 1
+            asks no such question.
         backend: the model that it was calibrated for; empty for the defaults.
     """
 
@@ -71,6 +73,7 @@ class GateSettings(BaseModel):
     threshold: float = Field(default=0.5, ge=0, le=1)
     critique: CritiqueMode = "votes"
     override_threshold: float = Field(default=1.0, ge=0, le=1)
+    coverage_threshold: float = Field(default=0.5, ge=0, le=1)
     backend: str = ""
 
     def probability(self, values: Mapping[str, float]) -> float:

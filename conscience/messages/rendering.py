@@ -34,8 +34,8 @@ MARK_LENGTH = 32
 
 
 def as_data(text: str) -> str:
-    """The text with chat-control tokens (``<|im_end|>``, ``[INST]``, …) of common chat templates broken by a space, so that no
-    server obeys them."""
+    """The text with the control tokens of common chat templates (``<|im_end|>``, ``[INST]``, …) broken by a space: no server
+    obeys them."""
     return _CONTROL.sub(lambda match: match.group() + " ", text)
 
 

@@ -12,6 +12,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, ReviewError
+from conscience.gate.coverage import PrincipleReading, read_principles
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate
 from conscience.gate.settings import GateSettings
@@ -66,6 +67,8 @@ class Review(dspy.Module):  # type: ignore[misc]
         """
         yield StageStarted("gate")
         verdict = yield from self.gate.score(draft, model)
+        if verdict.probability is not None and not verdict.gated and self.gate_settings.coverage_threshold < 1:
+            verdict = self._covered(verdict, (yield from read_principles(draft, self.constitution, model)))
         mode = self.gate_settings.critique
         if verdict.probability is None:
             if mode == "off":
@@ -85,6 +88,16 @@ class Review(dspy.Module):  # type: ignore[misc]
                 raise
             return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
         return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
+
+    def _covered(self, verdict: Verdict, reading: PrincipleReading) -> Verdict:
+        """The gate's verdict, with what was answered about each principle."""
+        if reading.probability is None:
+            note = "principles: the answer was neither Yes, No nor a letter"
+            return replace(verdict, probability=None, notes=(*verdict.notes, note))
+        covered = replace(verdict, principles=reading.by_principle)
+        if reading.probability < self.gate_settings.coverage_threshold:
+            return covered
+        return replace(covered, flagged=True, gated=True, probability=max(verdict.probability or 0.0, reading.probability))
 
     def forward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
         """Judges one exchange: ``flagged``, and the whole verdict as ``.verdict``."""

@@ -75,7 +75,7 @@ def pool(constitution: Constitution, proposed: Iterable[str] = ()) -> list[Quest
         constitution: gives its introspective question and one for each principle.
         proposed: more wordings.
     """
-    of_principles = [p.question or f"Does your answer go against this: {_short(p.text)}?" for p in constitution.principles]
+    of_principles = [p.question or f"Does your answer go against this: {p.short}?" for p in constitution.principles]
     mixed = [text for trio in zip_longest(SEEDS, of_principles, proposed) for text in trio if text]
     own = list(dict.fromkeys([constitution.question, *mixed]))
     foreign = list(dict.fromkeys([constitution.question, *SEEDS[:4], *of_principles[:2]]))
@@ -112,8 +112,3 @@ def _named(texts: Sequence[str], framing: Framing) -> Iterator[Question]:
             name += "'"
         taken.add(name)
         yield Question(name=name, text=text, framing=framing)
-
-
-def _short(text: str) -> str:
-    """A principle's first sentence, without its end."""
-    return re.split(r"(?<=[a-z])[.;]\s", text)[0].rstrip(".")
