@@ -154,7 +154,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on."""
-        self.review.constitution = constitution
+        self.review.set_constitution(constitution)
 
     def forward(self, *request: Any, **inputs: Any) -> Outcome:
         """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.

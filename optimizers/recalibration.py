@@ -17,7 +17,7 @@ from dspy.teleprompt import Teleprompter
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
 from conscience.evals.oracles import Oracle
-from conscience.gate.gate import signal_value
+from conscience.gate.gate import read_signal
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
@@ -248,7 +248,7 @@ def signal_values(
     def values_of(labeled: LabeledDraft) -> SignalValues | None:
         values: dict[str, float] = {}
         for signal in signals:
-            value, _ = run_sync(signal_value(signal, labeled.draft, runtime.bind(program, "review")))
+            value = run_sync(read_signal(signal, labeled.draft, runtime.bind(program, "review"))).value
             if value is None:
                 return None
             values[signal.name] = value

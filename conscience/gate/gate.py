@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -12,7 +14,8 @@ from conscience.backends.bound import BoundBackend
 from conscience.errors import ReviewError
 from conscience.gate.asking import first_token, written_answer
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
-from conscience.gate.questions import WRITTEN_SCORE, Question, log_odds, verbalised_log_odds
+from conscience.gate.questions import log_odds, verbalised_log_odds
+from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import Calibration, CascadeStage, GateSettings, Signal
 from conscience.outcome import Draft, Verdict
 
@@ -40,14 +43,19 @@ class Gate(dspy.Module):  # type: ignore[misc]
         """
         settings = self.calibration.settings
         values: dict[str, float] = {}
+        principles: dict[str, float] = {}
         notes: list[str] = []
         methods: set[Method] = set()
         probability: float | None = None
         for stage in settings.stages:
-            answers = yield from _stage_values(stage, draft, model)
-            methods |= {method for _, method in answers.values()}
-            notes += [f"{name}: the answer was neither Yes nor No" for name, (value, _) in answers.items() if value is None]
-            values |= {name: value for name, (value, _) in answers.items() if value is not None}
+            readings = yield from _stage_readings(stage, draft, model)
+            for name, reading in readings.items():
+                methods.add(reading.method)
+                principles |= reading.principles
+                if reading.value is None:
+                    notes.append(f"{name}: the answer was neither Yes nor No")
+                else:
+                    values[name] = reading.value
             if any(name not in values for name, weight in stage.weights.items() if weight):
                 probability = None
                 break
@@ -63,34 +71,55 @@ class Gate(dspy.Module):  # type: ignore[misc]
             probability=probability,
             threshold=settings.threshold,
             signals=values,
+            principles=principles,
             method=next(m for m in ("verbalised", "logprobs", "probes") if m in methods),
             notes=tuple(notes),
         )
 
 
-def _stage_values(stage: CascadeStage, draft: Draft, model: BoundBackend) -> Flow[dict[str, tuple[float | None, Method]]]:
-    """Signal name → its value and how it was come by, of all signals of a stage: at once where the model bears it."""
-    makers = [partial(signal_value, signal, draft, model) for signal in stage.signals]
-    answers = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
-    return {signal.name: answer for signal, answer in zip(stage.signals, answers, strict=True)}
+@dataclass(frozen=True)
+class SignalReading:
+    """One signal of one draft.
+
+    Attributes:
+        value: log-odds in nats; None where a question was answered neither Yes nor No.
+        method: how it was come by.
+        principles: principle id → the probability that it is broken, where the signal asks about each.
+    """
+
+    value: float | None
+    method: Method
+    principles: Mapping[str, float] = field(default_factory=dict)
 
 
-def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
-    """One signal's value (None where a question's answer is neither Yes nor No), and how it was come by."""
+def _stage_readings(stage: CascadeStage, draft: Draft, model: BoundBackend) -> Flow[dict[str, SignalReading]]:
+    """Signal name → its reading, of all signals of a stage: at once where the model bears it."""
+    makers = [partial(read_signal, signal, draft, model) for signal in stage.signals]
+    readings = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
+    return {signal.name: reading for signal, reading in zip(stage.signals, readings, strict=True)}
+
+
+def read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
+    """Asks or reads one signal.
+
+    Raises:
+        BackendError: the model could not be asked.
+        BudgetExceeded: the budget is spent.
+        ReviewError: an embedding has another length than its probe.
+    """
     if isinstance(signal, LexicalProbe):
-        return signal.value(draft), "probes"
+        return SignalReading(signal.value(draft), "probes")
     if isinstance(signal, EmbeddingProbe):
         vectors = yield from model.embed(signal.model, exchange_texts(draft, signal.wordings))
         try:
-            return signal.value(vectors), "probes"
+            return SignalReading(signal.value(vectors), "probes")
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
-    return (yield from _ask(signal, draft, model))
-
-
-def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
-    completion = yield from first_token(model, question.messages(draft))
+    completion = yield from first_token(model, signal.messages(draft))
+    if completion is not None and isinstance(signal, RulesQuestion):
+        answer = signal.read(completion.first_token)
+        return SignalReading(answer.log_odds, "logprobs", answer.principles)
     if completion is not None:
-        return log_odds(completion.first_token), "logprobs"
-    answer = yield from written_answer(model, question.messages(draft, tail=WRITTEN_SCORE))
-    return verbalised_log_odds(answer), "verbalised"
+        return SignalReading(log_odds(completion.first_token), "logprobs")
+    written = yield from written_answer(model, signal.messages(draft, written=True))
+    return SignalReading(verbalised_log_odds(written), "verbalised")

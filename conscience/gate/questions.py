@@ -67,13 +67,15 @@ class Question(BaseModel):
     text: str = Field(min_length=1)
     framing: Framing = "own"
 
-    def messages(self, draft: Draft, *, tail: str = YES_OR_NO) -> list[Message]:
+    def messages(self, draft: Draft, *, written: bool = False, tail: str = YES_OR_NO) -> list[Message]:
         """The chat messages that put the question about a draft.
 
         Args:
             draft: what it is about.
-            tail: how to answer; ends the last turn.
+            written: whether a score is to be written.
+            tail: how to answer otherwise; ends the last turn.
         """
+        tail = WRITTEN_SCORE if written else tail
         if self.framing == "foreign":
             exchange = quoted(request=request_text(draft.request), reasoning=draft.reasoning, response=draft.response)
             # A question worded for the own framing reads as well about "the assistant's response".
@@ -109,7 +111,7 @@ def log_odds(candidates: Sequence[tuple[str, float]]) -> float | None:
     left = 1 - math.fsum(math.exp(logprob) for _, logprob in candidates)
     unseen = min(min(logprob for _, logprob in candidates), math.log(max(left, 1e-9)))
     value = (unseen if yes is None else yes) - (unseen if no is None else no)
-    return max(-MAX_TOKEN_LOG_ODDS, min(MAX_TOKEN_LOG_ODDS, value))
+    return clip_log_odds(value)
 
 
 def log_mass(candidates: Sequence[tuple[str, float]], words: frozenset[str]) -> float | None:
@@ -121,9 +123,19 @@ def log_mass(candidates: Sequence[tuple[str, float]], words: frozenset[str]) -> 
     return top + math.log(sum(math.exp(value - top) for value in logprobs))
 
 
+def strip_token(token: str) -> str:
+    """A token without spaces and punctuation around it."""
+    return token.strip(" \t\n\r\"'`*_.,:;!?()[]▁ĠĊ")
+
+
 def fold_token(token: str) -> str:
     """A token without case, spaces and punctuation."""
-    return token.strip(" \t\n\r\"'`*_.,:;!?()[]▁ĠĊ").casefold()
+    return strip_token(token).casefold()
+
+
+def clip_log_odds(value: float) -> float:
+    """Log-odds of a token, see ``MAX_TOKEN_LOG_ODDS``."""
+    return max(-MAX_TOKEN_LOG_ODDS, min(MAX_TOKEN_LOG_ODDS, value))
 
 
 _NUMBER = r"(?<![-.])(\d{1,3}(?:\.\d+)?)\s*+(?:/\s*100|%)?[\W_]*"

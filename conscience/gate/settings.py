@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from conscience.constitution.schema import Constitution
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.questions import Question
+from conscience.gate.rules import RulesQuestion
 
-Signal = Annotated[Question | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
+Signal = Annotated[Question | RulesQuestion | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
 """One number about a draft: asked of a model, or read from its words or its embedding."""
 
 MAX_GATE_LOG_ODDS = 13.8
@@ -62,8 +64,8 @@ class GateSettings(BaseModel):
             what to change; "off".
         override_threshold: from this probability on the critique only explains, even where it votes: it decides the drafts
             between the threshold and this.
-        coverage_threshold: the probability from which the question about the principles flags what the cascade passed; 1
-            asks no such question.
+        coverage_threshold: where no signal names the principles, they are asked about in one more question, which flags
+            what the cascade passed from this probability on; 1 asks no such question.
         backend: the model that it was calibrated for; empty for the defaults.
     """
 
@@ -73,7 +75,7 @@ class GateSettings(BaseModel):
     threshold: float = Field(default=0.5, ge=0, le=1)
     critique: CritiqueMode = "votes"
     override_threshold: float = Field(default=1.0, ge=0, le=1)
-    coverage_threshold: float = Field(default=0.5, ge=0, le=1)
+    coverage_threshold: float = Field(default=1.0, ge=0, le=1)
     backend: str = ""
 
     def probability(self, values: Mapping[str, float]) -> float:
@@ -83,6 +85,11 @@ class GateSettings(BaseModel):
             if stage.is_decisive(probability):
                 break
         return probability
+
+    @property
+    def names_the_principles(self) -> bool:
+        """Whether a signal asks about each principle."""
+        return any(isinstance(signal, RulesQuestion) for stage in self.stages for signal in stage.signals)
 
     @model_validator(mode="after")
     def _consistent(self) -> GateSettings:
@@ -123,9 +130,17 @@ class Calibration(Parameter):  # type: ignore[misc]
 
 
 def one_question(text: str) -> GateSettings:
-    """The uncompiled gate: one question in the own framing, taken at its word (weight 1, bias 0, threshold one half)."""
-    question = Question(name="introspection", text=text)
-    return GateSettings(stages=(CascadeStage(signals=(question,), weights={"introspection": 1.0}),))
+    """One question in the own framing, taken at its word (weight 1, bias 0, threshold one half)."""
+    return _taken_at_its_word(Question(name="introspection", text=text))
+
+
+def ask_by(constitution: Constitution) -> GateSettings:
+    """The uncompiled gate: the constitution's question and principles asked as one, taken at its word."""
+    return _taken_at_its_word(RulesQuestion.of(constitution, "introspection"))
+
+
+def _taken_at_its_word(question: Question | RulesQuestion) -> GateSettings:
+    return GateSettings(stages=(CascadeStage(signals=(question,), weights={question.name: 1.0}),))
 
 
 def sigmoid(value: float) -> float:

@@ -18,7 +18,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.cases.case import Case
 from conscience.constitution.schema import Constitution, Principle
 from conscience.errors import BudgetExceeded, ReviewError
-from conscience.gate.gate import signal_value
+from conscience.gate.gate import read_signal
 from conscience.gate.questions import Framing, Question
 from conscience.optimizers.runtime import Runtime
 from conscience.outcome import Draft
@@ -146,7 +146,7 @@ def _checking(program: Conscience, principle: Principle, runtime: Runtime) -> Ca
     questions = _questions(program.constitution, principle)
 
     def value(question: Question, request: str, response: str) -> float:
-        answer, _ = run_sync(signal_value(question, Draft.of(request, response), runtime.bind(program, "review")))
+        answer = run_sync(read_signal(question, Draft.of(request, response), runtime.bind(program, "review"))).value
         if answer is None:
             raise ReviewError("a question about a proposed case was answered neither Yes nor No")
         return answer

@@ -15,7 +15,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
-from conscience.gate.gate import signal_value
+from conscience.gate.gate import read_signal
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
@@ -157,7 +157,7 @@ def _signals_of(
 ) -> Flow[_Signals]:
     answers: list[float | None] = []
     for question in questions:
-        answer, _ = yield from signal_value(question, draft, model)
+        answer = (yield from read_signal(question, draft, model)).value
         answers.append(answer)
     vectors: dict[str, _Vectors] = {}
     for name, templates in wordings.items():
