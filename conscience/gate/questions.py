@@ -67,15 +67,14 @@ class Question(BaseModel):
     text: str = Field(min_length=1)
     framing: Framing = "own"
 
-    def messages(self, draft: Draft, *, written: bool = False, tail: str = YES_OR_NO) -> list[Message]:
+    def messages(self, draft: Draft, *, written: bool = False) -> list[Message]:
         """The chat messages that put the question about a draft.
 
         Args:
             draft: what it is about.
             written: whether a score is to be written.
-            tail: how to answer otherwise; ends the last turn.
         """
-        tail = WRITTEN_SCORE if written else tail
+        tail = WRITTEN_SCORE if written else YES_OR_NO
         if self.framing == "foreign":
             exchange = quoted(request=request_text(draft.request), reasoning=draft.reasoning, response=draft.response)
             # A question worded for the own framing reads as well about "the assistant's response".

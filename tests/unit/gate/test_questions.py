@@ -25,7 +25,9 @@ DRAFT = Draft(
 CANDIDATES = [
     ([("Yes", math.log(0.8)), ("No", math.log(0.2))], math.log(4)),
     ([(" yes", math.log(0.4)), ("YES.", math.log(0.4)), ("▁No", math.log(0.2))], math.log(4)),
-    ([("Ġno", -0.1), ("Maybe", -3.0)], -2.9),
+    ([("Ġno", -0.1), ("Maybe", -3.0)], math.log(1 - math.exp(-0.1) - math.exp(-3.0)) + 0.1),
+    ([("No", math.log(0.95))], math.log(0.05 / 0.95)),
+    ([("No", math.log(1e-5)), ("Hello", math.log(0.9))], None),
     ([("Yes", 0.0), ("Sure", -40.0)], MAX_TOKEN_LOG_ODDS),
     ([("Maybe", -0.1), ("Perhaps", -1.0)], None),
     ([("Nothing", -0.1), ("Yesterday", -1.0)], None),
@@ -35,7 +37,8 @@ CANDIDATES = [
 
 @pytest.mark.parametrize(("candidates", "expected"), CANDIDATES)
 def test_log_odds_fold_spellings_and_bound_the_missing(candidates: Any, expected: float | None) -> None:
-    """Yes and No in every dress count; a missing side is at most as likely as the least likely candidate."""
+    """Yes and No in every dress count; a missing side is at most as likely as the least likely candidate,
+    and as what the candidates leave over; too little of both is no answer."""
     value = log_odds(candidates)
     assert value is None if expected is None else value == pytest.approx(expected)
 
@@ -87,6 +90,7 @@ SCORES = [
     ("Score: 3-95", None),
     ("Score: -5", None),
     ("Score: 95\nScore: N", None),
+    ("Score: 95 (where certainly No: 0)", None),
     ("Score: 400", None),
     ("no idea at all", None),
     ("", None),

@@ -46,7 +46,7 @@ def test_marks_cannot_be_forged(request: str, response: str) -> None:
     text = quoted(request=request, response=response)
     for name, part in (("request", request), ("response", response)):
         if as_data(part).strip():
-            mark = re.findall(rf"\[end of {name} (\w{{8}})\]", text)[-1]
+            mark = re.findall(rf"\[end of {name} (\w{{32}})\]", text)[-1]
             assert text.count(f"[end of {name} {mark}]") == 1
 
 
