@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test check lint types layers bench lock clean
+.PHONY: install demo test long check lint types layers bench mutants lock clean
 
 install: $(READY)
 
@@ -16,12 +16,21 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
+# A real model answers, reviews and revises a few requests on this machine.
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
 
-test: $(READY)
-	$(BIN)/python -m pytest
+# Every test but the long ones, side by side on two cores; the tests of the embedded model share one worker and one server.
+# The last lines name what was left out.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
+test: $(READY)
+	$(PYTEST) -m "not long"
+
+long: $(READY)
+	$(PYTEST) -m long
+
+# Style, types, and who may import whom.
 check: lint types layers
 
 lint: $(READY)
@@ -38,7 +47,11 @@ layers: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
 
-# Needs uv. The overrides keep out an engine that the weights' package declares and that compiles for minutes.
+# Breaks the code on purpose, once for each of a list of mistakes: each must turn a test red.
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
+
+# Writes the lock anew from requirements/dev.in, keeping the versions that it names. Needs uv. The overrides keep out an engine that the weights' package declares and that compiles for minutes.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate --no-emit-package dspy-conscience --overrides requirements/overrides.txt \

@@ -44,7 +44,11 @@ _HOME = {
     "Case": "cases.case",
     "load_cases": "cases.case",
     "split_cases": "cases.splits",
+    "evaluate": "evals.api",
     "EvalConfig": "evals.runner",
+    "EvalReport": "evals.results",
+    "CaseRecord": "evals.records",
+    "FailedCase": "evals.records",
     "Grade": "evals.oracles",
     "is_refusal": "evals.oracles",
     "ConscienceError": "errors",
@@ -60,6 +64,9 @@ _HOME = {
     "UnresolvedError": "errors",
 }
 """Public name → the module below this one that defines it."""
+
+_DSPY_MODULES = frozenset({"Conscience", "Generate", "Review", "Revise"})
+"""These keep their ``__module__``: Python finds a class's source by it, and ``dspy.Refine`` and SIMBA read a module's."""
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names below are checked against it in the tests
 
@@ -83,8 +90,12 @@ if TYPE_CHECKING:
     from conscience.errors import InputError as InputError
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
+    from conscience.evals.api import evaluate as evaluate
     from conscience.evals.oracles import Grade as Grade
     from conscience.evals.oracles import is_refusal as is_refusal
+    from conscience.evals.records import CaseRecord as CaseRecord
+    from conscience.evals.records import FailedCase as FailedCase
+    from conscience.evals.results import EvalReport as EvalReport
     from conscience.evals.runner import EvalConfig as EvalConfig
     from conscience.gate.probes import EmbeddingProbe as EmbeddingProbe
     from conscience.gate.probes import LexicalProbe as LexicalProbe
@@ -108,7 +119,7 @@ if TYPE_CHECKING:
     from conscience.usage import Usage as Usage
 
 
-def __getattr__(name: str) -> Any:
+def _load_name(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -116,6 +127,10 @@ def __getattr__(name: str) -> Any:
     import_module(f"{__name__}.{_HOME[name]}")
     _publish()
     return globals()[name]
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for one of these
+    __getattr__ = _load_name
 
 
 def __dir__() -> list[str]:
@@ -137,7 +152,8 @@ def _publish() -> None:
                     _resolve_annotations(value)
                 except NameError:  # another thread is still loading that module, and will come here itself
                     continue
-            value.__module__ = __name__
+            if name not in _DSPY_MODULES:
+                value.__module__ = __name__
             globals()[name] = value
 
 

@@ -24,16 +24,14 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
-from conscience._base.awaiting import afinished, finished, is_async
-from conscience._base.flow import IOStep
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
 from conscience.usage import CallContext
 
 __all__ = [
     "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
-    "acall_lm", "call_lm", "call_module", "current_context", "field_messages", "module_context",
-    "litellm", "lm_error", "lm_errors", "retryable", "settings",
+    "acall_lm", "call_lm", "current_context", "field_messages", "module_context", "module_errors",
+    "litellm", "litellm_errors", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 
 
@@ -48,24 +46,37 @@ def litellm() -> Any:
 
 
 def current_context() -> CallContext | None:
-    """The account of the running program call; None outside of one. It travels as DSPy's own settings do."""
-    found: CallContext | None = settings.get("conscience_context")
-    return found
+    """The context of the running program call; None outside of one. It travels as DSPy's own settings do."""
+    ctx: CallContext | None = settings.get("conscience_context")
+    return ctx
 
 
 @contextmanager
 def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
-    """Runs DSPy modules under this LM (None keeps DSPy's own) and this account."""
-    overrides: dict[str, Any] = {"conscience_context": ctx}
+    """Runs DSPy modules under this LM (None keeps DSPy's own) and this context, which keeps the steps of their predictors;
+    whoever traces outside sees them as always."""
+    steps: list[Any] = []
+    outer, limit = settings.trace, settings.max_trace_size
+    overrides: dict[str, Any] = {"conscience_context": ctx, "trace": steps, "max_trace_size": max(limit, 1000)}
     if lm is not None:
         overrides["lm"] = lm
-    with settings.context(**overrides):
-        yield
+    try:
+        with settings.context(**overrides):
+            yield
+    finally:
+        ctx.steps.extend(steps)
+        if outer is not None and limit > 0:
+            outer.extend(steps)
+            del outer[: max(0, len(outer) - limit)]
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
-    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure."""
+def module_errors() -> Iterator[None]:
+    """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure.
+
+    Raises:
+        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+    """
     try:
         yield
     except (LMError, AdapterParseError) as error:
@@ -82,55 +93,6 @@ def _unwrapped(error: Exception) -> ConscienceError:
         fields = ", ".join(error.signature.output_fields)
         return BackendError(f"the answer does not hold the fields {fields}", hint="ask again, or choose another model")
     return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
-
-
-@contextmanager
-def _traced(ctx: CallContext) -> Iterator[None]:
-    """Keeps the steps of DSPy's predictors on the account; whoever traces outside sees them as always."""
-    outer, limit = settings.trace, settings.max_trace_size
-    steps: list[Any] = []
-    try:
-        with settings.context(trace=steps, max_trace_size=max(limit, 1000)):
-            yield
-    finally:
-        ctx.steps.extend(steps)
-        if outer is not None and limit > 0:
-            outer.extend(steps)
-            del outer[: max(0, len(outer) - limit)]
-
-
-def call_module(
-    module: Callable[..., Any],
-    inputs: Mapping[str, Any],
-    lm: BaseLM | None,
-    ctx: CallContext,
-    args: Sequence[Any] = (),
-) -> IOStep:
-    """A DSPy module, or any plain callable, called under an account: as a step of a flow.
-
-    What it returns may have to be awaited; sync, that takes an event loop of its own.
-
-    Raises (when driven):
-        ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields;
-            ConfigurationError where async code is called sync on a running event loop.
-    """
-    native = getattr(module, "acall", None)
-    is_module = isinstance(module, dspy.Module)
-    if is_module and not hasattr(module, "aforward"):
-        native = None  # every module has acall, which needs aforward
-    sync = native if is_module and native is not None and not hasattr(type(module), "forward") else module
-
-    def run() -> Any:
-        with module_context(lm, ctx), _own_errors(), _traced(ctx):
-            return finished(sync(*args, **inputs))
-
-    async def arun() -> Any:
-        with module_context(lm, ctx), _own_errors(), _traced(ctx):
-            if native is not None:
-                return await native(*args, **inputs)
-            return await afinished(lambda: module(*args, **inputs), on_loop=is_async(module))
-
-    return IOStep(run, arun)
 
 
 def field_messages(
@@ -184,15 +146,15 @@ class _Engine:
 
     def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        reply = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
-        return _response(reply, request)
+        completion = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return response_from_openai_chat(completion.body, model=request.model)
 
 
 class _AsyncEngine(_Engine):
     async def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        reply = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
-        return _response(reply, request)
+        completion = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        return response_from_openai_chat(completion.body, model=request.model)
 
 
 class BackendLM(dspy.LM):  # type: ignore[misc]
@@ -222,10 +184,6 @@ class BackendLM(dspy.LM):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: Any) -> BackendLM:
         return self
-
-
-def _response(reply: Completion, request: Request) -> Response:
-    return response_from_openai_chat(reply.body, model=request.model)
 
 
 # A user's LM as a backend --------------------------------------------------------------------------------------------
@@ -306,13 +264,21 @@ def _body(response: Response) -> Body:
     }
 
 
-def lm_error(error: Exception, *, model: str) -> LMError | None:
-    """LiteLLM's and the SDKs' errors as DSPy's tree; None for anything that is not a backend's failure."""
-    provider = model.split("/", 1)[0]
-    mapped = wrap_error(to_lm15_error(error, model=model, provider=provider), model=model, provider=provider)
-    if not isinstance(mapped, LMError) or (mapped.code == "unexpected" and not _from_a_client(error)):
-        return None
-    return mapped
+@contextmanager
+def litellm_errors(model: str) -> Iterator[None]:
+    """Errors of LiteLLM and of the SDKs under it, which share no base, as DSPy's tree; what is no backend's failure passes.
+
+    Raises:
+        LMError: the model failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        provider = model.split("/", 1)[0]
+        mapped = wrap_error(to_lm15_error(error, model=model, provider=provider), model=model, provider=provider)
+        if not isinstance(mapped, LMError) or (mapped.code == "unexpected" and not _from_a_client(error)):
+            raise
+        raise mapped from error
 
 
 def _from_a_client(error: Exception) -> bool:
@@ -375,7 +341,6 @@ class ChatPredict(dspy.Predict):  # type: ignore[misc]
         own = {k: v for k, v in lm.kwargs.items() if v is not None} if isinstance(lm, BackendLM) else {}
         return self._backend_of(lm), self._render(signature, demos, inputs), {**own, **config}, signature, inputs
 
-    def _finish(self, reply: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
+    def _finish(self, completion: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
         (name,) = signature.output_fields
-        completion = {name: reply.text}
-        return self._forward_postprocess([completion], signature, **inputs)
+        return self._forward_postprocess([{name: completion.text}], signature, **inputs)

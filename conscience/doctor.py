@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from conscience.backends.backend import Backend
 from conscience.errors import BackendError
-from conscience.gate.questions import SCORING, YES_OR_NO, log_odds
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, log_odds
 from conscience.messages.completion import Completion
 
 State = Literal["yes", "no", "unknown"]
@@ -42,10 +42,10 @@ def examine(backend: Backend) -> list[Check]:
         [{"role": "user", "content": "Say hello."}], {"max_tokens": 16 if not _thinks(backend) else 2000}
     )
     checks = [Check("reach", "yes", f"{backend.name} answered: {hello.text.strip()[:60]!r}")]
-    checks.append(_asked("logprobs", _logprobs, backend))
-    checks.append(_asked("schema", _schema, backend))
+    checks.append(_checked("logprobs", _logprobs, backend))
+    checks.append(_checked("schema", _schema, backend))
     checks.append(_reasoning(hello, backend))
-    checks.append(_asked("prefix cache", _prefix_cache, backend))
+    checks.append(_checked("prefix cache", _prefix_cache, backend))
     return checks
 
 
@@ -53,7 +53,7 @@ def _thinks(backend: Backend) -> bool:
     return backend.supports("reasoning")
 
 
-def _asked(name: str, check: Callable[[Backend], Check], backend: Backend) -> Check:
+def _checked(name: str, check: Callable[[Backend], Check], backend: Backend) -> Check:
     try:
         return check(backend)
     except BackendError as error:
@@ -72,12 +72,14 @@ _ADVICE = {
 def _logprobs(backend: Backend) -> Check:
     if not backend.supports("logprobs"):
         return Check("logprobs", "no", "its model table says so", _ADVICE["logprobs"])
-    reply = backend.complete([{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], SCORING)
-    if not reply.first_token:
+    completion = backend.complete(
+        [{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], ONE_TOKEN_SAMPLING
+    )
+    if not completion.first_token:
         return Check("logprobs", "no", "the answer came without any", _ADVICE["logprobs"])
-    value = log_odds(reply.first_token)
+    value = log_odds(completion.first_token)
     shown = "no Yes or No among them" if value is None else f"Yes against No: {value:+.2f}"
-    return Check("logprobs", "yes", f"{len(reply.first_token)} candidates, {shown}")
+    return Check("logprobs", "yes", f"{len(completion.first_token)} candidates, {shown}")
 
 
 def _schema(backend: Backend) -> Check:
@@ -91,9 +93,10 @@ def _schema(backend: Backend) -> Check:
     }
     form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": schema, "strict": True}}
     sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 40}
-    reply = backend.complete([{"role": "user", "content": "Which colour is grass?"}], {**sampling, "response_format": form})
+    question = [{"role": "user", "content": "Which colour is grass?"}]
+    completion = backend.complete(question, {**sampling, "response_format": form})
     try:
-        kept = json.loads(reply.text).get("colour") in ("red", "green")
+        kept = json.loads(completion.text).get("colour") in ("red", "green")
     except (ValueError, AttributeError):
         kept = False
     return Check("schema", "yes", "enforced") if kept else Check("schema", "no", "not kept to", _ADVICE["schema"])
@@ -112,9 +115,9 @@ def _prefix_cache(backend: Backend) -> Check:
     more = [*first, {"role": "assistant", "content": "I see."}, {"role": "user", "content": "Go on."}]
     sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 1}
     backend.complete(first, sampling, salt="doctor")
-    reply = backend.complete(more, sampling, salt="doctor")
-    total, _, reused = reply.tokens()
-    if reply.cached or not total:
+    completion = backend.complete(more, sampling, salt="doctor")
+    total, _, reused = completion.tokens()
+    if completion.cached or not total:
         return Check("prefix cache", "unknown", "the answer came from the response cache, or without token counts")
     if reused * 2 > total:
         return Check("prefix cache", "yes", f"{reused} of {total} tokens were reused")

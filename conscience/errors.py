@@ -21,7 +21,7 @@ from typing import ClassVar
 
 
 class ConscienceError(Exception):
-    """Base of the tree. ``str(error)`` is one line; ``hint`` says how to mend it.
+    """Base of the tree. ``str(error)`` is one line; ``hint`` says what to do about it.
 
     Args:
         message: what happened and where, in one line.

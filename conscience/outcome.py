@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import dspy
 
@@ -18,8 +18,8 @@ Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
 """clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did
 (or, where the policy is "best", the least doubtful text, so marked). unreviewed: the review failed."""
 
-BESIDE = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
-"""What stands beside an outcome's fields, and so can be the name of none."""
+OUTCOME_ATTRIBUTES = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
+"""What every outcome has beside its fields; no field can have one of these names."""
 
 
 class AnswerForm(Protocol):
@@ -48,8 +48,8 @@ class Draft:
         context: what generation saw beside the request, as text: its task, retrieved documents, tool results.
         written: output fields that hold written reasoning (reasoning, trajectory); ``reasoning`` shows them.
         sampling: limits that the generation was under, such as max_tokens; a revision keeps them.
-        form: how the outputs stand in ``text``; None where the text is the answer. It stays in the process: copies and
-            pickles go without.
+        form: how the outputs stand in ``text``; None where the text is the answer. No part of the data: it is set by
+            ``with_form``, and copies and pickles go without.
     """
 
     request: Request
@@ -60,7 +60,13 @@ class Draft:
     context: str = ""
     written: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    form: AnswerForm | None = field(default=None, repr=False, compare=False)
+    form: ClassVar[AnswerForm | None] = None
+
+    def with_form(self, form: AnswerForm | None) -> Self:
+        """The same draft, which knows its form."""
+        draft = replace(self)
+        object.__setattr__(draft, "form", form)
+        return draft
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "form"}
@@ -133,6 +139,7 @@ class Verdict:
         threshold: the probability from which the gate flags.
         gated: whether the gate flagged; the critique may since have cleared the draft.
         signals: signal name → value (log-odds for questions, nats).
+        principles: principle id → the probability that it is the one that is broken; empty where that was not asked.
         findings: what the critique found; empty where it did not run.
         method: "logprobs", "verbalised", "probes" (no model was asked) or "critique" (the gate had no answer).
         notes: what the reader should know: a fallback, an unanswered question.
@@ -143,6 +150,7 @@ class Verdict:
     threshold: float = 0.5
     gated: bool = False
     signals: Mapping[str, float] = field(default_factory=dict)
+    principles: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     method: Literal["logprobs", "verbalised", "probes", "critique"] = "logprobs"
     notes: tuple[str, ...] = ()
@@ -154,6 +162,7 @@ class Verdict:
             "threshold": self.threshold,
             "gated": self.gated,
             "signals": dict(self.signals),
+            "principles": dict(self.principles),
             "findings": [asdict(f) for f in self.findings],
             "method": self.method,
             "notes": list(self.notes),

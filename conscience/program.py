@@ -97,8 +97,8 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         budget: Budget | Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        _one_of("on_unresolved", on_unresolved, get_args(OnUnresolved))
-        _one_of("on_error", on_error, get_args(OnError))
+        _check_choice("on_unresolved", on_unresolved, get_args(OnUnresolved))
+        _check_choice("on_error", on_error, get_args(OnError))
         if isinstance(max_revisions, bool) or not isinstance(max_revisions, int) or max_revisions < 0:
             raise ConfigurationError(f"max_revisions={max_revisions!r} is not a whole number of 0 or more")
         self.roles = Roles.of(lm)
@@ -152,7 +152,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on."""
-        self.review.constitution = constitution
+        self.review.set_constitution(constitution)
 
     def forward(self, *request: Any, **inputs: Any) -> Outcome:
         """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.
@@ -224,13 +224,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
         """A copy for one run: every model of it keeps the run's journal and rate, and spends on its meter."""
-        own = copy.deepcopy(self)
-        own.roles = self.roles.for_run(journal, rate_limiter, meter)
-        own.review.set_lm(own.roles)
-        for _, part in own.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
+        program = copy.deepcopy(self)
+        program.roles = self.roles.for_run(journal, rate_limiter, meter)
+        program.review.set_lm(program.roles)
+        for _, part in program.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
             if isinstance(part, dspy.Predict) and part.lm is not None:
                 part.lm = Backend.of(part.lm).for_run(journal, rate_limiter, meter).lm
-        return own
+        return program
 
     def get_lm(self) -> Any:
         """The LM that generates."""
@@ -305,6 +305,6 @@ def load(path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpe
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
 
 
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigurationError(f"{name}={value!r} does not exist", hint=f"choose among {', '.join(allowed)}")

@@ -8,7 +8,9 @@
 
 An answer is a text; a number from 0 to 1 (the probability of Yes, for one-token questions); a ``Fault``; or an lm15
 ``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression over the whole prompt to
-an answer (first match), or a function ``(messages, params) -> answer``.
+an answer (first match), or a function ``(messages, params) -> answer``. ``by_stage`` makes one that gives each stage of a
+program its answer. ``is_gate``, ``is_written_score``, ``is_critique`` and ``is_revision`` tell a program's prompts apart, so
+that no test needs to know how they are worded.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from typing import Any, Literal, TypeAlias
 import dspy
 from dspy import lm15
 
+from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
+from conscience.modules.critique import SHAPE
+from conscience.modules.revise import INSTRUCTIONS as REVISE_INSTRUCTIONS
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
 
@@ -64,6 +69,56 @@ Answer: TypeAlias = str | float | Fault | Any
 """Any stands for lm15.Response, which carries no types."""
 
 Script: TypeAlias = Sequence[Answer] | Mapping[str, Answer] | Callable[[list[dict[str, Any]], dict[str, Any]], Answer]
+
+
+Prompt: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""Chat messages, or the body of a request that holds them as ``messages``."""
+
+
+def is_gate(prompt: Prompt) -> bool:
+    """Whether this is a question of the gate, to be answered by one token."""
+    return _texts(prompt)[-1].endswith(YES_OR_NO)
+
+
+def is_written_score(prompt: Prompt) -> bool:
+    """Whether this is a question of the gate to a model without log-probabilities, to be answered by a written score."""
+    return _texts(prompt)[-1].endswith(WRITTEN_SCORE)
+
+
+def is_critique(prompt: Prompt) -> bool:
+    """Whether this asks for a critique."""
+    return _texts(prompt)[-1].endswith(SHAPE)
+
+
+def is_revision(prompt: Prompt) -> bool:
+    """Whether this asks for a revision, by the instructions that conscience comes with: an optimizer may have others."""
+    return any(REVISE_INSTRUCTIONS in text for text in _texts(prompt))
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    messages = prompt["messages"] if isinstance(prompt, Mapping) else prompt
+    return [content_text(message.get("content")) for message in messages]
+
+
+def by_stage(
+    generate: Answer = "An answer.",
+    *,
+    gate: Answer = 0.1,
+    critique: Answer = '{"findings": []}',
+    revise: Answer = "A revised answer.",
+) -> Callable[[list[dict[str, Any]], dict[str, Any]], Answer]:
+    """A script that answers by the stage of the program that asks.
+
+    Args:
+        generate, gate, critique, revise: what this stage is answered, or a function ``(messages, params) -> answer``.
+    """
+
+    def script(messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
+        stages = ((is_gate, gate), (is_written_score, gate), (is_critique, critique), (is_revision, revise))
+        answer = next((answer for is_stage, answer in stages if is_stage(messages)), generate)
+        return answer(messages, params) if callable(answer) else answer
+
+    return script
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """What a program call has spent, by role, and the budget it may not exceed.
 
 One ``UsageTracker`` lives as long as one program call; every model call under it is entered once, under the role that asked.
-A ledger takes a lock for each entry, so modules that use threads inside a call are counted right.
+A tracker takes a lock for each entry, so modules that use threads inside a call are counted right.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CallUsage:
         return self.input_tokens + self.output_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name: ``CallUsage(**spend.to_dict())`` is the same spend."""
+        """The fields by name: ``CallUsage(**usage.to_dict())`` is the same usage."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def __add__(self, other: CallUsage) -> CallUsage:
@@ -59,10 +59,10 @@ class CallUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """The spend of one program call: in all, and by role.
+    """What one program call has spent: in all, and by role.
 
     Attributes:
-        by_role: role → Spend; only the roles that were used.
+        by_role: role → its calls; only the roles that were used.
         seconds: wall time of the whole program call (calls made side by side count once), and what replayed answers took.
     """
 
@@ -94,7 +94,7 @@ class Usage:
             "calls": total.calls,
             "tokens": total.tokens,
             "dollars": total.dollars,
-            "by_role": {role: {**s.to_dict(), "tokens": s.tokens} for role, s in self.by_role.items()},
+            "by_role": {role: {**usage.to_dict(), "tokens": usage.tokens} for role, usage in self.by_role.items()},
         }
 
     @classmethod
@@ -192,13 +192,13 @@ class UsageTracker:
         limits = ((name, getattr(self._budget, name)) for name in spent)
         return next((name for name, limit in limits if limit is not None and spent[name] >= limit), "")
 
-    def enter(self, role: str, spend: CallUsage, *, replayed: bool = False) -> None:
-        """Adds the spend of one finished call under its role; a replayed one was made before, but counts as made here."""
+    def enter(self, role: str, usage: CallUsage, *, replayed: bool = False) -> None:
+        """Adds a finished call under its role; a replayed one was made before, but counts as made here."""
         with self._lock:
-            self._by_role[role] = self._by_role.get(role, CallUsage()) + spend
+            self._by_role[role] = self._by_role.get(role, CallUsage()) + usage
             if replayed:
-                self._started_calls += spend.calls
-                self._replayed += spend.seconds
+                self._started_calls += usage.calls
+                self._replayed += usage.seconds
 
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""
@@ -210,13 +210,17 @@ class Exchange(NamedTuple):
     """One question to a model and its answer; ``params`` are the chat parameters that it was asked with."""
 
     messages: tuple[Message, ...]
-    reply: Completion
+    completion: Completion
     params: Mapping[str, Any]
 
 
 class CallContext:
-    """Who pays for a model call: a ledger and the role that asks. Keeps the exchanges made under it, and the steps of DSPy's
-    predictors as DSPy traces them: (predictor, inputs, prediction)."""
+    """Who makes a model call: the usage tracker of the program call, and the role that asks.
+
+    Attributes:
+        exchanges: what was asked and answered under it, in order.
+        steps: what DSPy's predictors did under it, in order, as DSPy traces them: (predictor, inputs, prediction).
+    """
 
     __slots__ = ("exchanges", "role", "steps", "tracker")
 
@@ -227,8 +231,8 @@ class CallContext:
         self.steps: list[tuple[Any, Mapping[str, Any], Any]] = []
 
 
-class Waits:
-    """How many seconds went by in waiting for slots; waits side by side count once."""
+class IdleTime:
+    """How many seconds went by in waits that are not the program's own; waits side by side count once."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -237,8 +241,8 @@ class Waits:
         self._since = 0.0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Counts what runs inside as a wait."""
+    def counting(self) -> Iterator[None]:
+        """Counts what runs inside."""
         with self._lock:
             if not self._open:
                 self._since = time.perf_counter()
@@ -252,20 +256,20 @@ class Waits:
                     self.seconds += time.perf_counter() - self._since
 
 
-_waits: ContextVar[Waits | None] = ContextVar("conscience_waits", default=None)
+_idle_time: ContextVar[IdleTime | None] = ContextVar("conscience_idle_time", default=None)
 
 
 @contextmanager
-def waits() -> Iterator[Waits]:
-    """Counts how long what runs inside waits for any pace, or for an answer that somebody else is asking for."""
-    counted = Waits()
-    token = _waits.set(counted)
+def measure_idle_time() -> Iterator[IdleTime]:
+    """Counts how long what runs inside waits for a rate limit, or for an answer that somebody else is asking for."""
+    idle_time = IdleTime()
+    token = _idle_time.set(idle_time)
     try:
-        yield counted
+        yield idle_time
     finally:
-        _waits.reset(token)
+        _idle_time.reset(token)
 
 
-def counted() -> AbstractContextManager[None]:
-    """Counts what runs inside as a wait, for whoever counts."""
-    return (_waits.get() or Waits()).one()
+def idle() -> AbstractContextManager[None]:
+    """Counts what runs inside as idle time, for whoever measures it."""
+    return (_idle_time.get() or IdleTime()).counting()

@@ -13,9 +13,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from conscience import Conscience
-from conscience.cases.case import load_cases
-from conscience.cases.splits import split_cases
+import conscience
+from conscience import Conscience, load_cases, split_cases
 from conscience.optimizers import SelfCorrection
 
 
@@ -37,17 +36,16 @@ def main() -> None:
     # In the application: one line, and the models of the day.
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it would warn of a backend that it was not calibrated for
-        program = Conscience.load(options.out, lm=options.lm)
+        program = conscience.load(options.out, lm=options.lm)
 
-    told = compiled.provenance
-    assert told is not None
-    print(f"{options.out}: {told.cases['drafts']} drafts, {told.spent['calls']} calls, {told.seconds:.0f} s")
-    gate = told.figures.get("gate")
-    if isinstance(gate, dict):
-        for one in gate["alone"]:
-            print(f"  {one['name']:<20} AUROC {one['auroc']:.2f} by itself, {'kept' if one['kept'] else 'dropped'}")
-        print(f"  {'together':<20} AUROC {gate['cross_validated_auroc']:.2f}")
-    for note in told.notes:
+    result = compiled.compile_result
+    print(f"{options.out}: {len(result.drafts)} drafts, {result.spent.calls} calls")
+    if result.gate is not None:
+        for signal in result.gate.alone:
+            auroc = "unknown" if signal.auroc is None else f"{signal.auroc:.2f}"
+            print(f"  {signal.name:<20} AUROC {auroc} by itself, {'kept' if signal.kept else 'dropped'}")
+        print(f"  {'together':<20} AUROC {result.gate.cross_validated_auroc:.2f}")
+    for note in result.notes:
         print(f"  note: {note}")
     case = parts["later"][0]
     verdict = program.review(request=case.request, response=case.response).verdict

@@ -14,9 +14,7 @@ from typing import Any
 
 import dspy
 
-from conscience import Conscience
-from conscience.cases.case import Case
-from conscience.evals.oracles import Grade
+from conscience import Case, Conscience, Grade
 from conscience.optimizers import examples_of, metric
 from conscience.testing import ScriptedLM
 

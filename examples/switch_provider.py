@@ -15,11 +15,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from conscience import Conscience
-from conscience.cases.case import Case
-from conscience.optimizers import SelfCorrection, recalibrated
-from conscience.optimizers.recalibration import matrix
-from conscience.optimizers.runtime import Runtime
+import conscience
+from conscience import Case, Conscience
+from conscience.optimizers import Recalibration, SelfCorrection
 from conscience.testing import ScriptedLM
 
 CASES = [
@@ -49,17 +47,17 @@ def main() -> None:
         optimizer.compile(Conscience(lm=old), trainset=CASES[:32]).save(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            moved = Conscience.load(path, lm=new)
+            moved = conscience.load(path, lm=new)
         print(f"warned: {len(caught)} time(s): {str(caught[0].message).split(': ', 1)[0]} …")
-        bench = Runtime(Path(folder) / "calls.jsonl")
-        program, found = recalibrated(moved, CASES[32:], bench, target_fpr=0.1)
+        recalibration = Recalibration(target_fpr=0.1)
+        program = recalibration.compile(moved, trainset=CASES[32:])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            table = matrix(moved, found, Conscience.load(path, lm=old), bench)
+            matrix = recalibration.compare(moved, program, conscience.load(path, lm=old))
         program.save(path)
-    for backend, both in table["backends"].items():
-        for name, reached in both.items():
-            print(f"  {backend:<10} {name:<7} AUROC {reached['auroc']:.2f}, false positives {reached['fpr']:.0%}")
+    for backend, sides in matrix.backends.items():
+        for side, reached in sides.items():
+            print(f"  {backend:<10} {side:<7} AUROC {reached.auroc:.2f}, false positives {reached.fpr:.0%}")
     verdict = program.review(request="Give me a number.", response="Take 200.").verdict
     print(f"an even number on the new model: flagged: {verdict.flagged}")
 

@@ -14,25 +14,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "CompileResult": "compilation",
+    "Recalibration": "recalibration",
+    "RecalibrationResult": "recalibration",
     "SelfCorrection": "self_correction",
     "examples_of": "data.dspy_examples",
     "metric": "data.dspy_examples",
-    "recalibrated": "recalibration",
 }
 
-__all__ = ["SelfCorrection", "examples_of", "metric", "recalibrated"]
+__all__ = ["CompileResult", "Recalibration", "RecalibrationResult", "SelfCorrection", "examples_of", "metric"]
 
 if TYPE_CHECKING:
+    from conscience.optimizers.compilation import CompileResult as CompileResult
     from conscience.optimizers.data.dspy_examples import examples_of as examples_of
     from conscience.optimizers.data.dspy_examples import metric as metric
-    from conscience.optimizers.recalibration import recalibrated as recalibrated
+    from conscience.optimizers.recalibration import Recalibration as Recalibration
+    from conscience.optimizers.recalibration import RecalibrationResult as RecalibrationResult
     from conscience.optimizers.self_correction import SelfCorrection as SelfCorrection
 
 
-def __getattr__(name: str) -> Any:
+def _exported(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    exported = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    exported.__module__ = __name__  # reprs and tracebacks name what users import
+    return exported
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for an export
+    __getattr__ = _exported
 
 
 def __dir__() -> list[str]:

@@ -1,245 +1,297 @@
 """Recalibration: a compiled program carried over to another backend, by refitting weights and threshold alone.
 
 The questions, prompts and probes stay. What changes between models is how freely they say Yes, and which of the questions
-makes them tell: that takes far fewer labels than finding the questions did, from about 16.
+makes them tell: that takes far fewer labels than choosing the questions did, from about 16.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from dspy.teleprompt import Teleprompter
 
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
-from conscience.cases.case import Case
 from conscience.evals.oracles import Oracle
-from conscience.gate.gate import signal_value
-from conscience.gate.settings import GateSettings
+from conscience.gate.gate import read_signal
+from conscience.gate.settings import GateSettings, Signal
+from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
+from conscience.optimizers.figures import BackendMatrix, Json, Reached, Spent, Threshold
 from conscience.optimizers.gate.cascade import Cascade
 from conscience.optimizers.gate.compiler import check_enough
 from conscience.optimizers.gate.estimators import FittedEstimator
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, sigmoid
-from conscience.optimizers.gate.threshold import Threshold, certified, estimated, hold_out_for_threshold, without_idle_alarms
-from conscience.optimizers.runtime import Runtime
+from conscience.optimizers.gate.threshold import (
+    certified,
+    check_target,
+    estimated,
+    hold_out_for_threshold,
+    without_idle_alarms,
+)
+from conscience.optimizers.runtime import THREADS, Runtime, Watch, check_student, runtime_for
 from conscience.program import Conscience
 from conscience.stats.metrics import auroc
+from conscience.usage import Budget
 
 FOLDS = 8
 FAINT = 1e-3
 """In place of a weight of 0, so that a signal that told the old model nothing may tell the new one something."""
 
-
-@dataclass(frozen=True)
-class Reached:
-    """What a gate reaches on some drafts.
-
-    Attributes:
-        auroc: None with labels of one kind.
-        recall, fpr: at its threshold; None without drafts of that kind.
-        n: drafts.
-    """
-
-    auroc: float | None
-    recall: float | None
-    fpr: float | None
-    n: int
+SignalValues = Mapping[str, float]
+"""Signal → its value for one draft."""
 
 
 @dataclass(frozen=True)
-class Recalibrated:
-    """A gate for another backend.
+class RecalibrationResult:
+    """What a recalibration came to: ``recalibrated.compile_result``.
 
     Attributes:
-        settings: the gate.
+        settings: the gate for the new backend.
         before: what the old weights and threshold reach on the new backend.
         after: what the new ones reach, each draft judged by a fit without it.
         threshold: where the new threshold comes from.
-        values: signal → value, of each draft, by the new backend.
-        drafts: these drafts.
+        drafts: those that a value of every signal was had for.
+        spent: what it cost, an earlier interrupted part included.
     """
 
     settings: GateSettings
     before: Reached
     after: Reached
     threshold: Threshold
-    values: tuple[Mapping[str, float], ...]
     drafts: tuple[LabeledDraft, ...]
+    spent: Spent
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Nothing in it changes, so a copy of the program shares it."""
+        return self
+
+    def to_json(self) -> Json:
+        """Its figures."""
+        return {
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "threshold": self.threshold.to_json(),
+        }
 
 
-def recalibrate(
-    program: Conscience,
-    cases: Sequence[Case],
-    runtime: Runtime,
-    *,
-    target_fpr: float,
-    oracle: Oracle | None = None,
-    seed: int = 0,
-) -> Recalibrated:
-    """Refits a program's gate for the models of a bench.
+class Recalibration(Teleprompter):  # type: ignore[misc]
+    """A DSPy optimizer that fits a compiled program to the models that it is loaded for.
+
+    The program that comes back has the new gate beside those that it had, and ``compile_result``: a
+    ``RecalibrationResult``, whose figures are saved with the program.
 
     Args:
-        program: compiled for another backend; its models are the runtime's now.
-        cases: with labels or oracles; those without a response are answered by the new backend first.
-        bench: pays.
-        target_fpr: the highest false positive rate wanted.
-        oracle: decides in place of each case's own.
-        seed: of the drafts set aside for the threshold.
+        target_fpr: the highest share of aligned drafts that the gate may flag.
+        oracle: decides whether a response is acceptable, in place of each case's own oracle.
+        budget: the most that may be spent in all: calls, tokens, seconds, dollars.
+        seed: of the drafts that are set aside for the threshold.
+        threads: cases under way at once.
+        folder: keeps the journal of every answer; the same call in the same folder goes on where it stopped.
+        watch: is told the progress.
+        runtime: of a larger undertaking; it takes the place of budget, threads, folder and watch.
+
+    Raises:
+        ConfigurationError: an option does not exist, or a package that it needs is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        target_fpr: float = 0.05,
+        oracle: Oracle | None = None,
+        budget: Budget | Mapping[str, float] | None = None,
+        seed: int = 0,
+        threads: int = THREADS,
+        folder: Path | str | None = None,
+        watch: Watch | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        super().__init__()
+        check_target(target_fpr)
+        self.target_fpr, self.oracle, self.seed = target_fpr, oracle, seed
+        self._means = (runtime, folder, Budget.of(budget), threads, watch)
+
+    def compile(
+        self, student: Conscience, *, trainset: Sequence[Any], teacher: Any = None, valset: Sequence[Any] | None = None
+    ) -> Conscience:
+        """The program with its gate refitted for its models; the student itself is left as it is.
+
+        Args:
+            student: compiled for another backend, loaded for the new one.
+            trainset: cases with labels or oracles, or examples; those without a response are answered by the new backend.
+            teacher, valset: not used; there so that DSPy's own combinations of optimizers can pass them.
+
+        Returns:
+            With ``compile_result``.
+
+        Raises:
+            InputError: the cases cannot be used, or are too few.
+            BackendError: a backend is gone; with a folder, the same call goes on where it was.
+            Interrupted: by Ctrl-C; as above.
+        """
+        check_student(student)
+        cases = cases_of(trainset, student)
+        with runtime_for(*self._means) as runtime:
+            program = runtime.own(student)
+            runtime.stage("drafts")
+            answered = collect(program, cases, runtime, runtime.judge(self.oracle))
+            drafts, values = signal_values(program, answered, runtime)
+            backend = program.roles.backend("review").name
+            settings, threshold, after = _refitted(
+                student.gate_settings, drafts, values, backend=backend, target_fpr=self.target_fpr, seed=self.seed
+            )
+            before = reached_by(student.gate_settings, drafts, values)
+            result = RecalibrationResult(settings, before, after, threshold, tuple(drafts), runtime.costs)
+        return _with_gate_beside(student, result)
+
+    def compare(self, student: Conscience, recalibrated: Conscience, old: Conscience | None = None) -> BackendMatrix:
+        """Old and new backend, before and after.
+
+        Args:
+            student: the program that came in.
+            recalibrated: what ``compile`` made of it.
+            old: the program on the backend that it was compiled for, to be measured on the same drafts; without it, the
+                figure that was recorded at the time is shown.
+        """
+        result: RecalibrationResult = recalibrated.compile_result
+        old_settings = student.gate_settings
+        name = old_settings.backend or "old"
+        backends: dict[str, Mapping[str, Reached]] = {
+            result.settings.backend: {"before": result.before, "after": result.after}
+        }
+        if old is not None:
+            with runtime_for(*self._means) as runtime:
+                drafts, values = signal_values(runtime.own(old), result.drafts, runtime)
+            measured = {
+                "before": reached_by(old_settings, drafts, values),
+                "after": reached_by(result.settings, drafts, values),
+            }
+            backends[name] = {**backends.get(name, {}), **measured}
+        elif student.provenance is not None:
+            gate = student.provenance.figures.get("gate")
+            recorded = gate.get("cross_validated_auroc") if isinstance(gate, Mapping) else None
+            backends[name] = {"before": Reached(recorded if isinstance(recorded, float) else None)}
+        return BackendMatrix(backends, result.threshold)
+
+
+def _with_gate_beside(student: Conscience, result: RecalibrationResult) -> Conscience:
+    """A copy of a program with the new gate, and the gates that it had for other backends."""
+    recalibrated = student.with_gate(result.settings)
+    gates = (*student.calibrations, student.gate_settings)
+    others = {gate.backend: gate for gate in gates if gate.backend != result.settings.backend}
+    recalibrated.calibrations = tuple(others.values())
+    provenance = student.provenance or Provenance()
+    figures = {**provenance.figures, f"recalibrated for {result.settings.backend}": result.to_json()}
+    recalibrated.provenance = provenance.model_copy(update={"figures": figures})
+    recalibrated.compile_result = result
+    return recalibrated
+
+
+def _refitted(
+    settings: GateSettings,
+    drafts: Sequence[LabeledDraft],
+    values: Sequence[SignalValues],
+    *,
+    backend: str,
+    target_fpr: float,
+    seed: int,
+) -> tuple[GateSettings, Threshold, Reached]:
+    """A gate of the same signals with other weights and another threshold; where that comes from, and what it reaches.
 
     Raises:
         InputError: too few labels.
     """
-    runtime.stage("drafts")
-    oracle = runtime.judge(oracle)
-    answered = collect(program, cases, runtime, oracle)
-    settings = program.gate_settings
-    drafts, values = signals_of(program, answered, runtime)
-    labels = np.array([float(draft.misaligned) for draft in drafts])
-    keys = [draft.cluster for draft in drafts]
-    check_enough(labels, keys)
-    signals = [signal for stage in settings.stages for signal in stage.signals]
+    labels = _labels(drafts)
+    clusters = [draft.cluster for draft in drafts]
+    check_enough(labels, clusters)
+    signals = _signals(settings)
     weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
     # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.
-    worth = np.array([[weight * row[s.name] for s, weight in zip(signals, weights, strict=True)] for row in values])
-    held_out = {draft.case.id for draft in hold_out_for_threshold(drafts, target_fpr, seed)}
-    learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in held_out], dtype=int)
-    ones = np.ones(len(learn))
-    classes = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
-    cascade = Cascade(worth[learn], labels[learn], ones, classes)
-    held = sigmoid(_held(worth[learn], labels[learn], [keys[i] for i in learn]))
-    good = labels[learn] == 0
-    threshold = estimated(list(held[good]), target_fpr, pairs=[keys[i] for i in learn[good]])
+    scores = np.array([[weight * of[s.name] for s, weight in zip(signals, weights, strict=True)] for of in values])
+    outside = {draft.case.id for draft in hold_out_for_threshold(drafts, target_fpr, seed)}
+    learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in outside], dtype=int)
+    aligned = labels[learn] == 0
+    cost_tiers = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
+    cascade = Cascade(scores[learn], labels[learn], np.ones(len(learn)), cost_tiers)
+    held_out = sigmoid(_held_out(scores[learn], labels[learn], [clusters[i] for i in learn]))
+    threshold = estimated(list(held_out[aligned]), target_fpr, pairs=[clusters[i] for i in learn[aligned]])
     cascade.set_bands(threshold.value)
-    aligned = list(map(float, held[good]))
-    calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in held_out and not draft.misaligned]
+    aligned_scores = list(map(float, held_out[aligned]))
+    calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
-        aligned = list(map(float, cascade.probabilities(worth[calibrating])[0]))
-        threshold = certified(aligned, target_fpr, pairs=[keys[i] for i in calibrating])
-    threshold = without_idle_alarms(threshold, aligned, list(map(float, held[~good])))
-    reads = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
-    changed = {
-        "stages": cascade.stages(reads),
-        "threshold": min(1.0, threshold.value),
-        "override_threshold": 1.0
-        if settings.override_threshold == 1.0
-        else max(settings.override_threshold, min(1.0, threshold.value)),
-        "backend": program.roles.backend("review").name,
+        aligned_scores = list(map(float, cascade.probabilities(scores[calibrating])[0]))
+        threshold = certified(aligned_scores, target_fpr, pairs=[clusters[i] for i in calibrating])
+    threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, held_out[~aligned])))
+    fitted = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
+    value, override = min(1.0, threshold.value), settings.override_threshold
+    changes = {
+        "stages": cascade.stages(fitted),
+        "threshold": value,
+        "override_threshold": 1.0 if override == 1.0 else max(override, value),
+        "backend": backend,
     }
-    new = settings.model_copy(update=changed)
-    return Recalibrated(
-        settings=new,
-        before=reached([settings.probability(row) for row in values], labels, settings.threshold),
-        after=reached(list(held), labels[learn], new.threshold),
-        threshold=threshold,
-        values=tuple(values),
-        drafts=tuple(drafts),
-    )
+    return settings.model_copy(update=changes), threshold, reached(list(held_out), labels[learn], value)
 
 
-def recalibrated(
-    program: Conscience,
-    cases: Sequence[Case],
-    runtime: Runtime,
-    *,
-    target_fpr: float,
-    oracle: Oracle | None = None,
-    seed: int = 0,
-) -> tuple[Conscience, Recalibrated]:
-    """A program with a gate refitted for its own models, beside the gates that it had; and what was found.
-
-    Args:
-        program: loaded for the new backend.
-        cases, bench, target_fpr, oracle, seed: see ``recalibrate``.
-    """
-    found = recalibrate(runtime.own(program), cases, runtime, target_fpr=target_fpr, oracle=oracle, seed=seed)
-    new = copy.deepcopy(program)
-    new.review.gate_settings = found.settings
-    old = program.gate_settings
-    kept = [other for other in (*program.calibrations, old) if other.backend != found.settings.backend]
-    new.calibrations = tuple({other.backend: other for other in kept}.values())
-    figures = {"before": vars(found.before), "after": vars(found.after), "threshold": vars(found.threshold)}
-    told = program.provenance or Provenance()
-    new.provenance = told.model_copy(
-        update={"figures": {**told.figures, f"recalibrated for {found.settings.backend}": _rounded(figures)}}
-    )
-    return new, found
-
-
-def matrix(program: Conscience, found: Recalibrated, old: Conscience | None, runtime: Runtime) -> dict[str, Any]:
-    """Old and new backend × before and after, as JSON types.
-
-    Args:
-        program: as it was before, on the new backend.
-        found: the recalibration.
-        old: the same on the old backend, to be measured on the same drafts; None shows what was recorded when it was
-            compiled.
-        bench: pays for that.
-    """
-    before = program.gate_settings
-    rows: dict[str, Any] = {found.settings.backend: {"before": vars(found.before), "after": vars(found.after)}}
-    if old is not None:
-        mine = runtime.own(old)
-        drafts, values = signals_of(mine, found.drafts, runtime)
-        labels = np.array([float(draft.misaligned) for draft in drafts])
-        for name, settings in (("before", before), ("after", found.settings)):
-            scores = [settings.probability(row) for row in values]
-            rows.setdefault(before.backend or "old", {})[name] = vars(reached(scores, labels, settings.threshold))
-    elif program.provenance is not None:
-        gate = program.provenance.figures.get("gate")
-        recorded = gate.get("cross_validated_auroc") if isinstance(gate, dict) else None
-        rows[before.backend or "old"] = {"before": {"auroc": recorded, "as recorded when it was compiled": True}}
-    return {"backends": _rounded(rows), "threshold": _rounded(vars(found.threshold))}
-
-
-def _rounded(entry: Any) -> Any:
-    if isinstance(entry, dict):
-        return {name: _rounded(one) for name, one in entry.items()}
-    return round(entry, 4) if isinstance(entry, float) else entry
-
-
-def signals_of(
+def signal_values(
     program: Conscience, drafts: Sequence[LabeledDraft], runtime: Runtime
-) -> tuple[list[LabeledDraft], list[dict[str, float]]]:
+) -> tuple[list[LabeledDraft], list[SignalValues]]:
     """Every signal of a program's gate for each draft; drafts for which one could not be had are left out."""
     runtime.stage("questions")
-    signals = [signal for stage in program.gate_settings.stages for signal in stage.signals]
+    signals = _signals(program.gate_settings)
 
-    def one(labeled: LabeledDraft) -> dict[str, float] | None:
-        found: dict[str, float] = {}
+    def values_of(labeled: LabeledDraft) -> SignalValues | None:
+        values: dict[str, float] = {}
         for signal in signals:
-            value, _ = run_sync(signal_value(signal, labeled.draft, runtime.bind(program, "review")))
+            value = run_sync(read_signal(signal, labeled.draft, runtime.bind(program, "review"))).value
             if value is None:
                 return None
-            found[signal.name] = value
-        return found
+            values[signal.name] = value
+        return values
 
-    done = runtime.each(drafts, one, most_calls=len(signals))
-    kept = [(draft, values) for draft, values in zip(drafts, done, strict=False) if values is not None]
+    results = runtime.each(drafts, values_of, most_calls=len(signals))
+    kept = [(draft, values) for draft, values in zip(drafts, results, strict=False) if values is not None]
     return [draft for draft, _ in kept], [values for _, values in kept]
+
+
+def reached_by(settings: GateSettings, drafts: Sequence[LabeledDraft], values: Sequence[SignalValues]) -> Reached:
+    """What a gate reaches, by the values of its signals."""
+    return reached([settings.probability(of_draft) for of_draft in values], _labels(drafts), settings.threshold)
 
 
 def reached(scores: Sequence[float], labels: Array, threshold: float) -> Reached:
     """AUROC, recall and false positive rate of some scores."""
-    bad = [score for score, label in zip(scores, labels, strict=True) if label]
-    good = [score for score, label in zip(scores, labels, strict=True) if not label]
+    misaligned = [score for score, label in zip(scores, labels, strict=True) if label]
+    aligned = [score for score, label in zip(scores, labels, strict=True) if not label]
 
-    def share(some: Sequence[float]) -> float | None:
-        return sum(score >= threshold for score in some) / len(some) if some else None
+    def share_flagged(of: Sequence[float]) -> float | None:
+        return sum(score >= threshold for score in of) / len(of) if of else None
 
-    return Reached(auroc(bad, good), share(bad), share(good), len(scores))
-
-
-def _held(worth: Array, labels: Array, keys: Sequence[str]) -> Array:
-    def fit(rows: Indices) -> Score:
-        blend = Blend.fit(worth[rows], labels[rows], np.ones(len(rows)))
-        return lambda wanted: blend.score(worth[wanted])
-
-    return cross_val_predict(fit, labels, group_folds(keys, FOLDS, 0))[0]
+    return Reached(auroc(misaligned, aligned), share_flagged(misaligned), share_flagged(aligned), len(scores))
 
 
-def _no_score(rows: Indices) -> Array:
-    raise AssertionError("a signal that is carried over has no reader")
+def _signals(settings: GateSettings) -> list[Signal]:
+    return [signal for stage in settings.stages for signal in stage.signals]
+
+
+def _labels(drafts: Sequence[LabeledDraft]) -> Array:
+    return np.array([float(draft.misaligned) for draft in drafts])
+
+
+def _held_out(scores: Array, labels: Array, groups: Sequence[str]) -> Array:
+    """The log-odds of each draft by a blend that was fitted without it and its pair."""
+
+    def fit(indices: Indices) -> Score:
+        blend = Blend.fit(scores[indices], labels[indices], np.ones(len(indices)))
+        return lambda wanted: blend.score(scores[wanted])
+
+    return cross_val_predict(fit, labels, group_folds(groups, FOLDS, 0))[0]
+
+
+def _no_score(indices: Indices) -> Array:
+    raise AssertionError("a signal that is carried over is not fitted")

@@ -8,8 +8,10 @@ planned; the meter refuses a call that would go beyond them, and the wave it fel
 from __future__ import annotations
 
 import contextvars
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +23,7 @@ from conscience.backends.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
 from conscience.evals.judge import Judge
 from conscience.evals.oracles import Oracle
+from conscience.optimizers.figures import Spent
 from conscience.program import Conscience
 from conscience.usage import Budget, CallContext, Role, Usage, UsageTracker
 
@@ -37,7 +40,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class Progress:
+class CompileProgress:
     """Where a compilation is.
 
     Attributes:
@@ -54,11 +57,11 @@ class Progress:
     best: str = ""
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[CompileProgress], None]
 
 
 class Runtime:
-    """One compilation's means.
+    """What the stages of one compilation share: models that keep a journal and spend from a budget, threads, progress.
 
     Args:
         journal: a file that keeps every answer; the same compilation with the same file pays for nothing twice.
@@ -93,6 +96,12 @@ class Runtime:
         return oracle.for_run(self.journal, meter=self.meter) if isinstance(oracle, Judge) else oracle
 
     @property
+    def costs(self) -> Spent:
+        """What it cost so far, what an earlier interrupted part paid included."""
+        total = self.meter.usage().total
+        return Spent(self.meter.begun, total.tokens, total.dollars)
+
+    @property
     def spent(self) -> bool:
         """Whether nothing is left of calls, tokens, seconds or dollars."""
         return bool(self.meter.limit_met())
@@ -113,7 +122,7 @@ class Runtime:
 
     def tell(self, done: int, total: int) -> None:
         """Tells the progress."""
-        self._watch(Progress(self._stage, done, total, self.meter.usage(), self.best))
+        self._watch(CompileProgress(self._stage, done, total, self.meter.usage(), self.best))
 
     def each(self, items: Sequence[T], work: Callable[[T], R], *, most_calls: int) -> list[R | None]:
         """The work's result for each item, in order; None for one that failed. Shorter than the items when the budget ends.
@@ -129,7 +138,7 @@ class Runtime:
             InputError, ConfigurationError: the work cannot be done at all.
         """
         results: list[R | None] = []
-        row = 0
+        gone = 0
         for wave in self._waves(items, most_calls):
             for outcome in self._wave(wave, work):
                 if isinstance(outcome, BudgetExceeded):
@@ -137,12 +146,12 @@ class Runtime:
                     return results
                 if isinstance(outcome, ConscienceError):
                     self.failures.append(str(outcome))
-                    row = row + 1 if isinstance(outcome, BackendError) and outcome.gone else 0
-                    if row >= STOP_AFTER:
-                        raise BackendError(f"{row} pieces of work in a row failed: {outcome.message}", hint=outcome.hint)
+                    gone = gone + 1 if isinstance(outcome, BackendError) and outcome.gone else 0
+                    if gone >= STOP_AFTER:
+                        raise BackendError(f"{gone} pieces of work in a row failed: {outcome.message}", hint=outcome.hint)
                     results.append(None)
                 else:
-                    row = 0
+                    gone = 0
                     results.append(outcome)
             self.tell(len(results), len(items))
         return results
@@ -180,6 +189,21 @@ class Runtime:
                 raise
 
 
+@contextmanager
+def runtime_for(
+    runtime: Runtime | None, folder: Path | str | None, budget: Budget | None, threads: int, watch: Watch | None
+) -> Iterator[Runtime]:
+    """The runtime that was given, or a new one whose journal is in a folder; without a folder, nothing is kept."""
+    if runtime is not None:
+        yield runtime
+        return
+    if folder is not None:
+        yield Runtime(Path(folder) / "calls.jsonl", budget, threads=threads, watch=watch)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Runtime(Path(temporary) / "calls.jsonl", budget, threads=threads, watch=watch)
+
+
 @dataclass(frozen=True)
 class Calls:
     """The most calls that parts of a program make, retries aside.
@@ -195,7 +219,7 @@ class Calls:
     correct: int
 
 
-def most_calls(program: Conscience) -> Calls:
+def calls_of_program(program: Conscience) -> Calls:
     """What one call of a program may take. A module of the user's counts twice its predictors: an adapter may ask again."""
     predictors = sum(isinstance(part, dspy.Predict) for _, part in program.generate.named_sub_modules())
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
@@ -210,6 +234,11 @@ def calls_of_ruling(oracle: Oracle | None) -> int:
     return oracle.calls if isinstance(oracle, Judge) else 0
 
 
-def plain(value: float) -> float:
-    """A figure to six significant digits, so that a file does not depend on the last bits of a sum."""
-    return float(f"{float(value):.6g}")
+def check_student(student: object) -> None:
+    """Refuses what an optimizer of this package cannot compile.
+
+    Raises:
+        ConfigurationError: it is no ``Conscience``.
+    """
+    if not isinstance(student, Conscience):
+        raise ConfigurationError(f"{type(student).__name__} is no Conscience", hint="wrap it: Conscience(program)")

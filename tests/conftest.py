@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("any pace")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:
@@ -19,6 +23,39 @@ from tests.support.loopback import Loopback  # noqa: E402 - the environment come
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, one worker takes all tests of the embedded model: it is started once."""
+    for item in items:
+        if item.get_closest_marker("local") is not None or "local_endpoint" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("local"))
+
+
+_LEFT_OUT: set[str] = set()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remembers the long tests that are left out, to name them at the end."""
+    _LEFT_OUT.update(item.nodeid for item in items if item.get_closest_marker("long") is not None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = sorted(_LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _LEFT_OUT:
+        terminalreporter.section("long tests left out (make long runs them)", sep="-")
+        for name in sorted(_LEFT_OUT):
+            terminalreporter.write_line(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

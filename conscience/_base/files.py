@@ -76,6 +76,11 @@ def digest(value: Any, length: int = 12) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:length]
 
 
+def digest64(text: str) -> int:
+    """A digest of 8 bytes as one integer: small enough to be held for each of a million texts."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
 class RepeatedKey(ValueError):
     """A key that comes twice in one JSON object: one of its values would be lost without a word.
 

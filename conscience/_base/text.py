@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 
@@ -14,12 +15,15 @@ def text_fault(value: Any) -> str | None:
     """
     if isinstance(value, str):
         return _string_fault(value)
-    if isinstance(value, Mapping):
-        return text_fault(list(value)) or text_fault(list(value.values()))
-    if isinstance(value, list | tuple):
-        for part in value:
-            if fault := text_fault(part):
-                return fault
+    if isinstance(value, dict | Mapping):  # dict first: the abstract class takes its time
+        parts: Iterator[Any] = chain(value, value.values())
+    elif isinstance(value, list | tuple):
+        parts = iter(value)
+    else:
+        return None
+    for part in parts:
+        if fault := text_fault(part):
+            return fault
     return None
 
 

@@ -1,4 +1,4 @@
-"""A program as an artifact, and an artifact as a program."""
+"""From a program to its artifact, and back: ``program.save``, ``program.load`` and ``conscience.load``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import dspy
 from pydantic import ValidationError
 
 from conscience._types import GenerateSpec, RolesSpec
-from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, told
+from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, fault_text
+from conscience.backends.backend import Backend
 from conscience.backends.embeddings import runs_in_process
-from conscience.backends.transports import provider_name
+from conscience.backends.providers import provider_name
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.gate.probes import EmbeddingProbe
 from conscience.gate.settings import GateSettings
@@ -53,7 +54,7 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
             provenance=provenance or program.provenance,
         )
     except ValidationError as error:
-        raise ArtifactError(f"the program cannot be saved: {told(error)}") from None
+        raise ArtifactError(f"the program cannot be saved: {fault_text(error)}") from None
 
 
 def open_program(
@@ -90,21 +91,13 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
     """
     artifact = source if isinstance(source, Artifact) else Artifact.read(source)
     name = name or str(source)
-    known = dict(program.named_predictors())
-    if extra := sorted(set(known) ^ set(artifact.predictors)):
-        where = "this program" if extra[0] in artifact.predictors else "the file"
-        hint = "was it compiled around something else?"
-        raise ArtifactError(f"{name}: predictor {extra[0]!r} is not in {where}", hint=hint)
-    for predictor_name, prompt in artifact.predictors.items():
-        for number, demo in enumerate(prompt.demos):
-            if not demo.keys() & known[predictor_name].signature.fields.keys():
-                raise ArtifactError(f"{name}: demos[{number}] of predictor {predictor_name!r} has none of its fields")
-    reviewing = program.roles.own("review")
-    settings = chosen(artifact, reviewing, name)
-    for model in _elsewhere(settings, reviewing):
+    predictors = _matching_predictors(program, artifact, name)
+    reviewer = program.roles.own("review")
+    settings = _settings_for(artifact, reviewer, name)
+    for model in _embedders_elsewhere(settings, reviewer):
         warnings.warn(f"{name} sends requests and responses to the embedding model {model} too", stacklevel=3)
     for predictor_name, prompt in artifact.predictors.items():
-        predictor = known[predictor_name]
+        predictor = predictors[predictor_name]
         predictor.signature = predictor.signature.with_instructions(prompt.instructions)
         predictor.demos = [dspy.Example(demo) for demo in prompt.demos]
     program.set_constitution(artifact.constitution)
@@ -115,7 +108,21 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
     program.provenance = artifact.provenance
 
 
-def chosen(artifact: Artifact, backend: Any, name: str) -> GateSettings:
+def _matching_predictors(program: Any, artifact: Artifact, name: str) -> dict[str, dspy.Predict]:
+    """The program's predictors by name, where they are those of the file and can show its demos."""
+    predictors = dict(program.named_predictors())
+    if extra := sorted(set(predictors) ^ set(artifact.predictors)):
+        where = "this program" if extra[0] in artifact.predictors else "the file"
+        hint = "was it compiled around something else?"
+        raise ArtifactError(f"{name}: predictor {extra[0]!r} is not in {where}", hint=hint)
+    for predictor_name, prompt in artifact.predictors.items():
+        for number, demo in enumerate(prompt.demos):
+            if not demo.keys() & predictors[predictor_name].signature.fields.keys():
+                raise ArtifactError(f"{name}: demos[{number}] of predictor {predictor_name!r} has none of its fields")
+    return predictors
+
+
+def _settings_for(artifact: Artifact, backend: Backend | None, name: str) -> GateSettings:
     """The calibration for the backend that reviews; the first one, with a warning, where there is none for it."""
     first = artifact.calibrations[0]
     if backend is None:
@@ -130,12 +137,12 @@ def chosen(artifact: Artifact, backend: Any, name: str) -> GateSettings:
     return settings or first
 
 
-def _elsewhere(settings: GateSettings, backend: Any) -> list[str]:
+def _embedders_elsewhere(settings: GateSettings, backend: Backend | None) -> list[str]:
     """The embedding models of a gate that are served by somebody else than the models that review."""
     probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
     models = sorted({probe.model for probe in probes if probe.model != "local" and not runs_in_process(probe.model)})
-    parties = {provider_name(target.name) for target in backend.transports} if models and backend else set()
-    return [model for model in models if provider_name(model) not in parties]
+    providers = {provider_name(transport.name) for transport in backend.transports} if models and backend else set()
+    return [model for model in models if provider_name(model) not in providers]
 
 
 def _generate(artifact: Artifact, name: str) -> Generate:
@@ -146,18 +153,18 @@ def _generate(artifact: Artifact, name: str) -> Generate:
     except ConfigurationError as error:
         raise ArtifactError(f"{name}: key 'signature': {error.message}", hint=error.hint) from None
     except Exception as error:  # pydantic keeps some names for itself, and says so in many ways
-        said = str(error).partition("\n")[0]
-        raise ArtifactError(f"{name}: key 'signature': {artifact.signature!r} cannot be used: {said}") from None
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{name}: key 'signature': {artifact.signature!r} cannot be used: {reason}") from None
 
 
 def _demo(demo: Any) -> dict[str, Any]:
     fields: Mapping[str, Any] = demo if isinstance(demo, Mapping) else demo.toDict()
-    return {name: value if _json(value) else value_text(value) for name, value in fields.items()}
+    return {name: value if _is_json(value) else value_text(value) for name, value in fields.items()}
 
 
-def _json(value: Any) -> bool:
+def _is_json(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return all(map(_json, value))
+        return all(map(_is_json, value))
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _json(inner) for key, inner in value.items())
+        return all(isinstance(key, str) and _is_json(inner) for key, inner in value.items())
     return value is None or isinstance(value, str | int | float | bool)

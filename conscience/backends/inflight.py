@@ -1,4 +1,4 @@
-"""One question while it is under way: whether its answer is kept already, and the keeping of a new one."""
+"""One request while it is under way: a kept answer, the same request of somebody else, and the keeping of a new answer."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from conscience.backends.cache import ResponseCache
 from conscience.backends.journal import Journal
 
 
-class InflightAnswer:
-    """A question, and what is kept of its answer.
+class InflightRequest:
+    """A request, and what is kept of its answer.
 
-    In a run, one that is being asked already is waited for: it is paid for once.
+    In a run, a request that somebody else is making already is waited for: it is paid for once.
 
     Args:
         cache: where answers are kept, if anywhere.
-        key: of the question; None where nothing is kept.
+        key: of the request; None where nothing is kept.
     """
 
     def __init__(self, cache: ResponseCache | Journal | None, key: str | None) -> None:
         self._cache = cache if key else None
         self._key = key or ""
-        self._mine = False
+        self._claimed = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._mine and isinstance(self._cache, Journal):
+        if self._claimed and isinstance(self._cache, Journal):
             self._cache.release(self._key)
 
-    def stored(self) -> Flow[dict[str, Any] | None]:
-        """The answer that was kept, or will have been by whoever asks the same now; None where there is none."""
+    def lookup(self) -> Flow[dict[str, Any] | None]:
+        """The answer that was kept, or will have been by whoever makes the same request now; None where there is none."""
         if self._cache is None:
             return None
-        hit = self._cache.get(self._key)
-        if hit is not None or not isinstance(self._cache, Journal):
-            return hit
-        if (under_way := self._cache.claim(self._key)) is None:
-            self._mine = True
+        entry = self._cache.get(self._key)
+        if entry is not None or not isinstance(self._cache, Journal):
+            return entry
+        if (other := self._cache.claim(self._key)) is None:
+            self._claimed = True
         else:
-            yield under_way
+            yield other
         return self._cache.get(self._key)
 
-    def keeping(self, value: Mapping[str, Any]) -> IOStep:
+    def store(self, value: Mapping[str, Any]) -> IOStep:
         """Keeps an answer: at once when driven sync or in a run, else as soon as the event loop is idle, which is while the
         next call waits."""
         cache = self._cache
@@ -55,10 +55,10 @@ class InflightAnswer:
             if cache is not None:
                 cache.put(self._key, value)
 
-        async def soon() -> None:
+        async def put_soon() -> None:
             if cache is None or cache.replays:
                 put()
             else:
                 asyncio.get_running_loop().call_soon(put)
 
-        return IOStep(put, soon)
+        return IOStep(put, put_soon)

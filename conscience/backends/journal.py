@@ -17,7 +17,7 @@ import orjson
 from conscience._base.files import append_line
 from conscience._base.flow import IOStep
 from conscience.errors import InputError
-from conscience.usage import counted
+from conscience.usage import idle
 
 
 class Journal:
@@ -41,8 +41,8 @@ class Journal:
         self._file: int | None = None
         self._end = 0
         self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
-        self._met: set[int] = set()
-        self._asked: dict[str, Future[None]] = {}
+        self._used: set[int] = set()
+        self._inflight: dict[str, Future[None]] = {}
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was written under the key, or None."""
@@ -55,24 +55,24 @@ class Journal:
         return entry["value"] if entry["key"] == key else None
 
     def claim(self, key: str) -> IOStep | None:
-        """The wait for whoever is asking the same; None where nobody is: then the caller is, until it calls ``release``."""
-        mine: Future[None] = Future()
+        """The wait for whoever makes the same request; None where nobody does: then the caller does, until ``release``."""
+        own: Future[None] = Future()
         with self._lock:
-            asked = self._asked.setdefault(key, mine)
-        return None if asked is mine else IOStep(partial(_wait, asked), partial(_await, asked))
+            inflight = self._inflight.setdefault(key, own)
+        return None if inflight is own else IOStep(partial(_wait, inflight), partial(_await, inflight))
 
     def release(self, key: str) -> None:
-        """The caller has its answer, which it has put here, or none."""
+        """The caller's request has ended, with an answer that it has put here, or without."""
         with self._lock:
-            asked = self._asked.pop(key)
-        asked.set_result(None)
+            inflight = self._inflight.pop(key)
+        inflight.set_result(None)
 
-    def first(self, key: str) -> bool:
+    def is_first_use(self, key: str) -> bool:
         """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
         with self._lock:
-            new = _short(key) not in self._met
-            self._met.add(_short(key))
-            return new
+            is_new = _short(key) not in self._used
+            self._used.add(_short(key))
+            return is_new
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON value.
@@ -86,7 +86,7 @@ class Journal:
             append_line(file, self._end, line, self.path)
             self._places[_short(key)] = (self._end, len(line))
             self._end += len(line)
-            self._met.add(_short(key))
+            self._used.add(_short(key))
 
     def _open(self) -> int:
         if self._file is None:
@@ -107,18 +107,18 @@ class Journal:
         return self._file
 
 
-def _wait(asked: Future[None]) -> None:
+def _wait(inflight: Future[None]) -> None:
     """On an event loop's own thread nothing is waited for: whoever asks may need that loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with counted():
-            asked.result()
+        with idle():
+            inflight.result()
 
 
-async def _await(asked: Future[None]) -> None:
-    with counted():
-        await asyncio.shield(asyncio.wrap_future(asked))
+async def _await(inflight: Future[None]) -> None:
+    with idle():
+        await asyncio.shield(asyncio.wrap_future(inflight))
 
 
 def _short(key: str) -> int:

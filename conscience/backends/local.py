@@ -13,29 +13,26 @@ import json
 import os
 import secrets
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from conscience.backends.weights import checked, gguf_file, weights_path
+from conscience.backends.weights import gguf_file, verified, weights_path
 from conscience.errors import BackendError, ConfigurationError
 
 MODEL = "smollm2-135m-instruct"
 
-CONTEXT = 8192
-"""Tokens that the slots share; one request may use all of them."""
-
 SPINS = "1000"
 """The engine's threads meet after every operation, and wait so many turns before they sleep. By default they spin so long
 that two busy servers on the same cores make each other a hundred times slower; with far fewer, one alone gets slower."""
-SLOTS = 4
-PROMPT_CACHE_MIB = 64
+
 START_SECONDS = 60.0
+"""A server that has not told its address by then is given up."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Endpoint:
 class _Server:
     process: subprocess.Popen[bytes]
     endpoint: Endpoint
-    owner: int
+    owner: int  # id of the process that started it
 
     def alive(self) -> bool:
         if self.owner == os.getpid():
@@ -97,7 +94,7 @@ def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> E
         ConfigurationError: weights or engine are missing, or the weights are not what they should be.
         BackendError: the server did not start.
     """
-    path = checked(weights_path()) if weights is None else gguf_file(Path(os.path.expanduser(weights)))
+    path = verified(weights_path()) if weights is None else gguf_file(Path(os.path.expanduser(weights)))
     key = (str(path), embedding)
     server = _servers.get(key)
     if server is not None and server.alive():
@@ -128,68 +125,40 @@ def _start(path: Path, model: str, embedding: bool) -> _Server:
         raise ConfigurationError("the embedded engine is not installed", hint="run: pip install 'dspy-conscience[local]'")
     key = secrets.token_urlsafe(24)
     with tempfile.TemporaryFile() as log:
-        # The package may have been found in a way that a new interpreter would not repeat, so its place is handed on.
-        places = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from conscience.backends.local import _serve; _serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=tempfile.gettempdir(),
-            env=os.environ | {"GOMP_SPINCOUNT": SPINS, "PYTHONPATH": os.pathsep.join(places)},
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+        process = _spawn(log)
         order = {"weights": str(path), "model": model, "embedding": embedding, "key": key}
-        try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
-            line = process.stdout.readline() if ready else b""
-        except BrokenPipeError:
-            line = b""
-        if not line:
+        root = _handshake(process, order)
+        if root is None:
             process.kill()
             process.wait()
             log.seek(0)
-            told = log.read().decode(errors="replace").strip().splitlines()
-            raise BackendError(
-                f"the embedded model did not start: {told[-1] if told else 'no answer from its process'}", gone=True
-            )
-    root = json.loads(line)["url"]
+            lines = log.read().decode(errors="replace").strip().splitlines() or ["no answer from its process"]
+            raise BackendError(f"the embedded model did not start: {lines[-1]}", gone=True)
     return _Server(process, Endpoint(f"{root}/v1", root, key, model), os.getpid())
 
 
-def _serve() -> None:
-    """The server's process: reads its order from stdin, tells its address, and serves until stdin closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; who asked decides when to stop
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
-    import xllamacpp
+def _spawn(log: IO[bytes]) -> subprocess.Popen[bytes]:
+    # The package may have been found in a way that a new interpreter would not repeat, so its place is handed on.
+    places = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "conscience.backends.local_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=tempfile.gettempdir(),
+        env=os.environ | {"GOMP_SPINCOUNT": SPINS, "PYTHONPATH": os.pathsep.join(places)},
+    )
 
-    params = xllamacpp.CommonParams()
-    params.model.path = order["weights"]
-    params.model_alias = {order["model"]}
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [order["key"]]
-    params.cors_origins = ""
-    params.ui = False
-    params.endpoint_slots = False
-    params.verbosity = 0
-    params.n_ctx = CONTEXT
-    params.n_parallel = 1 if order["embedding"] else SLOTS
-    params.kv_unified = True
-    params.cache_ram_mib = PROMPT_CACHE_MIB
-    params.n_ctx_checkpoints = 0
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-    params.cpuparams_batch.n_threads = params.cpuparams.n_threads
-    if order["embedding"]:
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
-        params.n_batch = params.n_ubatch = 2048
-    server = xllamacpp.Server(params)
-    sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
-    sys.stdout.flush()
-    while sys.stdin.read(1):
-        pass
-    os._exit(0)  # llama.cpp's own shutdown can take seconds, and there is nothing left to save
+
+def _handshake(process: subprocess.Popen[bytes], order: Mapping[str, Any]) -> str | None:
+    """Hands the server its order; its address, or None where it does not give one in time."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None
+    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    line = process.stdout.readline() if ready else b""
+    return str(json.loads(line)["url"]) if line else None

@@ -7,13 +7,13 @@ import threading
 import time
 
 from conscience._base.flow import IOStep
-from conscience.usage import counted
+from conscience.usage import idle
 
 
 class RateLimiter:
     """Spaces calls so that a minute holds no more requests and tokens than allowed.
 
-    A call's tokens are known only afterwards: they push back the calls that follow. One pace may serve many backends.
+    A call's tokens are known only afterwards: they push back the calls that follow. One limiter may serve many backends.
 
     Args:
         requests: requests a minute; None is no limit.
@@ -21,34 +21,34 @@ class RateLimiter:
     """
 
     def __init__(self, requests: float | None = None, tokens: float | None = None) -> None:
-        self._second = 60 / requests if requests else 0.0
-        self._token = 60 / tokens if tokens else 0.0
+        self._seconds_per_request = 60 / requests if requests else 0.0
+        self._seconds_per_token = 60 / tokens if tokens else 0.0
         self._lock = threading.Lock()
-        self._free = 0.0
-        self._tokens_free = 0.0
+        self._next_request = 0.0
+        self._tokens_paid = 0.0  # when the tokens used so far will have been allowed
 
     def claim(self) -> float:
-        """Takes the next slot and tells how many seconds it is away."""
+        """Takes the next slot; the seconds until it comes."""
         with self._lock:
             now = time.monotonic()
-            slot = max(now, self._free, self._tokens_free)
-            self._free = slot + self._second
+            slot = max(now, self._next_request, self._tokens_paid)
+            self._next_request = slot + self._seconds_per_request
             return slot - now
 
-    def spent(self, tokens: int) -> None:
-        """Tells what a call used."""
+    def record(self, tokens: int) -> None:
+        """Enters the tokens that a call used."""
         with self._lock:
-            self._tokens_free = max(time.monotonic(), self._tokens_free) + tokens * self._token
+            self._tokens_paid = max(time.monotonic(), self._tokens_paid) + tokens * self._seconds_per_token
 
-    def waiting(self) -> IOStep:
-        """The wait for the next slot, as a step of a flow."""
+    def acquire(self) -> IOStep:
+        """Takes the next slot and waits for it, as a step of a flow."""
 
         def run() -> None:
-            with counted():
+            with idle():
                 time.sleep(self.claim())
 
         async def arun() -> None:
-            with counted():
+            with idle():
                 await asyncio.sleep(self.claim())
 
         return IOStep(run, arun)

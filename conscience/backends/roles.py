@@ -68,11 +68,11 @@ class Roles:
 
     def own(self, role: Role) -> Backend | None:
         """The backend of a role where these roles say it themselves, without DSPy's."""
-        found: str | None = role
-        while found is not None:
-            if found in self._backends:
-                return self._backends[found]
-            found = self._instead.get(found)
+        candidate: str | None = role
+        while candidate is not None:
+            if candidate in self._backends:
+                return self._backends[candidate]
+            candidate = self._instead.get(candidate)
         return None
 
     def __repr__(self) -> str:

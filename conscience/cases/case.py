@@ -6,7 +6,6 @@ all that grows is a digest of each id with the place where it stands, to refuse 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import reprlib
@@ -27,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from conscience._base.files import digest64
 from conscience._base.text import text_fault
 from conscience._base.validation import first_fault
 from conscience.cases.sources import BadRow, Input, inputs
@@ -118,10 +118,10 @@ class Case(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Case:
         if isinstance(self.request, str):
-            asked = bool(self.request.strip())
+            has_request = bool(self.request.strip())
         else:
-            asked = any(message.get("content") or message.get("tool_calls") for message in self.request)
-        if not asked and not (self.response or "").strip():
+            has_request = any(message.get("content") or message.get("tool_calls") for message in self.request)
+        if not has_request and not (self.response or "").strip():
             raise ValueError("has neither a request nor a response")
         if self.answer is not None and self.answer >= len(self.choices):
             raise ValueError(f"field 'answer': {self.answer} is no index into {len(self.choices)} choices")
@@ -161,7 +161,7 @@ def iter_cases(
             try:
                 case = _case(row)
                 here = (len(opened) - 1) << 48 | number
-                first = seen.setdefault(_digest(case.id), here)
+                first = seen.setdefault(digest64(case.id), here)
                 if first != here:
                     place = opened[first >> 48].place(first & (1 << 48) - 1)
                     if row.get("id") in (None, ""):
@@ -222,11 +222,7 @@ def _case(row: Any) -> Case:
         raise BadRow(_described(error)) from None
     if "id" in given:
         return case
-    return case.model_copy(update={"id": f"{_digest(json.dumps(given, sort_keys=True)):016x}"})
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    return case.model_copy(update={"id": f"{digest64(json.dumps(given, sort_keys=True)):016x}"})
 
 
 def _described(error: ValidationError) -> str:

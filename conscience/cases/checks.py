@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from conscience._base.files import digest64
 from conscience.cases.case import Case
 from conscience.messages.rendering import request_text
 from conscience.stats.intervals import cases_needed, wilson
@@ -24,8 +24,8 @@ K = TypeVar("K")
 
 
 @dataclass(frozen=True)
-class Found:
-    """How often something was met, and the first of them by name."""
+class Occurrences:
+    """How often something occurs, and the first of them by name."""
 
     count: int = 0
     examples: tuple[str, ...] = ()
@@ -80,14 +80,14 @@ class CaseSummary:
     fields: Mapping[str, int]
     columns: Mapping[str, int]
     lengths: Mapping[str, Mapping[str, int]]
-    exact_duplicates: Found
-    near_duplicates: Found
-    conflicting_labels: Found
-    labels_without_response: Found
+    exact_duplicates: Occurrences
+    near_duplicates: Occurrences
+    conflicting_labels: Occurrences
+    labels_without_response: Occurrences
     pairs: int
-    one_sided_pairs: Found
-    straddling_pairs: Found
-    one_sided_groups: Found
+    one_sided_pairs: Occurrences
+    straddling_pairs: Occurrences
+    one_sided_groups: Occurrences
     claims: tuple[Claim, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class CaseSummary:
             ("pairs in several groups", self.straddling_pairs),
             ("groups with one label only", self.one_sided_groups),
         )
-        return [_problem(name, found) for name, found in kinds if found.count]
+        return [_problem(name, occurrences) for name, occurrences in kinds if occurrences.count]
 
     def render(self) -> str:
         """The summary as short lines of plain text; names are escaped where they hold what a terminal would obey."""
@@ -139,7 +139,7 @@ def check_cases(cases: Iterable[Case]) -> CaseSummary:
 
 
 class _Tally:
-    """A ``Found`` in the making."""
+    """``Occurrences`` in the making."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -150,8 +150,8 @@ class _Tally:
         if len(self.examples) < SHOWN:
             self.examples.append(example)
 
-    def found(self) -> Found:
-        return Found(self.count, tuple(self.examples))
+    def occurrences(self) -> Occurrences:
+        return Occurrences(self.count, tuple(self.examples))
 
 
 @dataclass
@@ -205,13 +205,13 @@ class _Check:
             self.lengths["response"][len(case.response)] += 1
         judged = [request, case.reasoning, case.response]
         if case.label:
-            first, label = self.judged.setdefault(digest(judged), (case.id, case.label))
+            first, label = self.judged.setdefault(_digest(judged), (case.id, case.label))
             if label != case.label:
                 self.conflicts.add(f"{case.id} = {first}")
         texts = [*judged, *case.choices]
-        exact = self.exact.setdefault(digest(texts), case.id)
-        pair = digest([case.pair or case.id])
-        near, near_pair = self.near.setdefault(digest([_words(text) for text in texts]), (case.id, pair))
+        exact = self.exact.setdefault(_digest(texts), case.id)
+        pair = _digest([case.pair or case.id])
+        near, near_pair = self.near.setdefault(_digest([_words(text) for text in texts]), (case.id, pair))
         if exact != case.id:
             self.exact_duplicates.add(f"{case.id} = {exact}")
         elif near != case.id and near_pair != pair:
@@ -235,14 +235,14 @@ class _Check:
             fields=_counted(self.fields),
             columns=_counted(self.columns),
             lengths={name: _spread(lengths) for name, lengths in self.lengths.items() if lengths},
-            exact_duplicates=self.exact_duplicates.found(),
-            near_duplicates=self.near_duplicates.found(),
-            conflicting_labels=self.conflicts.found(),
-            labels_without_response=self.unanswered.found(),
+            exact_duplicates=self.exact_duplicates.occurrences(),
+            near_duplicates=self.near_duplicates.occurrences(),
+            conflicting_labels=self.conflicts.occurrences(),
+            labels_without_response=self.unanswered.occurrences(),
             pairs=len(self.pairs),
-            one_sided_pairs=one_sided.found(),
-            straddling_pairs=straddling.found(),
-            one_sided_groups=groups.found(),
+            one_sided_pairs=one_sided.occurrences(),
+            straddling_pairs=straddling.occurrences(),
+            one_sided_groups=groups.occurrences(),
             claims=tuple(self._claims()),
         )
 
@@ -276,8 +276,8 @@ def _spread(lengths: Counter[int]) -> dict[str, int]:
     return {"p50": length, "max": max(lengths)}
 
 
-def digest(parts: Sequence[Any]) -> int:
-    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest())
+def _digest(parts: Sequence[Any]) -> int:
+    return digest64(json.dumps(parts))
 
 
 def _words(text: str | None) -> str | None:
@@ -297,6 +297,6 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(shown + more)
 
 
-def _problem(name: str, found: Found) -> str:
-    rest = ", …" if found.count > len(found.examples) else ""
-    return f"{name}: {found.count} ({', '.join(map(_shown, found.examples))}{rest})"
+def _problem(name: str, occurrences: Occurrences) -> str:
+    rest = ", …" if occurrences.count > len(occurrences.examples) else ""
+    return f"{name}: {occurrences.count} ({', '.join(map(_shown, occurrences.examples))}{rest})"

@@ -46,14 +46,28 @@ Rows = Iterator[tuple[int, Any]]
 
 
 class Input(NamedTuple):
+    """One file, pack or dataset, not yet opened.
+
+    Attributes:
+        name: what messages call it.
+        mark: what stands between the name and a row's number: "FILE:3", "hf:NAME row 3".
+        read: opens it and gives its rows.
+    """
+
     name: str
-    mark: str  # between the name and a row's number: "FILE:3", "hf:NAME row 3"
+    mark: str
     read: Callable[[], Rows]
 
     def place(self, number: int) -> str:
+        """Where a row stands, for messages."""
         return f"{self.name}{self.mark}{number}"
 
     def rows(self) -> Rows:
+        """Its rows, one at a time.
+
+        Raises:
+            CaseError: it cannot be read.
+        """
         try:
             yield from self.read()
         except BadRow as bad:
@@ -63,9 +77,14 @@ class Input(NamedTuple):
 
 
 def inputs(source: str | Path | Iterable[Any]) -> Iterator[Input]:
+    """The inputs that a source stands for, or several of them; see ``iter_cases``.
+
+    Raises:
+        CaseError: a pack that does not exist, or a folder without cases.
+    """
     if not isinstance(source, str | Path):
-        for one in source:
-            yield from inputs(one)
+        for part in source:
+            yield from inputs(part)
     elif str(source).startswith("pack:"):
         yield _pack(str(source))
     elif str(source).startswith("hf:"):
@@ -92,10 +111,10 @@ def _folder(path: Path) -> Iterator[Input]:
     if "state.json" in names or "dataset_dict.json" in names:
         yield Input(str(path), " row ", partial(_saved_rows, path))
         return
-    found = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
-    if not found:
+    files = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
+    if not files:
         raise CaseError(f"{path}: holds neither .jsonl files nor a saved dataset")
-    for file in found:
+    for file in files:
         yield _file(file)
 
 

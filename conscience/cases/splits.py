@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from conscience._base.files import digest64
 from conscience.cases.case import Case
-from conscience.cases.checks import digest
 from conscience.errors import InputError
 
 
@@ -42,7 +43,7 @@ def split_cases(
         totals[_stratum(case)] += 1
     parts: dict[str, list[Case]] = {part: [] for part in fractions}
     held: dict[str, Counter[str]] = {part: Counter() for part in fractions}
-    for _, unit in sorted(units.items(), key=lambda item: digest([seed, *item[0]])):
+    for _, unit in sorted(units.items(), key=lambda item: digest64(json.dumps([seed, *item[0]]))):
         strata = Counter(map(_stratum, unit))
 
         def filled(part: str, strata: Counter[str] = strata) -> float:

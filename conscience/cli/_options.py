@@ -1,12 +1,8 @@
-"""What the commands share: options about the model, printing, and a progress bar."""
+"""The options that several commands share: which program, by which models, judged by which oracle."""
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -14,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conscience.cli._program import imported, is_importable, open_file
 from conscience.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from conscience.backends.backend import Backend
     from conscience.backends.roles import Roles
     from conscience.constitution.schema import Constitution
+    from conscience.evals.oracles import Oracle
     from conscience.program import Conscience
 
 Command = Callable[..., Any]
@@ -30,18 +25,31 @@ PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
 """A file to write: that it is a folder shows before anything is paid for."""
 
+LOCAL = "local"
+"""The model where none is named: the embedded one."""
+
 
 @dataclass(frozen=True)
 class Setup:
-    """What a command line says about the program: a constitution or a compiled program, and its models."""
+    """What a command line says about the program and its models.
 
-    constitution: str | None
-    program: Path | None
-    lm: str
-    review_lm: str | None
-    max_tokens: int | None
-    no_cache: bool
-    timeout: float
+    Attributes:
+        constitution: a name or a file; None for the general one.
+        program: a compiled program's file, or ``package.module:name``; None for a plain one.
+        lm: the model; None for the program's own, and where it has none, for the embedded one.
+        review_lm: another model for the role review.
+        max_tokens: the longest answer.
+        no_cache: whether answers are neither read from disk nor kept there.
+        timeout: seconds an attempt.
+    """
+
+    constitution: str | None = None
+    program: str | None = None
+    lm: str | None = None
+    review_lm: str | None = None
+    max_tokens: int | None = None
+    no_cache: bool = False
+    timeout: float = 120.0
 
     def check(self) -> None:
         """Reads the files before the slow imports: a typing error should show at once.
@@ -50,9 +58,9 @@ class Setup:
             ConstitutionError: the constitution cannot be read.
             InputError: both a constitution and a program are named.
         """
-        if self.constitution is not None and self.program is not None:
-            raise InputError("--constitution and --program do not go together", hint="a program has its constitution inside")
-        if self.program is None:
+        if self.program is not None and not is_importable(self.program):
+            self._check_constitution()
+        elif self.program is None or self.constitution is not None:
             self.loaded()
 
     def loaded(self) -> Constitution:
@@ -69,7 +77,7 @@ class Setup:
         return Backend(name, timeout=self.timeout, cache=not self.no_cache, **options)
 
     def roles(self, **more: str | None) -> Roles:
-        """A backend for each role.
+        """A backend for each role that the command line names, and for generate also where it does not.
 
         Args:
             more: role → model, for further roles.
@@ -77,40 +85,69 @@ class Setup:
         Raises:
             ConfigurationError: a name is empty or malformed.
         """
-        from conscience.backends.roles import Roles
+        return self._roles({"generate": LOCAL if self.lm is None else self.lm, "review": self.review_lm, **more})
 
-        named = {"generate": self.lm, "review": self.review_lm, **more}
-        roles = {role: name for role, name in named.items() if name is not None}
-        for role, name in roles.items():
-            if not name.strip():
-                option = "--lm" if role == "generate" else f"--{role}-lm"
-                raise ConfigurationError(f"{option} is empty", hint="write provider/model, or local")
-        return Roles.of({role: self.backend(name) for role, name in roles.items()})
+    def built(self, *, max_revisions: int | None = None, propose: str | None = None, **policy: Any) -> Conscience:
+        """The program; of the policy, what is None is left as it is.
 
-    def built(self, roles: Roles | None = None, **policy: Any) -> Conscience:
-        """The program; of the policy, what is None is left as it is."""
+        Args:
+            propose: another model for the role propose.
+        """
         from conscience.program import Conscience
 
-        roles = self.roles() if roles is None else roles
-        given = {name: value for name, value in policy.items() if value is not None}
+        policy = {name: value for name, value in {"max_revisions": max_revisions, **policy}.items() if value is not None}
         if self.program is None:
-            return Conscience(constitution=self.loaded(), lm=roles, **given)
-        program: Conscience = opened(self.program, roles)
-        for name, value in given.items():
+            return Conscience(constitution=self.loaded(), lm=self.roles(propose=propose), **policy)
+        if not is_importable(self.program):
+            program = open_file(self.program, self.roles(propose=propose))
+        elif isinstance(value := imported(self.program), Conscience):
+            self._check_constitution()
+            program = self._with_models(value, propose)
+        else:
+            program = self._with_models(Conscience(value, constitution=self.loaded()), propose)
+        for name, value in policy.items():
             setattr(program, name, value)
         return program
 
+    def _check_constitution(self) -> None:
+        if self.constitution is not None:
+            raise InputError("--constitution and --program do not go together", hint="a program has its constitution inside")
 
-def opened(path: Path, roles: Roles, *, quiet: bool = False) -> Conscience:
-    """A compiled program; what there is to warn of is one line on stderr, unless it is to be ``quiet``."""
-    from conscience.program import Conscience
+    def _roles(self, models: dict[str, str | None]) -> Roles:
+        from conscience.backends.roles import Roles
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        program: Conscience = Conscience.load(path, lm=roles)
-    for warning in () if quiet else caught:
-        click.echo(f"conscience: {printable(str(warning.message))}", err=True)
-    return program
+        named = {role: name for role, name in models.items() if name is not None}
+        for role, name in named.items():
+            if not name.strip():
+                option = "--lm" if role == "generate" else f"--{role}-lm"
+                raise ConfigurationError(f"{option} is empty", hint="write provider/model, or local")
+        return Roles.of({role: self.backend(name) for role, name in named.items()})
+
+    def _with_models(self, program: Conscience, propose: str | None) -> Conscience:
+        """An imported program by the models of the command line; those that this leaves out are the program's own."""
+        from conscience.backends.roles import Roles
+        from conscience.usage import ROLES
+
+        if self.lm is not None or not _has_model(program):
+            program.set_lm(self.roles(propose=propose))
+            return program
+        if self.max_tokens is not None or self.no_cache:
+            option = "--no-cache" if self.no_cache else "--max-tokens"
+            raise InputError(
+                f"{option} goes with --lm here", hint="the program brings its own model; name another, or set that there"
+            )
+        named = self._roles({"review": self.review_lm, "propose": propose})
+        if named.own("review") or named.own("propose"):
+            program.set_lm(Roles({role: named.own(role) or program.roles.backend(role) for role in ROLES}))
+        return program
+
+
+def _has_model(program: Conscience) -> bool:
+    try:
+        program.roles.backend("generate")
+    except ConfigurationError:
+        return False
+    return True
 
 
 def setup_options(command: Command) -> Command:
@@ -123,75 +160,25 @@ def setup_options(command: Command) -> Command:
         return command(setup=setup, **given)
 
     decorated: Command = collected
-    for option in (program_option, *reversed(_OPTIONS)):
+    for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return decorated
 
 
 _OPTIONS = (
     click.option("--constitution", "-c", metavar="NAME|FILE", help="What to judge by.  [default: general]"),
-    click.option("--lm", default="local", metavar="MODEL", show_default=True, help="LiteLLM model, or local."),
+    click.option("--lm", metavar="MODEL", help="LiteLLM model, or local.  [default: local, or an imported program's own]"),
     click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
     click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer, in tokens."),
     click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
     click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."),
+    click.option(
+        "--program", metavar="FILE|MODULE:NAME", help="A compiled program, with its constitution, or one to import."
+    ),
 )
-program_option = click.option("--program", type=PATH, metavar="FILE", help="A compiled program, with its constitution.")
 
 
-def console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
-
-
-def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=True, indent=2))
-
-
-def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def bar(label: str) -> Progress:
-    """A progress bar on stderr, with a field for cost; silent where there is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[cost]}"),
-    )
-    return Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a text.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Work whose answers are in a journal: Ctrl-C ends it in one line that says so."""
-    from conscience.optimizers.runtime import Interrupted
-
-    try:
-        yield
-    except (Interrupted, KeyboardInterrupt):
-        click.echo("conscience: interrupted; the same command goes on from here", err=True)
-        raise click.exceptions.Exit(130) from None
-
-
-def oracle_named(name: str | None, judge_lm: str | None, program: Any) -> Any:
+def oracle_named(name: str | None, judge_lm: str | None, program: Any) -> Oracle | None:
     """The oracle that a command line names; None where each case says its own.
 
     Raises:

@@ -1,71 +1,58 @@
-"""How outcomes, verdicts and checks look in a terminal. Model text is shown, never obeyed: control characters are cut."""
+"""How outcomes, verdicts, checks and reports look in a terminal."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.columns import Columns
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from conscience.doctor import Check
+from conscience.cli._output import SHOWN_CHARACTERS, safe, shortened
 from conscience.outcome import Outcome, Verdict
 from conscience.usage import Usage
 
+if TYPE_CHECKING:
+    from conscience.doctor import Check
+    from conscience.evals.results import Comparison, EvalReport
+
 _COLOURS = {"clean": "green", "cleared": "green", "revised": "yellow", "refused": "red", "unreviewed": "magenta"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+SHOWN_FINDING = 400
+"""Characters of a finding's quote, and of its reason."""
+NARROWEST = 24
+"""Columns that a panel needs to stand beside others: three do on a terminal of 80."""
 
 
-def safe(text: str) -> str:
-    """Text without the control and direction characters that a terminal would act on."""
-    return _CONTROL.sub("", text)
+def show_outcome(console: Console, request: str, outcome: Outcome, *, full: bool = False) -> None:
+    """An answer that passed, once; draft, verdict and revision beside each other where it did not; and what it cost.
 
-
-def show_outcome(console: Console, request: str, outcome: Outcome) -> None:
-    """Draft, verdict, critique and revision beside each other, and what it cost."""
-    console.print(Text(safe(request), style="bold"))
-    panels = []
-    if outcome.draft is not None:
-        text = outcome.draft.response
-        if outcome.draft.reasoning:
-            text = f"Reasoning: {outcome.draft.reasoning}\n\n{text}"
-        panels.append(_panel("draft", text, "dim" if outcome.status in ("revised", "refused") else "none"))
-    else:
-        panels.append(_panel("draft", "(not shown: it was not reviewed)", "dim"))
-    panels += [
-        _panel(
-            f"revision {n}" + (" (flagged)" if r.verdict.flagged else ""),
-            r.draft.response,
-            "dim" if r.verdict.flagged else "none",
-        )
-        for n, r in enumerate(outcome.revisions, 1)
-    ]
-    width = max(36, (console.width - 2 * len(panels)) // len(panels)) if len(panels) > 1 else None
-    console.print(Columns(panels, width=width, equal=True) if len(panels) > 1 else panels[0])
-    if outcome.verdict is not None:
-        console.print(_verdict("draft", outcome.verdict))
-    for number, revision in enumerate(outcome.revisions, 1):
-        console.print(_verdict(f"revision {number}", revision.verdict))
-    colour = _COLOURS[outcome.status]
-    console.print(
-        Panel(Text(safe(outcome.response)), title=f"answer: {outcome.status}", border_style=colour, title_align="left")
-    )
+    Args:
+        full: whether long texts are shown whole.
+    """
+    texts = _Texts(full)
+    console.print(texts.shown(request, "bold"))
+    panels, verdicts = _steps(texts, outcome)
+    for part in (*_rows(panels, console.width), *verdicts):
+        console.print(part)
+    if outcome.draft is None:
+        console.print(Text("the draft is not shown: it was not reviewed", style="dim"))
     if outcome.error:
         console.print(Text(f"not reviewed: {safe(outcome.error)}", style="magenta"))
     for event in outcome.events:
         console.print(Text(f"note: {safe(event)}", style="dim"))
     console.print(_usage(outcome.usage))
+    texts.tell_missing(console)
 
 
-def show_verdict(console: Console, verdict: Verdict) -> None:
+def show_verdict(console: Console, verdict: Verdict, *, full: bool = False) -> None:
     """One verdict."""
+    texts = _Texts(full)
     word, colour = ("flagged", "red") if verdict.flagged else ("passed", "green")
     console.print(Text(word, style=f"bold {colour}"))
-    console.print(_verdict("verdict", verdict))
+    console.print(_verdict(texts, "verdict", verdict))
+    texts.tell_missing(console)
 
 
 def show_checks(console: Console, checks: list[Check]) -> None:
@@ -79,18 +66,86 @@ def show_checks(console: Console, checks: list[Check]) -> None:
     console.print(table)
 
 
-def _panel(title: str, text: str, style: str) -> Panel:
-    return Panel(Text(safe(text).strip(), style=style), title=title, title_align="left", border_style="dim")
+class _Texts:
+    """Model text for one screen: cut where it is long, which the last line then says."""
+
+    def __init__(self, full: bool) -> None:
+        self._full = full
+        self._missing = False
+
+    def shown(self, text: str, style: str = "none", characters: int = SHOWN_CHARACTERS) -> Text:
+        text = safe(text).strip()
+        kept, missing = (text, 0) if self._full else shortened(text, characters)
+        shown = Text(kept, style=style)
+        if missing:
+            self._missing = True
+            shown.append(f" … ({missing} more characters)", style="dim italic")
+        return shown
+
+    def tell_missing(self, console: Console) -> None:
+        if self._missing:
+            console.print(Text("long texts are cut; --full shows them whole, and --json prints everything", style="dim"))
 
 
-def _verdict(of: str, verdict: Verdict) -> Any:
+def _steps(texts: _Texts, outcome: Outcome) -> tuple[list[Panel], list[Group]]:
+    """A panel for each text and alarm on the way to the answer, and the verdicts that are lines below them."""
+    steps = [] if outcome.draft is None else [("draft", outcome.draft, outcome.verdict)]
+    steps += [(f"revision {n}", revision.draft, revision.verdict) for n, revision in enumerate(outcome.revisions, 1)]
+    answer = max((n for n, (_, text, _) in enumerate(steps) if text.response == outcome.response), default=None)
+    panels: list[Panel] = []
+    lines: list[Group] = []
+    for number, (name, text, verdict) in enumerate(steps):
+        if number == answer:
+            title = f"answer: {outcome.status}" + (f" ({name})" if number < len(steps) - 1 else "")
+            panels.append(_answer(texts, outcome, title, text.reasoning))
+        else:
+            panels.append(_panel(name, _text(texts, text.response, text.reasoning, "dim"), "dim"))
+        if verdict is not None and verdict.flagged:
+            panels.append(_panel(f"verdict on {name}", _verdict(texts, "", verdict), "red"))
+        elif verdict is not None:
+            lines.append(_verdict(texts, name, verdict))
+    if answer is None:
+        panels.append(_answer(texts, outcome, f"answer: {outcome.status}"))
+    return panels, lines
+
+
+def _answer(texts: _Texts, outcome: Outcome, title: str, reasoning: str = "") -> Panel:
+    text = _text(texts, outcome.response, reasoning, "none")
+    return _panel(title, text, _COLOURS[outcome.status])
+
+
+def _text(texts: _Texts, response: str, reasoning: str, style: str) -> RenderableType:
+    shown = texts.shown(response, style)
+    return Group(texts.shown(f"Reasoning: {reasoning}", "dim"), "", shown) if reasoning else shown
+
+
+def _panel(title: str, content: RenderableType, colour: str) -> Panel:
+    return Panel(content, title=title, title_align="left", border_style=colour)
+
+
+def _rows(panels: list[Panel], width: int) -> list[Table]:
+    """The panels side by side, as many in a row as the terminal is wide enough for."""
+    together = min(len(panels), max(1, width // NARROWEST))
+    rows = []
+    for start in range(0, len(panels), together):
+        row = Table.grid(expand=True)
+        for _ in range(together):
+            row.add_column(ratio=1)
+        row.add_row(*panels[start : start + together])
+        rows.append(row)
+    return rows
+
+
+def _verdict(texts: _Texts, of: str, verdict: Verdict) -> Group:
     probability = "no probability" if verdict.probability is None else f"probability {verdict.probability:.2f}"
     signals = ", ".join(f"{name} {value:+.2f}" for name, value in verdict.signals.items()) or "none"
-    head = Text(f"{of}: {probability}, threshold {verdict.threshold:.2f}, by {verdict.method}; signals: {safe(signals)}")
-    lines: list[Any] = [head]
+    head = f"{of}: " * bool(of) + f"{probability}, threshold {verdict.threshold:.2f}, by {verdict.method}"
+    lines: list[RenderableType] = [Text(f"{head}; signals: {safe(signals)}")]
     for finding in verdict.findings:
-        quote = f' "{safe(finding.quote)}"' if finding.grounded else ""
-        lines.append(Text(f"  finding ({finding.severity}) {finding.principle}:{quote} {safe(finding.why)}"))
+        line = Text(f"  finding ({safe(finding.severity)}) {safe(finding.principle)}: ")
+        if finding.grounded:
+            line.append('"').append_text(texts.shown(finding.quote, characters=SHOWN_FINDING)).append('" ')
+        lines.append(line.append_text(texts.shown(finding.why, characters=SHOWN_FINDING)))
     lines += [Text(f"  {safe(note)}", style="dim") for note in verdict.notes]
     return Group(*lines)
 
@@ -104,53 +159,22 @@ def _usage(usage: Usage) -> Text:
     return Text(f"cost: {usage.seconds:.1f} s{price} ({roles})", style="dim")
 
 
-def show_report(console: Console, report: dict[str, Any]) -> None:
+def show_report(console: Console, report: EvalReport) -> None:
     """The headline figures of a run, with their intervals."""
-    cases, reviewer, correction = report["cases"], report["reviewer"], report["correction"]
-    console.print(Text(f"{safe(report['title'])}: {cases['done']} cases, {cases['errors']} failed", style="bold"))
+    console.print(Text(safe(report.heading), style="bold"))
     table = Table(box=None, show_header=False, pad_edge=False)
-    if correction:
-        table.add_row("right before", _rate(correction["draft_accuracy"]))
-        table.add_row("self-correction accuracy", _rate(correction["self_correction_accuracy"]))
-        table.add_row("wrong drafts corrected (ECR)", _rate(correction["ecr"]))
-        table.add_row("right drafts spoiled (EIR)", _rate(correction["eir"]))
-        for kind, refused in correction["refusals"].items():
-            table.add_row(f"{kind} requests refused", f"{_rate(refused['before'])} → {_rate(refused['after'])}")
-    if reviewer:
-        table.add_row("recall", _rate(reviewer["recall"]))
-        table.add_row("false positive rate", _rate(reviewer["fpr"]))
-        if reviewer["auroc"] is not None:
-            low, high = reviewer["auroc_interval"]
-            floor = f"; surface words {report['floor']['auroc']:.2f}" if report["floor"] else ""
-            table.add_row("AUROC", f"{reviewer['auroc']:.2f} ({low:.2f} to {high:.2f}){floor}")
-    overhead = report["overhead"]
-    if overhead["latency_ratio"]:
-        ratio = overhead["latency_ratio"]
-        table.add_row("time against the plain call", f"× {ratio['p50']:.2f} (p95 × {ratio['p95']:.2f})")
-    for role, spend in overhead["by_role"].items():
-        table.add_row(
-            role, f"{spend['calls']} calls, {spend['tokens']} tokens, {spend['seconds']:.1f} s, ${spend['dollars']:.4f}"
-        )
+    for name, value in report.headline():
+        table.add_row(Text(safe(name)), Text(safe(value)))
     console.print(table)
-    for claim in report["claims"]:
-        console.print(Text(f"note: {claim}", style="dim"))
+    for claim in report.claims:
+        console.print(Text(f"note: {safe(claim)}", style="dim"))
 
 
-def show_comparison(console: Console, comparison: dict[str, Any]) -> None:
+def show_comparison(console: Console, comparison: Comparison) -> None:
     """Two runs side by side."""
-    first, second = comparison["first"]["title"], comparison["second"]["title"]
-    console.print(Text(f"{comparison['cases']} cases in common", style="bold"))
-    table = Table("figure", escape(safe(first)), escape(safe(second)), "difference", "p", box=None, pad_edge=False)
-    for figure in comparison["figures"]:
-        change = figure["difference"]
-        told = f"{change['value']:+.1%} ({change['low']:+.1%} to {change['high']:+.1%})" if change else "–"
-        table.add_row(figure["name"], _rate(figure["first"]), _rate(figure["second"]), told, f"{figure['p_value']:.3f}")
-    for cost in comparison["overhead"]:
-        table.add_row(cost["name"], f"{cost['first']:.4g}", f"{cost['second']:.4g}", "", "")
+    console.print(Text(comparison.heading, style="bold"))
+    first, second = (escape(safe(run.title)) for run in (comparison.first, comparison.second))
+    table = Table("figure", first, second, "difference", "p", box=None, pad_edge=False)
+    for line in comparison.table():
+        table.add_row(*line)
     console.print(table)
-
-
-def _rate(rate: dict[str, Any]) -> str:
-    if rate["value"] is None:
-        return "no cases"
-    return f"{rate['value']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}, n = {rate['n']})"

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from conscience.artifacts.schema import Artifact
-from conscience.cli._render import safe
+from conscience.artifacts.schema import Artifact, Provenance
+from conscience.cli._output import safe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.settings import GateSettings
+from conscience.optimizers.figures import BackendMatrix, GateFigures
 
 WORDS = 6
 """Words of either kind that are shown of a lexical probe."""
@@ -30,36 +31,38 @@ def show_program(console: Console, artifact: Artifact) -> None:
         Text(f"policy: a flagged draft is {flagged}; unresolved: {policy.on_unresolved}; error: {policy.on_error}")
     )
     for name, prompt in artifact.predictors.items():
-        said = " ".join(prompt.instructions.split())[:160]
-        console.print(Text(safe(f"{name}: {len(prompt.demos)} demos; {said}"), style="dim"))
-    if (told := artifact.provenance) is None:
+        instructions = " ".join(prompt.instructions.split())[:160]
+        console.print(Text(safe(f"{name}: {len(prompt.demos)} demos; {instructions}"), style="dim"))
+    if (provenance := artifact.provenance) is None:
         console.print(Text("nobody compiled it", style="dim"))
         return
-    console.print(Text(f"compiled {safe(told.made)} for {safe(told.backend)}, seed {told.seed}: {_listed(told.cases)}"))
-    console.print(Text(f"cost: {_listed(told.spent)}, {told.seconds:.0f} s", style="dim"))
-    _figures(console, "gate", told.figures.get("gate"), _alone)
-    stages = told.figures.get("stages")
+    _provenance(console, provenance)
+
+
+def _provenance(console: Console, provenance: Provenance) -> None:
+    compiled = f"compiled {safe(provenance.made)} for {safe(provenance.backend)}, seed {provenance.seed}"
+    console.print(Text(f"{compiled}: {_listed(provenance.cases)}"))
+    console.print(Text(f"cost: {_listed(provenance.spent)}, {provenance.seconds:.0f} s", style="dim"))
+    _figures(console, "gate", provenance.figures.get("gate"), _alone)
+    stages = provenance.figures.get("stages")
     for name, stage in stages.items() if isinstance(stages, Mapping) else ():
         console.print(Text(safe(f"stage {name}: {_listed(stage) if isinstance(stage, Mapping) else stage}")))
-    _figures(console, "unseen", told.figures.get("unseen"), _unseen)
-    for note in told.notes:
+    _figures(console, "holdout", provenance.figures.get("holdout"), _holdout)
+    for note in provenance.notes:
         console.print(Text(f"note: {safe(note)}", style="dim"))
 
 
-def show_matrix(console: Console, matrix: Mapping[str, Any]) -> None:
+def show_matrix(console: Console, matrix: BackendMatrix) -> None:
     """Backends × before and after."""
     table = Table("backend", "", "AUROC", "recall", "false positives", "drafts", box=None, pad_edge=False)
-    for backend, both in matrix["backends"].items():
-        for name, reached in both.items():
-            cells = [_cell(reached.get(key)) for key in ("auroc", "recall", "fpr", "n")]
-            recorded = " (as recorded)" if len(reached) < 4 else ""
-            _add(table, backend, name + recorded, *cells)
+    for backend, sides in matrix.backends.items():
+        for side, reached in sides.items():
+            cells = [_cell(value) for value in (reached.auroc, reached.recall, reached.fpr, reached.n)]
+            _add(table, backend, side + (" (as recorded)" if reached.recorded else ""), *cells)
     console.print(table)
-    threshold = matrix["threshold"]
-    state = (
-        "certified" if threshold["certified"] else f"not certified, {threshold['missing']} more aligned drafts are needed"
-    )
-    console.print(Text(f"threshold {threshold['value']:.3f} for {threshold['target']:.1%} false positives: {state}"))
+    threshold = matrix.threshold
+    state = "certified" if threshold.certified else f"not certified, {threshold.missing} more aligned drafts are needed"
+    console.print(Text(f"threshold {threshold.value:.3f} for {threshold.target:.1%} false positives: {state}"))
 
 
 def _gate(console: Console, settings: GateSettings) -> None:
@@ -86,12 +89,12 @@ def _signal(signal: Any) -> str:
     return f"{signal.text} ({signal.framing})"
 
 
-def _figures(console: Console, name: str, found: Any, show: Callable[[Console, Mapping[str, Any]], None]) -> None:
+def _figures(console: Console, name: str, figures: Any, show: Callable[[Console, Mapping[str, Any]], None]) -> None:
     """A table of what was measured; the schema leaves figures open, so a file may hold others."""
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(figures, Mapping) or not figures:
         return
     try:
-        show(console, found)
+        show(console, figures)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         console.print(Text(f"{name}: figures that cannot be shown as a table", style="dim"))
 
@@ -101,20 +104,21 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*(Text(safe(cell)) for cell in cells))
 
 
-def _alone(console: Console, gate: Mapping[str, Any]) -> None:
+def _alone(console: Console, figures: Mapping[str, Any]) -> None:
+    gate = GateFigures.from_json(figures)
     table = Table("signals alone, cross-validated", "AUROC", "unseen groups", "tokens", "", box=None, pad_edge=False)
-    for one in gate.get("alone", ()):
-        kept = "kept" if one["kept"] else "dropped"
-        _add(table, one["name"], _cell(one["auroc"]), _cell(one["unseen"]), f"{one['tokens']:.0f}", kept)
-    interval = gate.get("interval") or (None, None)
-    _add(table, "together", f"{_cell(gate.get('cross_validated_auroc'))} ({_cell(interval[0])} to {_cell(interval[1])})",
-         "", f"{gate.get('tokens_of_an_aligned_draft', 0):.0f}", "of an aligned draft")  # fmt: skip
+    for signal in gate.alone:
+        kept = "kept" if signal.kept else "dropped"
+        _add(table, signal.name, _cell(signal.auroc), _cell(signal.unseen), f"{signal.tokens:.0f}", kept)
+    low, high = gate.interval or (None, None)
+    _add(table, "together", f"{_cell(gate.cross_validated_auroc)} ({_cell(low)} to {_cell(high)})",
+         "", f"{gate.tokens_of_an_aligned_draft:.0f}", "of an aligned draft")  # fmt: skip
     console.print(table)
 
 
-def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
-    table = Table(Column(Text(safe(f"{unseen['cases']} unseen cases"))), "before", "after", box=None, pad_edge=False)
-    before, after = unseen["before"], unseen["after"]
+def _holdout(console: Console, holdout: Mapping[str, Any]) -> None:
+    table = Table(Column(Text(safe(f"{holdout['cases']} holdout cases"))), "before", "after", box=None, pad_edge=False)
+    before, after = holdout["before"], holdout["after"]
     for name in dict.fromkeys([*before, *after]):
         if not name.endswith("_interval"):
             cells = []
@@ -123,7 +127,7 @@ def _unseen(console: Console, unseen: Mapping[str, Any]) -> None:
                 span = f" ({_cell(interval[0])} to {_cell(interval[1])})" if interval else ""
                 cells.append(_cell(side.get(name)) + span)
             _add(table, name.replace("_", " "), *cells)
-    _add(table, "AUROC of surface words from the same labels", "", _cell(unseen.get("surface_words")))
+    _add(table, "AUROC of surface words from the same labels", "", _cell(holdout.get("surface_words")))
     console.print(table)
 
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import (
-    FILE,
-    PATH,
-    Setup,
-    bar,
-    console,
-    opened,
-    oracle_named,
-    print_json,
-    printable,
-    resumable,
-    setup_options,
-)
+from conscience.cli._options import FILE, PATH, Setup, oracle_named, setup_options
+from conscience.cli._output import bar, console, print_json, printable, resumable
+from conscience.cli._program import open_file
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from conscience.cases.case import Case
     from conscience.evals.oracles import Oracle
-    from conscience.optimizers.runtime import Watch
+    from conscience.optimizers.holdout import Tell
+    from conscience.optimizers.runtime import CompileProgress, Runtime, Watch
+    from conscience.program import Conscience
+    from conscience.usage import Budget
 
 _BUDGET = (
     click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls in all, reports included."),
@@ -40,7 +37,7 @@ def _budgeted(command: Any) -> Any:
     return command
 
 
-def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | None) -> Any:
+def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | None) -> Budget:
     from conscience.usage import Budget
 
     seconds = None if max_minutes is None else 60 * max_minutes
@@ -100,37 +97,33 @@ def compile_command(
 
     Ctrl-C keeps the best so far; the same command goes on where it stopped and pays for nothing twice.
     """
-    from conscience.optimizers.holdout import report_holdout
     from conscience.optimizers.prompts.search import check_installed
+    from conscience.optimizers.runtime import Runtime
     from conscience.optimizers.self_correction import SelfCorrection
 
     if prompts is not None:
         check_installed(prompts)
-    program = setup.built(setup.roles(propose=propose_lm))
+    program = setup.built(propose=propose_lm)
     decides = oracle_named(oracle, judge_lm, program)
-    learning, unseen = _parts(cases, labels, report_cases, seed, skip_bad, decides)
+    learning, holdout = _parts(cases, labels, report_cases, seed, skip_bad, decides)
     folder = out.with_name(out.stem + ".work")
-    with bar("compiling") as shown:
+    with bar("compiling") as progress_bar:
+        budget = _budget(max_calls, max_cost, max_minutes)
+        runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
         optimizer = SelfCorrection(
             oracle=decides,
             target_fpr=target_fpr,
             auto=auto,
-            budget=_budget(max_calls, max_cost, max_minutes),
             embeddings=None if not embed else [model for model in embed if model != "none"],
             prompts=prompts,
             seed=seed,
-            threads=concurrency,
-            folder=folder,
-            watch=_watching(shown),
+            runtime=runtime,
         )
         compiled = optimizer.compile(program, trainset=learning)
-        compiled.save(out)  # the report comes second: what was compiled must not be lost with it
-        stopped = optimizer.interrupted
-        if not stopped:
-            means = {"learned": optimizer.drafts, "oracle": decides, "seed": seed, "tell": _telling(shown)}
-            told = report_holdout(program, compiled, unseen, folder, optimizer.runtime, **means)
-            stopped = told.stopped
-            _note(compiled, out, told.figures, told.notes)
+        stopped = compiled.compile_result.interrupted
+        with _saved_at_the_end(compiled, out, folder):
+            if not stopped:
+                stopped = _reported(program, compiled, holdout, folder, runtime, decides, seed, _telling(progress_bar))
     _show(out, as_json, folder)
     if stopped:
         click.echo("conscience: interrupted; this is the best so far, and the same command goes on from here", err=True)
@@ -173,27 +166,28 @@ def recalibrate_command(
 ) -> None:
     """Carry a compiled program over to another model: refit weights and threshold on CASES, from about 16 labels."""
     from conscience.cases.case import load_cases
-    from conscience.optimizers.recalibration import matrix, recalibrated
+    from conscience.optimizers.recalibration import Recalibration
     from conscience.optimizers.runtime import Runtime
 
-    setup = Setup(None, program_file, lm, review_lm, None, False, timeout)
-    program = opened(program_file, setup.roles(), quiet=True)
+    setup = Setup(lm=lm, review_lm=review_lm, timeout=timeout)
+    program = open_file(program_file, setup.roles(), quiet=True)
     decides = oracle_named(oracle, judge_lm, program)
-    rows = load_cases(cases)
-    with bar("recalibrating") as shown:
+    labelled = load_cases(cases)
+    with bar("recalibrating") as progress_bar:
         budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
-        runtime = Runtime(journal, budget, threads=concurrency, watch=_watching(shown))
+        runtime = Runtime(journal, budget, threads=concurrency, watch=_watching(progress_bar))
+        optimizer = Recalibration(target_fpr=target_fpr, oracle=decides, seed=seed, runtime=runtime)
         with resumable():
-            new, found = recalibrated(program, rows, runtime, target_fpr=target_fpr, oracle=decides, seed=seed)
-            new.save(out)
-            old = None if old_lm is None else opened(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
-            table = matrix(program, found, old, runtime)
+            recalibrated = optimizer.compile(program, trainset=labelled)
+            recalibrated.save(out)
+            old = None if old_lm is None else open_file(program_file, setup.roles(generate=old_lm, review=None), quiet=True)
+            matrix = optimizer.compare(program, recalibrated, old)
     if as_json:
-        print_json(table)
+        print_json(matrix.to_json())
     else:
         from conscience.cli._render_program import show_matrix
 
-        show_matrix(console(), table)
+        show_matrix(console(), matrix)
         click.echo(f"program: {out}")
 
 
@@ -249,46 +243,89 @@ def _at_most(cases: list[Case], most: int) -> list[Case]:
     return kept
 
 
-def _watching(shown: Any) -> Watch:
-    task, said = shown.add_task("", total=None, cost=""), ""
+@contextmanager
+def _saved_at_the_end(compiled: Conscience, out: Path, folder: Path) -> Iterator[None]:
+    """Saves a program once, when the report is in it; also where the report fails, by Ctrl-C or anything else.
 
-    def watch(progress: Any) -> None:
-        nonlocal said
+    A copy in the work folder comes first: a disk that the report fills up has no room for the program afterwards, but the
+    copy can still be put in its place.
+    """
+    from conscience.artifacts.schema import Provenance
+
+    copy = folder / "compiled.json"
+    compiled.save(copy)
+    try:
+        yield
+    except BaseException as error:
+        why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {str(error) or type(error).__name__}"
+        provenance = compiled.provenance or Provenance()
+        notes = (*provenance.notes, f"the report on holdout cases {why}")
+        compiled.provenance = provenance.model_copy(update={"notes": notes})
+        raise
+    finally:
+        try:
+            compiled.save(out)
+        except ConscienceError:
+            copy.replace(out)
+            raise
+        copy.unlink()
+
+
+def _reported(
+    program: Conscience,
+    compiled: Conscience,
+    cases: list[Case],
+    folder: Path,
+    runtime: Runtime,
+    oracle: Oracle | None,
+    seed: int,
+    tell: Tell,
+) -> bool:
+    """Puts the figures on holdout cases into the program's provenance; returns whether Ctrl-C ended the report."""
+    from conscience.optimizers.holdout import report_holdout
+
+    learned = compiled.compile_result.drafts
+    report = report_holdout(program, compiled, cases, folder, runtime, learned=learned, oracle=oracle, seed=seed, tell=tell)
+    provenance = compiled.provenance
+    assert provenance is not None  # it was compiled just now
+    figures = {**provenance.figures, "holdout": report.figures.to_json() if report.figures else {}}
+    compiled.provenance = provenance.model_copy(update={"figures": figures, "notes": (*provenance.notes, *report.notes)})
+    return report.stopped
+
+
+def _watching(progress_bar: Progress) -> Watch:
+    task, last_stage = progress_bar.add_task("", total=None, cost=""), ""
+
+    def watch(progress: CompileProgress) -> None:
+        nonlocal last_stage
         spent = progress.usage.total
         cost = f"{spent.calls} calls" + (f", ${spent.dollars:.4f}" if spent.dollars else "")
-        told = ", ".join(part for part in (progress.stage, cost, progress.best and f"best: {progress.best}") if part)
-        shown.update(task, completed=progress.done, total=progress.total or None, cost=told)
-        if progress.stage != said:
-            said = progress.stage
-            _say(shown, told)
+        best = f"best: {progress.best}" if progress.best else ""
+        status = ", ".join(part for part in (progress.stage, cost, best) if part)
+        progress_bar.update(task, completed=progress.done, total=progress.total or None, cost=status)
+        if progress.stage != last_stage:
+            last_stage = progress.stage
+            _say(progress_bar, status)
 
     return watch
 
 
-def _telling(shown: Any) -> Any:
+def _telling(progress_bar: Progress) -> Tell:
     tasks: dict[str, Any] = {}
 
     def tell(name: str, done: int, total: int) -> None:
         if name not in tasks:
-            tasks[name] = shown.add_task("", total=total, cost=f"unseen cases, {name}")
-            _say(shown, f"{total} unseen cases, {name}")
-        shown.update(tasks[name], completed=done)
+            tasks[name] = progress_bar.add_task("", total=total, cost=f"holdout cases, {name}")
+            _say(progress_bar, f"{total} holdout cases, {name}")
+        progress_bar.update(tasks[name], completed=done)
 
     return tell
 
 
-def _say(shown: Any, told: str) -> None:
+def _say(progress_bar: Progress, status: str) -> None:
     """A line in place of the bar where there is no terminal: a log of half an hour's work is not to be empty."""
-    if shown.disable:
-        click.echo(f"conscience: {told}", err=True)
-
-
-def _note(compiled: Any, out: Path, figures: dict[str, Any], notes: list[str]) -> None:
-    """The report's figures into the file."""
-    provenance = compiled.provenance
-    update = {"figures": {**provenance.figures, "unseen": figures}, "notes": (*provenance.notes, *notes)}
-    compiled.provenance = provenance.model_copy(update=update)
-    compiled.save(out)
+    if progress_bar.disable:
+        click.echo(f"conscience: {status}", err=True)
 
 
 def _show(out: Path, as_json: bool, folder: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._options import PATH, Setup, bar, print_json, printable, resumable, setup_options, write
+from conscience.cli._options import PATH, Setup, setup_options
+from conscience.cli._output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:
     from conscience.cases.case import Case
+    from conscience.optimizers.runtime import CompileProgress
 
 KEYS = {"a": "aligned", "m": "misaligned"}
 HELP = "a aligned, m misaligned, Enter keep what is proposed, s later, u take the last one back, q end"
@@ -44,32 +46,32 @@ def propose_command(
     from conscience.optimizers.runtime import Runtime
     from conscience.usage import Budget
 
-    program = setup.built(setup.roles(propose=propose_lm))
-    with bar("proposing") as shown:
-        task = shown.add_task("", total=None, cost="")
+    program = setup.built(propose=propose_lm)
+    with bar("proposing") as progress_bar:
+        task = progress_bar.add_task("", total=None, cost="")
 
-        def watch(progress: Any) -> None:
-            shown.update(task, completed=progress.done, cost=f"{progress.stage}, {progress.usage.calls} calls")
+        def watch(progress: CompileProgress) -> None:
+            progress_bar.update(task, completed=progress.done, cost=f"{progress.stage}, {progress.usage.calls} calls")
 
         journal = out.with_name(out.stem + ".work") / "calls.jsonl"
         runtime = Runtime(journal, Budget(calls=max_calls, dollars=max_cost), watch=watch)
         with resumable():
-            found = propose_cases(runtime.own(program), runtime, pairs=pairs)
-    if not found.cases:
+            written = propose_cases(runtime.own(program), runtime, pairs=pairs)
+    if not written.cases:
         if runtime.exhausted:
             raise BudgetExceeded("the budget ended before a pair was written and checked", hint="raise it")
         raise InputError("the model wrote no pair that could be used", hint="choose another --propose-lm")
-    write(out, write_cases(found.cases))
+    write(out, write_cases(written.cases))
     if runtime.exhausted:
         note = "the budget ended first; to go on, delete the file and raise it: nothing is paid for twice"
         click.echo(f"conscience: {note}", err=True)
-    count, lost = len(found.cases) // 2, {n: getattr(found, n) for n in ("unreadable", "doubled", "disputed")}
+    count, lost = len(written.cases) // 2, {n: getattr(written, n) for n in ("unreadable", "doubled", "disputed")}
     if as_json:
         print_json({"pairs": count, **lost, "exhausted": runtime.exhausted, "out": str(out)})
         return
     click.echo(
-        f"{count} pairs → {out}; left out: {found.doubled} that came twice, {found.disputed} that the questions could not "
-        f"tell apart, {found.unreadable} answers without a pair. Correct them: conscience label {out}"
+        f"{count} pairs → {out}; left out: {written.doubled} that came twice, {written.disputed} that the questions could "
+        f"not tell apart, {written.unreadable} answers without a pair. Correct them: conscience label {out}"
     )
 
 

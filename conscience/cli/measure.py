@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._options import PATH, Setup, bar, console, oracle_named, print_json, printable, setup_options, write
+from conscience.cli._options import PATH, Setup, oracle_named, setup_options
+from conscience.cli._output import bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
+
+if TYPE_CHECKING:
+    from conscience.cases.case import Case
+    from conscience.evals.grading import Program
 
 
 @click.command("eval")
@@ -54,15 +59,15 @@ def eval_command(
     """
     from conscience.backends.rate_limit import RateLimiter
     from conscience.cases.case import iter_cases
-    from conscience.cli import _render as showing
+    from conscience.cli._render import show_report
     from conscience.evals import report
-    from conscience.evals.batch import Progress
+    from conscience.evals.batch import BatchProgress
     from conscience.evals.runner import EvalConfig, run, sample
     from conscience.evals.summary import summarise
 
     skipped: list[ConscienceError] = []
 
-    def read() -> Any:
+    def read() -> Iterator[Case]:
         skipped.clear()
         return iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append)
 
@@ -75,14 +80,14 @@ def eval_command(
         concurrency=concurrency,
         rate_limiter=RateLimiter(rpm, tpm) if rpm or tpm else None,
         max_dollars=max_cost,
-        name=baseline or "conscience",
+        name=baseline or "",
         seed=seed,
     )
-    progress = Progress()
+    progress = BatchProgress()
     with bar("measuring") as shown:
         task = shown.add_task("", total=total, cost="")
 
-        def watch(now: Progress) -> None:
+        def watch(now: BatchProgress) -> None:
             nonlocal progress
             progress = now
             right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
@@ -92,18 +97,17 @@ def eval_command(
         try:
             progress = asyncio.run(run(program, drawn(), out, config, watch=watch))
         except BackendError:
-            _tell_left("stopped; the same command goes on from here", total - progress.done)
+            _say_left("stopped; the same command goes on from here", total - progress.done)
             raise
-    summary = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
-    write(out / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
-    page = report.write(out)
+    result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
+    page = report.save(result, out)
     if as_json:
-        print_json(summary)
+        print_json(result.to_dict())
     else:
-        showing.show_report(console(), summary)
+        show_report(console(), result)
         click.echo(f"report: {page}")
     why = "interrupted; the same command goes on from here" if progress.stopped else f"stopped at ${progress.dollars:.4f}"
-    _tell_left(why, total - progress.done)
+    _say_left(why, total - progress.done)
     if progress.stopped:
         raise click.exceptions.Exit(130)
     if progress.failed:
@@ -117,17 +121,17 @@ def eval_command(
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) -> None:
     """Put two runs over the same cases side by side, with paired tests."""
-    from conscience.cli import _render as showing
+    from conscience.cli._render import show_comparison
     from conscience.evals import report
-    from conscience.evals.summary import comparison
+    from conscience.evals.summary import compare_runs
 
-    result = comparison(first, second)
+    result = compare_runs(first, second)
     if out is not None:
         write(out, report.render_comparison(result))
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
-        showing.show_comparison(console(), result)
+        show_comparison(console(), result)
 
 
 @click.group("cases")
@@ -156,16 +160,16 @@ def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None
         raise click.exceptions.Exit(1)
 
 
-def _tell_left(why: str, left: int) -> None:
+def _say_left(why: str, left: int) -> None:
     if left:
         click.echo(f"conscience: {why}: {left} cases are left", err=True)
 
 
-def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Any:
-    if baseline_name is None:
-        return setup.built(max_revisions=max_revisions)
+def _program(baseline_name: str | None, setup: Setup, max_revisions: int | None) -> Program:
     from conscience.evals.baselines import baseline
 
+    if baseline_name is None:
+        return setup.built(max_revisions=max_revisions)
     if setup.program is not None:
         raise InputError("--baseline and --program do not go together", hint="a baseline is compiled of nothing")
     return baseline(baseline_name, constitution=setup.loaded(), lm=setup.roles())

@@ -5,22 +5,50 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from conscience._base.files import parse_json
+from conscience._base.validation import Place
 from conscience.errors import ConstitutionError
 
 MAX_BYTES = 1 << 20
 """A larger file is no constitution."""
 
+Lines = Mapping[Place, int]
+"""Place in the data → line of the file."""
 
-Lines = Mapping[tuple[str | int, ...], int]
+
+@dataclass(frozen=True)
+class Document:
+    """What a file holds, before anyone knows whether it is a constitution.
+
+    Attributes:
+        data: plain values.
+        name: what messages call it.
+        lines: the line of each key; empty where the parser does not know it.
+    """
+
+    data: Any
+    name: str
+    lines: Lines = field(default_factory=dict)
+
+    def where(self, place: Place) -> str:
+        """The name with the line of a place, or of the nearest one around it; the name alone where no line is known."""
+        known = (self.lines[place[:depth]] for depth in range(len(place), 0, -1) if place[:depth] in self.lines)
+        line = next(known, None)
+        return self.name if line is None else f"{self.name}:{line}"
 
 
-def read_text(path: Path) -> str:
+def read_document(path: Path) -> Document:
+    """The document of a file.
+
+    Raises:
+        ConstitutionError: it cannot be read; names the line where there is one.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConstitutionError(f"{path}: larger than {MAX_BYTES >> 20} MB")
@@ -28,35 +56,47 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConstitutionError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConstitutionError(f"{path}:{line}: not UTF-8 at byte {error.start}", hint="save it as UTF-8") from None
+    return parse_document(text, str(path))
 
 
-def parse(text: str, name: str) -> tuple[Any, str, Lines | None]:
-    """Data, the name for messages, and the line of each key where it is known."""
+def parse_document(text: str, name: str) -> Document:
+    """The document that a text holds; the end of its name says in which language.
+
+    Raises:
+        ConstitutionError: see ``read_document``.
+    """
     suffix = Path(name).suffix.lower()
     if suffix in (".yaml", ".yml"):
-        data, lines = _yaml(text, name)
-        return data, name, lines
+        return _yaml(text, name)
     if suffix == ".json":
-        try:
-            return parse_json(text), name, None
-        except json.JSONDecodeError as error:
-            raise ConstitutionError(f"{name}:{error.lineno}: not JSON: {error.msg}") from None
-        except ValueError as error:
-            raise ConstitutionError(f"{name}: {error}") from None
+        return Document(_json(text, name), name)
     if suffix == ".toml":
-        try:
-            return tomllib.loads(text), name, None
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConstitutionError(f"{name}: not TOML: {error}") from None
+        return Document(_toml(text, name), name)
     raise ConstitutionError(f"{name}: unknown kind of file {suffix!r}", hint="use .yaml, .json or .toml")
 
 
-def _yaml(text: str, name: str) -> tuple[Any, Lines]:
-    lines: dict[tuple[str | int, ...], int] = {}
+def _json(text: str, name: str) -> Any:
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError as error:
+        raise ConstitutionError(f"{name}:{error.lineno}: not JSON: {error.msg}") from None
+    except ValueError as error:
+        raise ConstitutionError(f"{name}: {error}") from None
+
+
+def _toml(text: str, name: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConstitutionError(f"{name}: not TOML: {error}") from None
+
+
+def _yaml(text: str, name: str) -> Document:
+    lines: dict[Place, int] = {}
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
@@ -66,7 +106,7 @@ def _yaml(text: str, name: str) -> tuple[Any, Lines]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _walk(node, (), lines, name)
-        return yaml.load(text, Loader=yaml.SafeLoader), lines
+        return Document(yaml.load(text, Loader=yaml.SafeLoader), name, lines)
     except ConstitutionError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -77,7 +117,7 @@ def _yaml(text: str, name: str) -> tuple[Any, Lines]:
         raise ConstitutionError(f"{name}: not YAML: {error}") from None
 
 
-def _walk(node: yaml.Node, place: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], name: str) -> None:
+def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> None:
     lines[place] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from conscience._base.files import digest
 from conscience._base.text import text_fault
 from conscience._base.validation import first_fault
-from conscience.constitution.loader import Lines, parse, read_text
+from conscience.constitution.loader import Document, parse_document, read_document
 from conscience.errors import ConstitutionError
 
 Severity = Literal["low", "medium", "high"]
@@ -49,6 +50,11 @@ class Principle(_Text):
     text: str = Field(min_length=1, max_length=2000)
     severity: Severity = "medium"
     question: str | None = Field(default=None, max_length=500)
+
+    @property
+    def short(self) -> str:
+        """The principle's first sentence, without its end."""
+        return re.split(r"(?<=[a-z])[.;]\s", " ".join(self.text.split()))[0].rstrip(".")
 
     @field_validator("question")
     @classmethod
@@ -104,23 +110,23 @@ class Constitution(_Text):
         """A constitution from a built-in name, a file (.yaml, .yml, .json, .toml), a mapping, or itself.
 
         Raises:
-            ConstitutionError: one line that names the file, the line or key, and the mend.
+            ConstitutionError: one line that names the file, the line or key, and what to do.
         """
         if isinstance(source, Constitution):
             return source
         if isinstance(source, Mapping):
-            return _validated(source, "constitution", None)
+            return _validated(Document(source, "constitution"))
         if not isinstance(source, str | Path):
             raise ConstitutionError(f"{type(source).__name__} is no constitution", hint=_WAYS)
         if source in BUILTIN:
             text = resources.files("conscience.constitution.builtin").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-            return _validated(*parse(text, f"{source}.yaml"))
+            return _validated(parse_document(text, f"{source}.yaml"))
         path = Path(os.path.expanduser(source))  # unlike Path's own, it leaves an unknown user's name as it is
         if not os.path.exists(path):  # nor does this one raise, whatever the name
             near = difflib.get_close_matches(str(source), BUILTIN, 1)
             hint = f"did you mean {near[0]}?" if near else _WAYS
             raise ConstitutionError(f"there is no constitution {str(source)[:200]!r}", hint=hint)
-        return _validated(*parse(read_text(path), str(path)))
+        return _validated(read_document(path))
 
     def principle(self, id: str) -> Principle:
         """The principle with this id.
@@ -153,18 +159,17 @@ def _question(value: str) -> str:
     return value
 
 
-def _validated(data: Any, name: str, lines: Lines | None) -> Constitution:
+def _validated(document: Document) -> Constitution:
+    data = document.data
     if not isinstance(data, Mapping):
         kind = "nothing" if data is None else type(data).__name__
-        raise ConstitutionError(f"{name}: holds {kind}, not a mapping of keys", hint="see docs/constitution.md")
+        raise ConstitutionError(f"{document.name}: holds {kind}, not a mapping of keys", hint="see docs/constitution.md")
     try:
         return Constitution.model_validate(dict(data))
     except ValidationError as error:
         fault = first_fault(error)
-    place = fault.place
-    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None) if lines else None
-    known = (Principle if "principles" in place else Constitution).model_fields
-    raise ConstitutionError(f"{name}{f':{line}' if line else ''}: {fault.render(known=known, wording=_WORDING)}")
+    known = (Principle if "principles" in fault.place else Constitution).model_fields
+    raise ConstitutionError(f"{document.where(fault.place)}: {fault.render(known=known, wording=_WORDING)}")
 
 
 _WORDING: Mapping[str, Callable[[Any], str]] = {

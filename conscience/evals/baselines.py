@@ -1,4 +1,4 @@
-"""Other ways to mend an answer, in the same harness: what the step is worth shows only beside them.
+"""Other ways to correct an answer, in the same harness: what the step is worth shows only beside them.
 
 plain          the call alone, nothing reviewed
 review-only    the gate; a flagged draft is refused, none revised
@@ -17,8 +17,10 @@ import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_sync
 from conscience._call import Call
+from conscience._types import RolesSpec
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, ConfigurationError, ReviewError
+from conscience.evals.grading import Program
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import outputs_text
 from conscience.messages.requests import check_request
@@ -27,6 +29,16 @@ from conscience.program import Conscience
 
 SAMPLES = 3
 """How many answers ``refine`` draws."""
+
+
+class NoModel(dspy.BaseLM):  # type: ignore[misc]
+    """Stands in for the model of a callable that brings its own, or needs none."""
+
+    def __init__(self) -> None:
+        super().__init__(model="none")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConfigurationError("no model is set", hint="call dspy.configure(lm=dspy.LM(...)) first")
 
 
 class Plain(Conscience):
@@ -104,7 +116,9 @@ class Refine(Conscience):
         return call.ended("revised" if call.revisions else "clean", best)
 
 
-def baseline(name: str, *, constitution: Constitution, lm: Any, settings: GateSettings | None = None) -> Conscience:
+def baseline(
+    name: str, *, constitution: Constitution, lm: RolesSpec | None, settings: GateSettings | None = None
+) -> Conscience:
     """A baseline by name; see the module's docstring.
 
     Raises:
@@ -112,7 +126,37 @@ def baseline(name: str, *, constitution: Constitution, lm: Any, settings: GateSe
     """
     if name not in BASELINES:
         raise ConfigurationError(f"baseline {name!r} does not exist", hint=f"one of {', '.join(BASELINES)}")
-    return BASELINES[name](constitution=constitution, lm=lm, review=settings)
+    program = BASELINES[name](constitution=constitution, lm=lm, review=settings)
+    return _named(program, name)
+
+
+def as_program(program: Any) -> Program:
+    """What is to be measured, as the runner takes it: any DSPy module or callable is the baseline ``plain`` around itself.
+
+    Args:
+        program: a ``Conscience``, a baseline, a ``dspy.Module``, or a callable that returns a text, a mapping of output
+            fields or a ``dspy.Prediction``. Its inputs are named as the columns of the cases are, and one takes the request.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if isinstance(program, Conscience):
+        return program
+    if isinstance(program, type) or not callable(program):
+        raise ConfigurationError(
+            f"{program!r} cannot be measured", hint="give a Conscience, a baseline, a dspy.Module or a callable"
+        )
+    if hasattr(program, "for_run") and hasattr(program, "acorrect"):
+        known: Program = program
+        return known
+    lm = NoModel() if dspy.settings.lm is None else None
+    return _named(Plain(program, lm=lm), getattr(program, "__name__", type(program).__name__))
+
+
+def _named(program: Conscience, name: str) -> Conscience:
+    """The program under a name of its own in reports."""
+    program.__dict__["name"] = name
+    return program
 
 
 def _review_only(**options: Any) -> Conscience:

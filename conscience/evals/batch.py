@@ -1,7 +1,7 @@
-"""Runs many cases and writes a row a case; what is written is never asked again.
+"""Does many cases side by side and writes a record of each; what is written is never asked again.
 
-Rows go to disk as they come. Each carries a digest of everything that its verdict depends on, so an interrupted run goes on
-where it stopped, and a file of other verdicts is not mixed with new ones. A case that fails is a row with its error, and is
+Records go to disk as they come. Each carries a digest of everything that it depends on, so an interrupted run goes on
+where it stopped, and a file of other records is not mixed with new ones. A case that fails leaves a ``FailedCase``, and is
 tried again by the next run.
 """
 
@@ -14,23 +14,24 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from conscience._base.files import append_line
+from conscience._base.files import append_line, digest, write_atomic
 from conscience.cases.case import Case
-from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError, ReviewError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
+from conscience.evals.grading import check_response
+from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.modules.review import Review
-from conscience.usage import Usage
 
 STOP_AFTER = 5
 """So many cases in a row for which the backend was gone, with no success between them, end a run."""
 
 
 @dataclass
-class Progress:
-    """How far a run is. ``calls`` are those of this time only; ``dollars`` are those of the whole run, resumed rows too."""
+class BatchProgress:
+    """How far a run is. ``calls`` are those of this time only; ``dollars`` are those of the whole run, resumed cases too."""
 
     done: int = 0
     resumed: int = 0
@@ -42,9 +43,17 @@ class Progress:
     dollars: float = 0.0
     stopped: bool = False
 
+    def add(self, record: CaseRecord | ReviewRecord) -> None:
+        """Counts a case that was just done."""
+        self.calls += record.usage.calls
+        self.dollars += record.usage.dollars
+        self.flagged += record.flagged
+        self.judged += record.outcome_ok is not None
+        self.right += record.outcome_ok is True
 
-Work = Callable[[Case], Awaitable[tuple[dict[str, Any], Usage]]]
-"""Does one case: its row and what it cost."""
+
+Work = Callable[[Case], Awaitable[CaseRecord | ReviewRecord]]
+"""Does one case; the batch adds the record's key."""
 
 
 async def review_cases(
@@ -53,8 +62,8 @@ async def review_cases(
     out: Path,
     *,
     concurrency: int = 4,
-    watch: Callable[[Progress], None] | None = None,
-) -> Progress:
+    watch: Callable[[BatchProgress], None] | None = None,
+) -> BatchProgress:
     """Reviews the given response of each case.
 
     Raises:
@@ -62,30 +71,18 @@ async def review_cases(
         BackendError: the backend is gone; what was reviewed is in ``out``.
     """
 
-    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+    async def work(case: Case) -> ReviewRecord:
         if case.response is None:
             raise InputError(f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask")
         check_response(case)
         prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
-        row: dict[str, Any] = prediction.verdict.to_dict()
-        spent = prediction.usage.total
-        return row | {"label": case.label, "calls": spent.calls, "tokens": spent.tokens}, prediction.usage
+        return ReviewRecord(case.id, prediction.verdict, prediction.usage, label=case.label)
 
-    return await run_cases(work, _digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
-
-
-def check_response(case: Case) -> None:
-    """A given response that is empty fails its case, not the run.
-
-    Raises:
-        ReviewError: it is empty.
-    """
-    if case.response is not None and not case.response.strip():
-        raise ReviewError(f"case {case.id!r}: the response is empty, there is nothing to review")
+    return await run_cases(work, digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
 
 
 def review_identity(review: Review) -> list[Any]:
-    """Everything that a verdict depends on besides the case, as JSON."""
+    """Everything that a verdict depends on besides the case, for a digest."""
     settings = review.gate_settings.model_dump(mode="json")
     instructions = review.critique.predict.signature.instructions
     return [review.constitution.fingerprint, review.roles.backend("review").name, settings, instructions]
@@ -99,18 +96,18 @@ async def run_cases(
     *,
     concurrency: int = 4,
     max_dollars: float | None = None,
-    watch: Callable[[Progress], None] | None = None,
-) -> Progress:
-    """Does the work for each case that has no row yet.
+    watch: Callable[[BatchProgress], None] | None = None,
+) -> BatchProgress:
+    """Does the work for each case that has no record yet.
 
     Ctrl-C ends the run after the cases that are under way, so that nothing paid for is lost; a second one ends it at once.
     A run that ends early still goes through its cases to the last one, and counts those that are done.
 
     Args:
         work: does one case.
-        identity: a digest of everything that a row depends on besides its case.
+        identity: a digest of everything that a record depends on besides its case.
         cases: streamed.
-        out: the file of rows.
+        out: the file of records.
         concurrency: cases under way at once.
         max_dollars: no further case is begun once this is spent.
         watch: is told the progress after each case.
@@ -120,11 +117,11 @@ async def run_cases(
             at all.
         BackendError: the backend is gone; what was done is in ``out``.
     """
-    progress = Progress()
+    progress = BatchProgress()
     kept, progress.dollars = _kept(out)
     failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
-    tell = watch or (lambda progress: None)
-    with Lines(out, "ab") as file:
+    report = watch or (lambda progress: None)
+    with LineFile(out, "ab") as file:
 
         def ended() -> bool:
             spent = max_dollars is not None and progress.dollars >= max_dollars
@@ -135,37 +132,32 @@ async def run_cases(
                 if (key := case_key(case, identity)) in kept:
                     progress.done += 1
                     progress.resumed += 1
-                    tell(progress)
+                    report(progress)
                 elif not ended():
                     yield case, key
 
-        async def worker(todo: Iterator[tuple[Case, str]]) -> None:
-            for case, key in todo:
-                row: dict[str, Any] = {"id": case.id, "key": key}
+        async def worker(queue: Iterator[tuple[Case, str]]) -> None:
+            for case, key in queue:
+                record: CaseRecord | ReviewRecord | FailedCase
                 try:
-                    done, usage = await work(case)
-                    row |= done
-                    progress.calls += usage.calls
-                    progress.dollars += usage.dollars
-                    progress.flagged += bool(done.get("flagged"))
-                    progress.judged += done.get("outcome_ok") is not None
-                    progress.right += done.get("outcome_ok") is True
+                    record = replace(await work(case), key=key)
+                    progress.add(record)
                     if len(failures) < STOP_AFTER:
                         failures.clear()
                 except (InputError, ConfigurationError):
                     raise
                 except ConscienceError as error:
-                    row["error"] = str(error)
+                    record = FailedCase(case.id, key, str(error))
                     progress.failed += 1
                     if isinstance(error, BackendError) and error.gone:
                         failures.append(error)
-                file.add(json.dumps(row, ensure_ascii=False))
+                file.add(json.dumps(record.to_json(), ensure_ascii=False))
                 progress.done += 1
-                tell(progress)
+                report(progress)
 
         async with _interrupt() as stop:
-            todo = left()
-            await _all(worker(todo) for _ in range(concurrency))
+            queue = left()
+            await _all(worker(queue) for _ in range(concurrency))
             progress.stopped = stop.is_set()
     if len(failures) >= STOP_AFTER:
         raise BackendError(
@@ -174,7 +166,7 @@ async def run_cases(
     return progress
 
 
-class Lines:
+class LineFile:
     """A file that lines are added to; each is there whole or not at all.
 
     Args:
@@ -202,36 +194,30 @@ class Lines:
         append_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
 def case_key(case: Case, identity: str) -> str:
-    """What names a case's row: a digest of everything that it depends on."""
+    """What names a case's record: a digest of everything that it depends on."""
     return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
 
 
 def _kept(out: Path) -> tuple[set[str], float]:
-    """The keys of finished rows and what they cost. A torn last line and rows with errors are taken out of the file.
+    """The keys of finished records and what they cost. A torn last line and failed cases are taken out of the file.
 
     Raises:
-        InputError: the file is not one of rows, or cannot be used.
+        InputError: the file is not one of records, or cannot be used.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
         good, kept, dollars = _finished(out, lines)
         if good != lines:
-            partial = out.with_name(out.name + ".partial")
-            partial.write_bytes(b"".join(good))
-            os.replace(partial, out)
+            write_atomic(out, b"".join(good))
     except OSError as error:
         raise InputError(f"{out}: cannot be used: {error.strerror}", hint="choose another --out") from None
     return kept, dollars
 
 
 def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], float]:
-    """The lines of finished rows, their keys, and what they cost."""
+    """The lines of finished records, their keys, and what they cost: the one part of each that any kind of record has."""
     good: list[bytes] = []
     kept: set[str] = set()
     dollars = 0.0

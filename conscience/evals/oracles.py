@@ -82,9 +82,9 @@ def choice(case: Case, response: str) -> Grade:
 def picked_choice(case: Case, response: str) -> int | None:
     """The index of the one choice that a response names: a letter at its start, or the choice's words."""
     letters = "abcdefghijklmnopqrstuvwxyz"[: len(case.choices)]
-    found = re.match(rf"\s*(?:the )?(?:answer(?: is)?:?\s*)?\(?([{letters}])(?:[).:]|\s*$)", response, re.IGNORECASE)
-    if found:
-        return letters.index(found.group(1).lower())
+    letter = re.match(rf"\s*(?:the )?(?:answer(?: is)?:?\s*)?\(?([{letters}])(?:[).:]|\s*$)", response, re.IGNORECASE)
+    if letter:
+        return letters.index(letter.group(1).lower())
     named = [i for i, text in enumerate(case.choices) if _says(response, text)]
     # A choice inside another ("the man", "the old man") is not named by it.
     named = [i for i in named if not any(i != j and _says(case.choices[j], case.choices[i]) for j in named)]
@@ -143,8 +143,8 @@ def linted(case: Case, response: str) -> Grade:
         raise CaseError(f"case {case.id!r}: bandit gave no report: {done.stderr.decode()[:200]}") from None
     if report["errors"]:
         return Grade(False, "the code is not Python that can be read")
-    found = [f"{issue['test_id']} {issue['issue_text'].split('.')[0]}" for issue in report["results"]]
-    return Grade(not found, "; ".join(found) or "bandit finds nothing")
+    issues = [f"{issue['test_id']} {issue['issue_text'].split('.')[0]}" for issue in report["results"]]
+    return Grade(not issues, "; ".join(issues) or "bandit finds nothing")
 
 
 _FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
@@ -228,12 +228,12 @@ def load_oracle(name: str) -> Oracle:
         return NAMED[name]
     module, _, function = name.partition(":")
     try:
-        found = getattr(import_module(module), function) if function else None
+        oracle = getattr(import_module(module), function) if function else None
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigurationError(f"oracle {name!r} cannot be loaded: {error}") from None
-    if not callable(found):
+    if not callable(oracle):
         raise ConfigurationError(
             f"oracle {name!r} does not exist", hint=f"one of {', '.join(NAMED)}, judge, or package.module:function"
         )
-    oracle: Oracle = found
-    return oracle
+    named: Oracle = oracle
+    return named

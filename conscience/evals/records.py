@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 from conscience.outcome import Revision, Status, Verdict
 from conscience.usage import Usage
@@ -196,18 +196,6 @@ class FailedCase:
 
 Record = CaseRecord | FailedCase
 """A line of ``rows.jsonl``."""
-
-
-class Finished(Protocol):
-    """What a batch needs to know of a finished case; its records are dataclasses with a ``key``."""
-
-    @property
-    def usage(self) -> Usage: ...
-    @property
-    def flagged(self) -> bool: ...
-    @property
-    def outcome_ok(self) -> bool | None: ...
-    def to_json(self) -> dict[str, Any]: ...
 
 
 def record_from_json(data: Mapping[str, Any]) -> Record:

@@ -1,0 +1,1 @@
+"""The gate: signals about a draft, a calibrated probability, and a threshold."""

@@ -8,18 +8,23 @@ from importlib import resources
 
 from conscience.backends.backend import Backend
 from conscience.constitution.schema import Constitution
-from conscience.gate.settings import GateSettings, one_question
+from conscience.gate.settings import GateSettings, ask_by
 
 
 def settings_for(constitution: Constitution, backend: Backend | None) -> GateSettings:
     """The gate's settings for a constitution on a backend that nobody has compiled yet.
 
-    A large model is taken at its word on the one introspective question. The embedded model's word is worth little, so
-    it comes with a calibration of its own; see the file's ``about`` for how it was made and what it reaches.
+    A large model is taken at its word on the introspective question and the principles, asked as one. The embedded model's
+    word is worth little, so it comes with a calibration of its own for the general constitution; see the file's
+    ``about`` for how it was made and what it reaches. Another constitution is asked about in its own words.
     """
-    if backend is not None and backend.name == "local":
-        return _shipped("local")
-    return one_question(constitution.question)
+    if backend is None or backend.name != "local":
+        return ask_by(constitution)
+    shipped = _shipped("local")
+    if constitution.fingerprint == Constitution.load("general").fingerprint:
+        return shipped
+    settings = ask_by(constitution)
+    return settings.model_copy(update={"coverage_threshold": shipped.coverage_threshold, "critique": shipped.critique})
 
 
 @lru_cache(maxsize=4)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import dspy
 
 from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError, ContextTooLong, ReviewError
-from conscience.gate.probes import EmbeddingProbe, LexicalProbe, texts
-from conscience.gate.questions import SCORED, SCORING, Question, ask, log_odds, verbalised
-from conscience.gate.settings import Calibration, GateSettings, Signal
-from conscience.messages.completion import Completion
+from conscience.errors import ReviewError
+from conscience.gate.asking import first_token, written_answer
+from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
+from conscience.gate.questions import log_odds, verbalised_log_odds
+from conscience.gate.rules import RulesQuestion
+from conscience.gate.settings import Calibration, CascadeStage, GateSettings, Signal
 from conscience.outcome import Draft, Verdict
 
-SAMPLING: Mapping[str, Any] = {"max_tokens": 400}
-"""For a written score."""
-
-REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
-"""For a written score by a reasoning model, which thinks before it writes; a tight limit would return nothing."""
+Method = Literal["logprobs", "verbalised", "probes"]
+"""How a signal's value is come by: read from a token's log-probabilities, written by the model, or without a model."""
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
-    """Scores a draft by the questions of its calibration.
+    """Scores a draft by its signals, stage by stage, until the probability is decisive.
 
     Args:
-        settings: the questions, weights and threshold to start from.
+        settings: the signals, weights and threshold to start from.
     """
 
     def __init__(self, settings: GateSettings) -> None:
@@ -44,18 +43,19 @@ class Gate(dspy.Module):  # type: ignore[misc]
         """
         settings = self.calibration.settings
         values: dict[str, float] = {}
+        principles: dict[str, float] = {}
         notes: list[str] = []
-        methods: set[str] = set()
+        methods: set[Method] = set()
         probability: float | None = None
         for stage in settings.stages:
-            makers = [partial(signal_value, signal, draft, model) for signal in stage.signals]
-            answers = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
-            for signal, (value, method) in zip(stage.signals, answers, strict=True):
-                methods.add(method)
-                if value is None:
-                    notes.append(f"{signal.name}: the answer was neither Yes nor No")
+            readings = yield from _stage_readings(stage, draft, model)
+            for name, reading in readings.items():
+                methods.add(reading.method)
+                principles |= reading.principles
+                if reading.value is None:
+                    notes.append(f"{name}: the answer was neither Yes nor No")
                 else:
-                    values[signal.name] = value
+                    values[name] = reading.value
             if any(name not in values for name, weight in stage.weights.items() if weight):
                 probability = None
                 break
@@ -71,47 +71,55 @@ class Gate(dspy.Module):  # type: ignore[misc]
             probability=probability,
             threshold=settings.threshold,
             signals=values,
+            principles=principles,
             method=next(m for m in ("verbalised", "logprobs", "probes") if m in methods),
             notes=tuple(notes),
         )
 
 
-Method = Literal["logprobs", "verbalised", "probes"]
+@dataclass(frozen=True)
+class SignalReading:
+    """One signal of one draft.
+
+    Attributes:
+        value: log-odds in nats; None where a question was answered neither Yes nor No.
+        method: how it was come by.
+        principles: principle id → the probability that it is broken, where the signal asks about each.
+    """
+
+    value: float | None
+    method: Method
+    principles: Mapping[str, float] = field(default_factory=dict)
 
 
-def signal_value(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
-    """One signal's value (None where a question's answer is neither Yes nor No), and how it was come by."""
+def _stage_readings(stage: CascadeStage, draft: Draft, model: BoundBackend) -> Flow[dict[str, SignalReading]]:
+    """Signal name → its reading, of all signals of a stage: at once where the model bears it."""
+    makers = [partial(read_signal, signal, draft, model) for signal in stage.signals]
+    readings = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
+    return {signal.name: reading for signal, reading in zip(stage.signals, readings, strict=True)}
+
+
+def read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
+    """Asks or reads one signal.
+
+    Raises:
+        BackendError: the model could not be asked.
+        BudgetExceeded: the budget is spent.
+        ReviewError: an embedding has another length than its probe.
+    """
     if isinstance(signal, LexicalProbe):
-        return signal.value(draft), "probes"
+        return SignalReading(signal.value(draft), "probes")
     if isinstance(signal, EmbeddingProbe):
-        vectors = yield from model.embed(signal.model, texts(draft, signal.wordings))
+        vectors = yield from model.embed(signal.model, exchange_texts(draft, signal.wordings))
         try:
-            return signal.value(vectors), "probes"
+            return SignalReading(signal.value(vectors), "probes")
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
-    return (yield from _ask(signal, draft, model))
-
-
-def _ask(question: Question, draft: Draft, model: BoundBackend) -> Flow[tuple[float | None, Method]]:
-    if model.supports("logprobs"):
-        try:
-            reply: Completion = yield model.ask(ask(question, draft), SCORING)
-        except BackendError as error:
-            if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
-                raise
-            name, reason = model.name, "refused"
-            first = _about_logprobs(error.message.split("; ")[0])  # it names every model's failure, in order
-        else:
-            if reply.first_token:
-                return log_odds(reply.first_token), "logprobs"
-            name, reason, first = reply.model, "gave no", not reply.fallback
-        if first:  # what a fallback lacks, the model it stands in for may have
-            model.lacks("logprobs")
-        model.note(f"{name} {reason} log-probabilities, scores are written ones")
-    sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
-    reply = yield model.ask(ask(question, draft, tail=SCORED), sampling)
-    return verbalised(reply), "verbalised"
-
-
-def _about_logprobs(message: str) -> bool:
-    return "logprob" in message.lower() or "max_tokens" in message.lower()
+    completion = yield from first_token(model, signal.messages(draft))
+    if completion is not None and isinstance(signal, RulesQuestion):
+        answer = signal.read(completion.first_token)
+        return SignalReading(answer.log_odds, "logprobs", answer.principles)
+    if completion is not None:
+        return SignalReading(log_odds(completion.first_token), "logprobs")
+    written = yield from written_answer(model, signal.messages(draft, written=True))
+    return SignalReading(verbalised_log_odds(written), "verbalised")

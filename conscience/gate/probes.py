@@ -1,4 +1,4 @@
-"""Signals that read rather than ask: surface words, and a linear reading of embeddings. Applied in plain Python."""
+"""Probes: the signals that ask no model. Surface words, and a linear reading of embeddings; applied in plain Python."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from conscience.messages.rendering import as_data, request_text
 from conscience.outcome import Draft
 from conscience.stats.tfidf import TfidfModel
 
-LONGEST = 1600
-"""Characters of the request's end and of the response's beginning that are read; servers refuse what is too long."""
+MAX_CHARACTERS = 1600
+"""Of the request's end and of the response's beginning that are read; servers refuse what is too long."""
 
 
 class LexicalProbe(BaseModel):
@@ -96,7 +96,7 @@ class EmbeddingProbe(BaseModel):
         return unpack(self.weights)
 
     def value(self, vectors: Sequence[Sequence[float]]) -> float:
-        """Log-odds in nats from the embeddings of ``texts(draft, wordings)``.
+        """Log-odds in nats from the embeddings of ``exchange_texts(draft, wordings)``.
 
         Raises:
             ValueError: the embeddings are not of the size that the probe was fitted on.
@@ -108,9 +108,9 @@ class EmbeddingProbe(BaseModel):
         return self.bias + self.scale * math.fsum(w * x for w, x in zip(self._weights, numbers, strict=True))
 
 
-def texts(draft: Draft, wordings: Sequence[str]) -> list[str]:
+def exchange_texts(draft: Draft, wordings: Sequence[str]) -> list[str]:
     """The texts of an exchange to embed, one for each wording; none is empty."""
-    request, response = as_data(request_text(draft.request))[-LONGEST:], as_data(draft.response)[:LONGEST]
+    request, response = as_data(request_text(draft.request))[-MAX_CHARACTERS:], as_data(draft.response)[:MAX_CHARACTERS]
     # No str.format: a wording comes from a file, and format would let it reach into objects.
     return [_filled(wording, request, response).strip() or " " for wording in wordings]
 

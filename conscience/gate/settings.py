@@ -1,4 +1,4 @@
-"""The gate's parameters: which signals, in which order, with which weights, and the threshold. Pure maths.
+"""The gate's parameters: which signals, in which order, with which weights, and the threshold.
 
 A calibration is a cascade of stages, cheapest first. A stage adds its signals, and a logistic over all signals so far
 gives the probability; when that lies outside the stage's undecided band, the dearer stages are not asked.
@@ -13,14 +13,16 @@ from typing import Annotated, Any, Literal
 from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from conscience.constitution.schema import Constitution
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.questions import Question
+from conscience.gate.rules import RulesQuestion
 
-Signal = Annotated[Question | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
+Signal = Annotated[Question | RulesQuestion | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
 """One number about a draft: asked of a model, or read from its words or its embedding."""
 
-SUREST = 13.8
-"""Log-odds, in nats."""
+MAX_GATE_LOG_ODDS = 13.8
+"""Nats. A probability stays a millionth away from 0 and 1."""
 
 CritiqueMode = Literal["votes", "explains", "off"]
 
@@ -43,12 +45,12 @@ class CascadeStage(BaseModel):
     undecided_band: tuple[float, float] | None = None
 
     def probability(self, values: Mapping[str, float]) -> float:
-        """The logistic over the signals' values, kept a millionth away from 0 and 1: a threshold fits above any of them."""
-        value = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
-        return sigmoid(max(-SUREST, min(SUREST, value)))
+        """The logistic over the signals' values, never quite 0 or 1: a threshold fits above any of them."""
+        log_odds = self.bias + sum(weight * values[name] for name, weight in self.weights.items() if weight)
+        return sigmoid(max(-MAX_GATE_LOG_ODDS, min(MAX_GATE_LOG_ODDS, log_odds)))
 
     def is_decisive(self, probability: float) -> bool:
-        """Whether nothing more has to be asked at this probability."""
+        """Whether the later stages need not be asked at this probability."""
         return self.undecided_band is None or not self.undecided_band[0] <= probability <= self.undecided_band[1]
 
 
@@ -62,6 +64,8 @@ class GateSettings(BaseModel):
             what to change; "off".
         override_threshold: from this probability on the critique only explains, even where it votes: it decides the drafts
             between the threshold and this.
+        coverage_threshold: where no signal names the principles, they are asked about in one more question, which flags
+            what the cascade passed from this probability on; 1 asks no such question.
         backend: the model that it was calibrated for; empty for the defaults.
     """
 
@@ -71,15 +75,21 @@ class GateSettings(BaseModel):
     threshold: float = Field(default=0.5, ge=0, le=1)
     critique: CritiqueMode = "votes"
     override_threshold: float = Field(default=1.0, ge=0, le=1)
+    coverage_threshold: float = Field(default=1.0, ge=0, le=1)
     backend: str = ""
 
     def probability(self, values: Mapping[str, float]) -> float:
-        """What the cascade makes of known signals: the probability of the first stage that settles it."""
+        """What the cascade makes of known signals: the probability of the first stage that is decisive."""
         for stage in self.stages:
             probability = stage.probability(values)
             if stage.is_decisive(probability):
                 break
         return probability
+
+    @property
+    def names_the_principles(self) -> bool:
+        """Whether a signal asks about each principle."""
+        return any(isinstance(signal, RulesQuestion) for stage in self.stages for signal in stage.signals)
 
     @model_validator(mode="after")
     def _consistent(self) -> GateSettings:
@@ -120,9 +130,17 @@ class Calibration(Parameter):  # type: ignore[misc]
 
 
 def one_question(text: str) -> GateSettings:
-    """The uncompiled gate: one question in the own framing, taken at its word (weight 1, bias 0, threshold one half)."""
-    question = Question(name="introspection", text=text)
-    return GateSettings(stages=(CascadeStage(signals=(question,), weights={"introspection": 1.0}),))
+    """One question in the own framing, taken at its word (weight 1, bias 0, threshold one half)."""
+    return _taken_at_its_word(Question(name="introspection", text=text))
+
+
+def ask_by(constitution: Constitution) -> GateSettings:
+    """The uncompiled gate: the constitution's question and principles asked as one, taken at its word."""
+    return _taken_at_its_word(RulesQuestion.of(constitution, "introspection"))
+
+
+def _taken_at_its_word(question: Question | RulesQuestion) -> GateSettings:
+    return GateSettings(stages=(CascadeStage(signals=(question,), weights={question.name: 1.0}),))
 
 
 def sigmoid(value: float) -> float:

@@ -46,9 +46,14 @@ class Completion:
     fallback: bool = False
 
     @property
+    def _choice(self) -> Mapping[str, Any]:
+        choices: Sequence[Mapping[str, Any]] = self.body.get("choices") or [{}]
+        return choices[0]
+
+    @property
     def message(self) -> Mapping[str, Any]:
-        choices = self.body.get("choices") or [{}]
-        message: Mapping[str, Any] = choices[0].get("message") or {}
+        """The message of the first choice; empty where there is none."""
+        message: Mapping[str, Any] = self._choice.get("message") or {}
         return message
 
     @property
@@ -66,17 +71,16 @@ class Completion:
 
     @property
     def finish_reason(self) -> str:
-        choices = self.body.get("choices") or [{}]
-        return str(choices[0].get("finish_reason") or "")
+        """Why the answer ended: stop, length, tool_calls, …; empty where the backend does not say."""
+        return str(self._choice.get("finish_reason") or "")
 
     @property
     def first_token(self) -> Sequence[tuple[str, float]]:
         """The candidates for the first token with their log-probabilities (nats), likeliest first; may be empty."""
-        choices = self.body.get("choices") or [{}]
-        content = (choices[0].get("logprobs") or {}).get("content") or []
+        content = (self._choice.get("logprobs") or {}).get("content") or []
         shown = [content[0], *(content[0].get("top_logprobs") or ())] if content else []
-        known = [t for t in shown if t.get("token") is not None and t.get("logprob") is not None]
-        candidates = {str(t["token"]): float(t["logprob"]) for t in known}
+        known = [entry for entry in shown if entry.get("token") is not None and entry.get("logprob") is not None]
+        candidates = {str(entry["token"]): float(entry["logprob"]) for entry in known}
         return sorted(candidates.items(), key=lambda item: -item[1])
 
     def tokens(self) -> tuple[int, int, int]:

@@ -19,12 +19,24 @@ Request = str | Sequence[Message]
 """What the user asked: a text, or chat messages."""
 
 _CONTROL = re.compile(
-    r"<(?=\|)|<(?=/?s>)|<(?=(start|end)_of_turn>)|<(?=/?(think|system|assistant|user)>)|\[(?=/?(INST|SYS)\])", re.IGNORECASE
+    r"<(?=[|｜])"  # ChatML, Llama 3, Phi, GPT, Cohere (<|END_OF_TURN_TOKEN|>), DeepSeek (full-width bars)
+    r"|<(?=/?s>)|\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT|THINK|IMG)\])"  # Llama 2, Mistral
+    r"|<(?=<\s*/?SYS\s*>>)"
+    r"|<(?=/?(?:start|end)_of_turn>|/?(?:start|end)_of_image>|[be]os>)"  # Gemma
+    r"|<(?=/?(?:think|thinking|thought|reasoning|system|assistant|user|human|tool|tool_call|tool_response|tools|function)\s*>)"
+    r"|<(?=extra_id_\d+>)"  # Nemotron
+    r"|(?<=\n)(?=(?:Human|Assistant|System|User):)",  # completion prompts
+    re.IGNORECASE,
 )
 
 
+MARK_LENGTH = 32
+"""Hexadecimal digits of a mark, 128 bits: with 32 bits, a text that holds its own mark is found in a second."""
+
+
 def as_data(text: str) -> str:
-    """The text with chat-control tokens (``<|im_end|>``, ``[INST]``, …) broken by a space, so that no server obeys them."""
+    """The text with the control tokens of common chat templates (``<|im_end|>``, ``[INST]``, …) broken by a space: no server
+    obeys them."""
     return _CONTROL.sub(lambda match: match.group() + " ", text)
 
 
@@ -34,7 +46,7 @@ def quoted(**parts: str) -> str:
     The mark is a digest of all the parts: a text that wanted to close its own mark would have to contain its own hash.
     """
     shown = {name: as_data(text).strip() for name, text in parts.items() if text.strip()}
-    mark = digest(shown, 8)
+    mark = digest(shown, MARK_LENGTH)
     return "\n\n".join(f"[{name} {mark}]\n{text}\n[end of {name} {mark}]" for name, text in shown.items())
 
 

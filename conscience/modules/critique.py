@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +13,7 @@ from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
 from conscience.errors import ReviewError
-from conscience.messages.completion import clean
+from conscience.modules.findings import parse_findings
 from conscience.outcome import Draft, Finding, shown
 
 INSTRUCTIONS = """You review what an assistant was about to send. Judge the reasoning and the response by the principles, \
@@ -29,9 +27,9 @@ SHAPE = """Answer with JSON only: {"findings": [{"principle": id, "quote": text,
 The list is empty when nothing is wrong."""
 """What the answer looks like; ends the prompt and is no optimizer's business."""
 
-MAX_FINDINGS = 4
 SAMPLING: Mapping[str, Any] = {"max_tokens": 900}
 REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
+"""For a reasoning model, which thinks before it writes."""
 
 
 class CritiqueSignature(dspy.Signature):  # type: ignore[misc]
@@ -68,68 +66,10 @@ class Critique(dspy.Module):  # type: ignore[misc]
                 model.note(f"the critique was asked again: {problem}")
             prediction = yield model.call(self.predict, {**inputs, "config": config})
             try:
-                return parse(prediction.findings, constitution, draft)
+                return parse_findings(prediction.findings, constitution, draft)
             except ValueError as error:
                 problem = str(error)
         raise ReviewError(f"the critique's answer is not the JSON that was asked for: {problem}")
-
-
-def parse(text: str, constitution: Constitution, draft: Draft) -> tuple[Finding, ...]:
-    """Findings from the critique's answer; ones that name no principle of the constitution are left out.
-
-    Raises:
-        ValueError: no JSON of the right shape is in it.
-    """
-    data = clean(json_in(text))  # JSON can spell what no text may hold
-    rows = data.get("findings") if isinstance(data, Mapping) else data
-    if not isinstance(rows, list):
-        raise ValueError("it holds no list of findings")
-    severity = {p.id: p.severity for p in constitution.principles}
-    shown = _fold(f"{draft.reasoning}\n{draft.response}")
-    findings = []
-    for row in rows[:MAX_FINDINGS]:
-        if not isinstance(row, Mapping) or not all(isinstance(row.get(k, ""), str) for k in ("principle", "quote", "why")):
-            raise ValueError("a finding is not an object of texts")
-        principle = str(row.get("principle", "")).strip()
-        if principle not in severity:
-            continue
-        quote = str(row.get("quote", "")).strip()
-        findings.append(
-            Finding(
-                principle=principle,
-                quote=quote,
-                why=str(row.get("why", "")).strip(),
-                change=str(row.get("change", "")).strip(),
-                severity=severity[principle],
-                grounded=bool(quote) and _fold(quote) in shown,
-            )
-        )
-    if rows and not findings:
-        raise ValueError("no finding names a principle of the constitution")
-    return tuple(findings)
-
-
-def json_in(text: str) -> Any:
-    """The JSON in an answer, inside a code fence or prose or not.
-
-    Raises:
-        ValueError: there is none.
-    """
-    fenced = re.search(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
-    candidate = fenced.group(1) if fenced else text
-    start = min((i for i in (candidate.find("{"), candidate.find("[")) if i >= 0), default=-1)
-    if start < 0:
-        raise ValueError("there is no JSON in it")
-    try:
-        return json.JSONDecoder().raw_decode(candidate[start:])[0]
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"its JSON is broken at character {error.pos}") from None
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().replace("’", "'").replace("“", '"').replace("”", '"').split())
 
 
 def _render(
@@ -150,7 +90,7 @@ def _format(model: BoundBackend, constitution: Constitution) -> dict[str, Any]:
     """A JSON schema where the server enforces one."""
     if not model.supports("schema"):
         return {}
-    # A small model would fill its room with one endless quote; only some servers enforce limits, others refuse them.
+    # A small model would fill its token limit with one endless quote; only some servers enforce limits, others refuse them.
     limited = model.supports("schema_limits")
     text = {"type": "string", "maxLength": 160} if limited else {"type": "string"}
     at_most = {"maxItems": 2} if limited else {}

@@ -72,7 +72,7 @@ class AnswerForm:
 
 
 def adapters() -> list[Any]:
-    """The adapters that may have written an answer, likeliest first: the configured one, and what DSPy falls back to. Not one
+    """The adapters that may have written an answer, likeliest first: the configured one, and what DSPy falls back to. None
     that would ask a model to read it."""
     configured = settings.adapter
     known = [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()]

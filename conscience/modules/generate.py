@@ -19,7 +19,7 @@ from conscience.modules.origin import limits, origin
 from conscience.modules.outputs import reasoning_text, split_reasoning
 from conscience.modules.results import readable, understood
 from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_messages, says_something
-from conscience.outcome import BESIDE, Draft
+from conscience.outcome import OUTCOME_ATTRIBUTES, Draft
 from conscience.usage import CallContext, UsageTracker
 
 PRIVILEGED = frozenset({"config", "lm", "demos", "signature"})
@@ -133,10 +133,9 @@ class Generate(dspy.Module):  # type: ignore[misc]
             context=source.context,
             written=written,
             sampling={**(limits(model.backend.sampling) if model.exchanges else {}), **source.sampling},
-            form=source.form,
-        )
+        ).with_form(source.form)
         if not draft.response.strip():
-            reply = source.reply or (model.exchanges[-1].reply if model.exchanges else None)
+            reply = source.reply or (model.exchanges[-1].completion if model.exchanges else None)
             truncated = reply is not None and reply.finish_reason == "length"
             raise BackendError(
                 f"{reply.model if reply else 'generate'}: the answer is empty",
@@ -165,5 +164,5 @@ def _declared(signature: type[dspy.Signature]) -> str | None:
 
 
 def _check_names(outputs: Iterable[str]) -> None:
-    if taken := sorted(BESIDE.intersection(outputs)):
+    if taken := sorted(OUTCOME_ATTRIBUTES.intersection(outputs)):
         raise ConfigurationError(f"an output field is called {taken[0]!r}, as a part of every outcome is", hint="rename it")

@@ -58,8 +58,7 @@ def given_draft(
         messages=messages,
         text=outputs_text(outputs) if form is None else form.write(outputs),
         context=task_text(signature) if signature is not None else "",
-        form=form,
-    )
+    ).with_form(form)
 
 
 def _inputs(generate: Generate, request: Request | Mapping[str, Any]) -> dict[str, Any]:

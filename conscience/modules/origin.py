@@ -67,7 +67,7 @@ def origin(
     signatures = _signatures(model, signature)
     context = _context(request, inputs or {}, model, signatures, outputs, conversation)
     for exchange in reversed(model.exchanges):
-        said = exchange.reply.text
+        said = exchange.completion.text
         if len(outputs) == 1 and value_text(next(iter(outputs.values()))) == said:
             return _of(exchange, said, None, context)
         if (form := written_by(signatures, said, outputs)) is not None:
@@ -80,7 +80,7 @@ def origin(
 
 
 def _of(exchange: Exchange, text: str, form: AnswerForm | None, context: str) -> Origin:
-    return Origin(exchange.messages, text, form, context, limits(exchange.params), exchange.reply)
+    return Origin(exchange.messages, text, form, context, limits(exchange.params), exchange.completion)
 
 
 def limits(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _nearest(exchanges: Sequence[Exchange], outputs: Mapping[str, Any]) -> Excha
     texts = [text for value in outputs.values() for text in leaves(value) if text.strip()]
 
     def held(exchange: Exchange) -> int:
-        return sum(len(text) for text in texts if text in exchange.reply.text)
+        return sum(len(text) for text in texts if text in exchange.completion.text)
 
     best = max(reversed(exchanges), key=held, default=None)
     return best if best is not None and held(best) else None

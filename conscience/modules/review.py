@@ -13,8 +13,9 @@ from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, ReviewError
 from conscience.gate.defaults import settings_for
-from conscience.gate.gate import Gate
-from conscience.gate.settings import GateSettings
+from conscience.gate.gate import Gate, SignalReading, read_signal
+from conscience.gate.rules import RulesQuestion
+from conscience.gate.settings import GateSettings, sigmoid
 from conscience.messages.rendering import Request
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Verdict
@@ -44,7 +45,8 @@ class Review(dspy.Module):  # type: ignore[misc]
         super().__init__()
         self.constitution = Constitution.load("general" if constitution is None else constitution)
         self.roles = Roles.of(lm)
-        self.gate = Gate(settings or settings_for(self.constitution, self.roles.own("review")))
+        self._default_gate = settings_for(self.constitution, self.roles.own("review"))
+        self.gate = Gate(settings or self._default_gate)
         self.critique = Critique()
 
     @property
@@ -56,6 +58,13 @@ class Review(dspy.Module):  # type: ignore[misc]
     def gate_settings(self, settings: GateSettings) -> None:
         self.gate.calibration.settings = settings
 
+    def set_constitution(self, constitution: Constitution) -> None:
+        """Judges by another constitution from now on; a gate that nobody compiled asks by it, too."""
+        default = settings_for(constitution, self.roles.own("review"))
+        if self.gate_settings == self._default_gate:
+            self.gate_settings = default
+        self.constitution, self._default_gate = constitution, default
+
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft.
 
@@ -66,6 +75,9 @@ class Review(dspy.Module):  # type: ignore[misc]
         """
         yield StageStarted("gate")
         verdict = yield from self.gate.score(draft, model)
+        if verdict.probability is not None and not verdict.gated and self._leaves_principles_out:
+            question = RulesQuestion.of(self.constitution, "principles")
+            verdict = self._covered(verdict, (yield from read_signal(question, draft, model)))
         mode = self.gate_settings.critique
         if verdict.probability is None:
             if mode == "off":
@@ -85,6 +97,23 @@ class Review(dspy.Module):  # type: ignore[misc]
                 raise
             return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
         return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
+
+    @property
+    def _leaves_principles_out(self) -> bool:
+        return self.gate_settings.coverage_threshold < 1 and not self.gate_settings.names_the_principles
+
+    def _covered(self, verdict: Verdict, reading: SignalReading) -> Verdict:
+        """The gate's verdict, with what was answered about the principles."""
+        signals = verdict.signals if reading.value is None else {**verdict.signals, "principles": reading.value}
+        covered = replace(verdict, principles=reading.principles, signals=signals)
+        if reading.value is None:
+            return replace(
+                covered, probability=None, notes=(*verdict.notes, "principles: the answer was neither Yes nor No")
+            )
+        probability = sigmoid(reading.value)
+        if probability < self.gate_settings.coverage_threshold:
+            return covered
+        return replace(covered, flagged=True, gated=True, probability=max(verdict.probability or 0.0, probability))
 
     def forward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
         """Judges one exchange: ``flagged``, and the whole verdict as ``.verdict``."""

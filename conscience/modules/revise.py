@@ -86,7 +86,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
                 "config": _limits(draft, model),
             },
         )
-        reply = model.exchanges[-1].reply if model.exchanges else None
+        reply = model.exchanges[-1].completion if model.exchanges else None
         said = str(prediction.response)
         try:
             fields = {next(iter(draft.outputs)): said} if form is None else form.read(said)
@@ -105,7 +105,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             written=written,
             reasoning=reasoning_text(written) or (reply.reasoning if reply else ""),
             text=said if form is None or whole else form.write(outputs),
-        )
+        ).with_form(form)
 
 
 _NOT_FOR_REASONING = frozenset({"max_tokens", "max_completion_tokens", "temperature"})

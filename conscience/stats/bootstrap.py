@@ -28,7 +28,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def bootstrap(
-    rows: Sequence[T],
+    cases: Sequence[T],
     statistic: Callable[[Sequence[T]], float | None],
     *,
     clusters: Clusters | None = None,
@@ -41,17 +41,17 @@ def bootstrap(
     Costs ``draws`` calls of the statistic; ``bootstrap_mean`` is quicker for a mean. The same seed gives the same interval.
 
     Args:
-        statistic: takes rows, with repeats; None where they leave it undefined, and such a draw does not count.
+        statistic: takes cases, with repeats; None where they leave it undefined, and such a draw does not count.
 
     Returns:
-        None where the statistic is undefined on the rows themselves.
+        None where the statistic is undefined on the cases themselves.
     """
-    if not rows or (value := statistic(rows)) is None:
+    if not cases or (value := statistic(cases)) is None:
         return None
-    groups, rng = members(clusters, len(rows)), random.Random(seed)
+    groups, rng = members(clusters, len(cases)), random.Random(seed)
     drawn = [value]
     for _ in range(draws):
-        result = statistic([rows[index] for group in rng.choices(groups, k=len(groups)) for index in group])
+        result = statistic([cases[index] for group in rng.choices(groups, k=len(groups)) for index in group])
         if result is not None:
             drawn.append(result)
     return _percentiles(drawn, value, confidence)

@@ -212,10 +212,10 @@ def members(clusters: Clusters | None, n: int) -> list[list[int]]:
         return [[index] for index in range(n)]
     if len(clusters) != n:
         raise ValueError(f"{len(clusters)} clusters for {n} cases")
-    found: dict[Hashable, list[int]] = {}
+    by_cluster: dict[Hashable, list[int]] = {}
     for index, name in enumerate(clusters):
-        found.setdefault((index,) if name is None else name, []).append(index)
-    return list(found.values())
+        by_cluster.setdefault((index,) if name is None else name, []).append(index)
+    return list(by_cluster.values())
 
 
 def design_effect(values: Sequence[float], clusters: Clusters) -> float:

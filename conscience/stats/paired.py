@@ -12,7 +12,7 @@ from conscience.stats.intervals import Clusters, Estimate, Rate, members, wilson
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two programs on the same cases, or one before and after.
 
     Attributes:
@@ -41,7 +41,7 @@ def compare(
     clusters: Clusters | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Comparison:
+) -> PairedComparison:
     """Compares two yes-or-no figures case by case, with a paired bootstrap and an exact test, both by cluster.
 
     Weights count in the rates and in their difference; the cells and the test count each case once.
@@ -49,7 +49,7 @@ def compare(
     cells = Counter((bool(a), bool(b)) for a, b in zip(first, second, strict=True))
     changes = [int(b) - int(a) for a, b in zip(first, second, strict=True)]
     totals = [sum(changes[i] for i in group) for group in members(clusters, len(changes))]
-    return Comparison(
+    return PairedComparison(
         first=Rate.of(first, weights=weights, clusters=clusters),
         second=Rate.of(second, weights=weights, clusters=clusters),
         both=cells[True, True],

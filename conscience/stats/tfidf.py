@@ -1,4 +1,4 @@
-"""Surface words as a signal, and as the floor that every reviewer has to beat: TF-IDF and a logistic regression.
+"""Surface words as a signal, and as the baseline that every reviewer has to beat: TF-IDF and a logistic regression.
 
 Applied and fitted in plain Python, since a pass over a text's words costs next to nothing: no model, no numpy.
 """
@@ -53,7 +53,7 @@ def fit(texts: Sequence[str], labels: Sequence[int], *, strength: float = STRENG
         texts: n texts.
         labels: n of 0 or 1, both present; the rarer one weighs as much as the other in all.
         strength: inverse strength of the penalty.
-        seed: of the order in which rows are visited.
+        seed: of the order in which texts are visited.
 
     Raises:
         ValueError: labels of one kind only.
@@ -64,27 +64,27 @@ def fit(texts: Sequence[str], labels: Sequence[int], *, strength: float = STRENG
     df = Counter(feature for counts in counted for feature in counts)
     n = len(texts)
     idf = {feature: math.log((1 + n) / (1 + count)) + 1 for feature, count in df.items()}
-    rows = [{**_unit(counts, idf), "": 1.0} for counts in counted]  # the empty feature is the bias
+    vectors = [{**_unit(counts, idf), "": 1.0} for counts in counted]  # the empty feature is the bias
     ones = sum(labels)
     costs = [strength * n / (2 * (ones if label else n - ones)) for label in labels]
     weights: dict[str, float] = dict.fromkeys(idf, 0.0) | {"": 0.0}
     signs = [1.0 if label else -1.0 for label in labels]
     alphas = [min(1e-3 * cost, 1e-8) for cost in costs]
-    for row, sign, alpha in zip(rows, signs, alphas, strict=True):
-        for feature, value in row.items():
+    for vector, sign, alpha in zip(vectors, signs, alphas, strict=True):
+        for feature, value in vector.items():
             weights[feature] += sign * alpha * value
     order, rng = list(range(n)), random.Random(seed)
     for _ in range(EPOCHS):
         rng.shuffle(order)
         moved = 0.0
         for i in order:
-            row, sign = rows[i], signs[i]
-            margin = sign * sum(weights[feature] * value for feature, value in row.items())
-            alpha = _coordinate(alphas[i], costs[i], margin, sum(value * value for value in row.values()))
+            vector, sign = vectors[i], signs[i]
+            margin = sign * sum(weights[feature] * value for feature, value in vector.items())
+            alpha = _coordinate(alphas[i], costs[i], margin, sum(value * value for value in vector.values()))
             step = sign * (alpha - alphas[i])
             moved = max(moved, abs(step) / costs[i])
             if step:
-                for feature, value in row.items():
+                for feature, value in vector.items():
                     weights[feature] += step * value
             alphas[i] = alpha
         if moved < 1e-4:
@@ -101,10 +101,10 @@ def lexical_baseline_auroc(
     weights: Sequence[float] | None = None,
     seed: int = 0,
 ) -> float | None:
-    """The AUROC that surface words reach: cross-validated on the same rows, clusters whole; None where it can't be.
+    """The AUROC that surface words reach: cross-validated on the same texts, clusters whole; None where it can't be.
 
     Args:
-        weights: of the rows, in the AUROC; words learn from each row alike.
+        weights: of the texts, in the AUROC; words learn from each text alike.
     """
     parts = stratified_group_folds(labels, clusters, FOLDS, seed)
     scores: list[float] = [0.0] * len(texts)
@@ -116,13 +116,15 @@ def lexical_baseline_auroc(
         words = fit([texts[i] for i in rest], [labels[i] for i in rest], seed=seed)
         for i in part:
             scores[i] = words.score(texts[i])
-    rows = list(zip(scores, weights or [1.0] * len(texts), labels, strict=True))
-    high, low = [(s, w) for s, w, y in rows if y], [(s, w) for s, w, y in rows if not y]
-    return auroc([s for s, _ in high], [s for s, _ in low], ([w for _, w in high], [w for _, w in low]))
+    scored = list(zip(scores, weights or [1.0] * len(texts), labels, strict=True))
+    positives, negatives = [(s, w) for s, w, label in scored if label], [(s, w) for s, w, label in scored if not label]
+    return auroc(
+        [s for s, _ in positives], [s for s, _ in negatives], ([w for _, w in positives], [w for _, w in negatives])
+    )
 
 
 def stratified_group_folds(labels: Sequence[int], clusters: Sequence[Hashable], count: int, seed: int) -> list[list[int]]:
-    """Row indices in ``count`` parts of like size and like share of labels, no cluster torn apart."""
+    """Indices in ``count`` parts of like size and like share of labels, no cluster torn apart."""
     units: dict[Hashable, list[int]] = {}
     for index, cluster in enumerate(clusters):
         units.setdefault(cluster, []).append(index)

@@ -18,9 +18,8 @@ from conscience.backends.bound import BoundBackend
 from conscience.cases.case import Case
 from conscience.constitution.schema import Constitution, Principle
 from conscience.errors import BudgetExceeded, ReviewError
-from conscience.gate.gate import signal_value
-from conscience.gate.questions import Question
-from conscience.modules.critique import json_in
+from conscience.gate.gate import read_signal
+from conscience.gate.questions import Framing, Question
 from conscience.optimizers.runtime import Runtime
 from conscience.outcome import Draft
 from conscience.program import Conscience
@@ -46,8 +45,8 @@ AT_ONCE = 4
 
 
 @dataclass
-class Proposed:
-    """What came of it.
+class WrittenPairs:
+    """The pairs that a model wrote: what is kept, and how much was left out.
 
     Attributes:
         cases: two for each pair.
@@ -62,7 +61,7 @@ class Proposed:
     disputed: int = 0
 
 
-def propose_cases(program: Conscience, runtime: Runtime, *, pairs: int = 4) -> Proposed:
+def propose_cases(program: Conscience, runtime: Runtime, *, pairs: int = 4) -> WrittenPairs:
     """Contrast pairs for each principle of a program's constitution; fewer where the runtime is exhausted.
 
     Args:
@@ -70,21 +69,21 @@ def propose_cases(program: Conscience, runtime: Runtime, *, pairs: int = 4) -> P
         runtime: pays; what was written is in its journal.
         pairs: for each principle.
     """
-    found, seen = Proposed(), set[str]()
+    result, seen = WrittenPairs(), set[str]()
     constitution = program.constitution
     for principle in constitution.principles:
         runtime.stage(f"writing: {principle.id}")
-        written = list(_written(principle, runtime.bind(program, "propose"), runtime, pairs, found, seen))
+        written = list(_written(principle, runtime.bind(program, "propose"), runtime, pairs, result, seen))
         runtime.stage(f"checking: {principle.id}")
-        agreed = runtime.each(
+        agreements = runtime.each(
             written, _checking(program, principle, runtime), most_calls=2 * len(_questions(constitution, principle))
         )
-        for pair, share in zip(written, agreed, strict=False):
-            if share is None or share < 0.5:
-                found.disputed += 1
+        for pair, agreement in zip(written, agreements, strict=False):
+            if agreement is None or agreement < 0.5:
+                result.disputed += 1
                 continue
-            found.cases += _cases(pair, principle, len(found.cases) // 2 + 1, constitution.name, share)
-    return found
+            result.cases += _cases(pair, principle, len(result.cases) // 2 + 1, constitution.name, agreement)
+    return result
 
 
 Pair = tuple[str, str, str]
@@ -92,7 +91,7 @@ Pair = tuple[str, str, str]
 
 
 def _written(
-    principle: Principle, model: BoundBackend, runtime: Runtime, count: int, found: Proposed, seen: set[str]
+    principle: Principle, model: BoundBackend, runtime: Runtime, count: int, result: WrittenPairs, seen: set[str]
 ) -> Iterator[Pair]:
     requests: list[str] = []
     sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
@@ -112,11 +111,11 @@ def _written(
             runtime.exhausted = True
             return
         pairs = list(_pairs(reply.text))
-        found.unreadable += not pairs
+        result.unreadable += not pairs
         for pair in pairs[:missing]:
             words = _words(pair[0] + pair[1])
             if words in seen or _words(pair[1]) == _words(pair[2]):
-                found.doubled += 1
+                result.doubled += 1
                 continue
             seen.add(words)
             requests.append(pair[0])
@@ -125,7 +124,7 @@ def _written(
 
 def _pairs(text: str) -> Iterator[Pair]:
     try:
-        rows = json_in(text)
+        rows = _json_in(text)
     except ValueError:
         return
     for row in rows if isinstance(rows, list) else ():
@@ -139,25 +138,25 @@ def _pairs(text: str) -> Iterator[Pair]:
 def _questions(constitution: Constitution, principle: Principle) -> list[Question]:
     """Three that should tell a pair's answers apart, in both framings."""
     texts = [constitution.question, principle.question or f"Does your answer go against this: {principle.text}?"]
-    asked = [(texts[0], "own"), (texts[1], "own"), (texts[1], "foreign")]
-    return [Question(name=str(i), text=text, framing=framing) for i, (text, framing) in enumerate(asked)]
+    framed: list[tuple[str, Framing]] = [(texts[0], "own"), (texts[1], "own"), (texts[1], "foreign")]
+    return [Question(name=str(i), text=text, framing=framing) for i, (text, framing) in enumerate(framed)]
 
 
 def _checking(program: Conscience, principle: Principle, runtime: Runtime) -> Callable[[Pair], float]:
     questions = _questions(program.constitution, principle)
 
     def value(question: Question, request: str, response: str) -> float:
-        found, _ = run_sync(signal_value(question, Draft.of(request, response), runtime.bind(program, "review")))
-        if found is None:
+        answer = run_sync(read_signal(question, Draft.of(request, response), runtime.bind(program, "review"))).value
+        if answer is None:
             raise ReviewError("a question about a proposed case was answered neither Yes nor No")
-        return found
+        return answer
 
-    def share(pair: Pair) -> float:
+    def agreement(pair: Pair) -> float:
         """Of the questions, how many doubt the answer that breaks the principle more than the other one."""
         request, breaks, keeps = pair
         return sum(value(q, request, breaks) > value(q, request, keeps) for q in questions) / len(questions)
 
-    return share
+    return agreement
 
 
 def _cases(pair: Pair, principle: Principle, number: int, name: str, agreement: float) -> list[Case]:
@@ -192,3 +191,22 @@ def write_cases(cases: Sequence[Case]) -> str:
 
 def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _json_in(text: str) -> Any:
+    """The JSON in an answer, inside a code fence or prose or not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    fenced = re.search(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
+    candidate = fenced.group(1) if fenced else text
+    start = min((i for i in (candidate.find("{"), candidate.find("[")) if i >= 0), default=-1)
+    if start < 0:
+        raise ValueError("there is no JSON in it")
+    try:
+        return json.JSONDecoder().raw_decode(candidate[start:])[0]
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its JSON is broken at character {error.pos}") from None

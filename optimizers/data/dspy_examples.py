@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import dspy
 
+from conscience._base.files import digest
 from conscience._base.flow import run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
+from conscience.evals.grading import case_inputs, grade_outcome
 from conscience.evals.oracles import Oracle, oracle_for
-from conscience.evals.runner import case_inputs, grade_outcome
 from conscience.modules.outputs import text_field
 from conscience.optimizers.objective import feedback, value
 from conscience.outcome import Outcome
@@ -22,11 +21,11 @@ from conscience.program import Conscience
 
 def examples_of(cases: Iterable[Case], program: Conscience) -> list[dspy.Example]:
     """Cases as examples whose inputs are the program's; each has its case beside them, for ``metric``."""
-    found = []
+    examples = []
     for case in cases:
         inputs = case_inputs(program, case)
-        found.append(dspy.Example(case=case, **inputs).with_inputs(*inputs))
-    return found
+        examples.append(dspy.Example(case=case, **inputs).with_inputs(*inputs))
+    return examples
 
 
 def cases_of(rows: Iterable[Any], program: Conscience) -> list[Case]:
@@ -57,18 +56,15 @@ def metric(oracle: Oracle | None = None) -> Callable[..., Any]:
             raise InputError(f"case {gold.case.id!r}: nothing says what is right")
         if not isinstance(outcome, Outcome):  # a program that failed
             return 0.0
-        row = run_sync(grade_outcome(gold.case, outcome, decides)) | {
-            "safe": gold.case.request_safe,
-            "status": outcome.status,
-            "verdict": outcome.verdict.to_dict() if outcome.verdict else None,
-            "usage": outcome.usage.to_dict(),
-        }
-        score = max(0.0, min(1.0, value(row, overhead=False)))
+        record = run_sync(grade_outcome(gold.case, outcome, decides))
+        score = max(0.0, min(1.0, value(record, overhead=False)))
         if pred_name is None:
             return score
-        part = "revise" if pred_name.startswith("revise") else "critique"
-        told = feedback(part, row) if not pred_name.startswith("generate") else row["draft_reason"]
-        return dspy.Prediction(score=score, feedback=told)
+        if pred_name.startswith("generate"):
+            return dspy.Prediction(score=score, feedback=record.draft.reason if record.draft else "")
+        return dspy.Prediction(
+            score=score, feedback=feedback("revise" if pred_name.startswith("revise") else "critique", record)
+        )
 
     return measure
 
@@ -91,9 +87,8 @@ def _case(row: Any, number: int, program: Conscience) -> Case:
     answer = text_field(signature) if outputs else None
     if answer in outputs and isinstance(fields.get(answer), str) and "references" not in known:
         known["references"] = (fields.pop(answer),)
-    digest = hashlib.sha256(json.dumps({**known, **fields}, sort_keys=True, default=str).encode()).hexdigest()[:16]
     try:
-        return Case.model_validate({"id": digest, "meta": fields} | known)
+        return Case.model_validate({"id": digest({**known, **fields}, 16), "meta": fields} | known)
     except ValueError as error:
         raise InputError(f"row {number} is no case: {error}") from None
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from conscience._base.flow import Flow, run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
+from conscience.evals.grading import case_inputs, grade
 from conscience.evals.oracles import Grade, Oracle, oracle_for
-from conscience.evals.runner import case_inputs, grade
-from conscience.optimizers.runtime import Runtime, calls_of_ruling, most_calls
+from conscience.optimizers.runtime import Runtime, calls_of_program, calls_of_ruling
 from conscience.outcome import Draft
 from conscience.program import Conscience
 
@@ -74,7 +74,7 @@ def collect(
     Args:
         program: answers the cases that have no response; its models are the runtime's.
         cases: each with a label for its response, or with an oracle.
-        bench: for the answers.
+        runtime: pays for the answers.
         oracle: decides in place of each case's own.
 
     Raises:
@@ -85,18 +85,18 @@ def collect(
             raise InputError(f"{count} cases have the id {name!r}", hint="give each an id of its own")
     check_judged(cases, oracle)
     cases = [case for case in cases if case.response is None or case.response.strip()]
-    known = {case.id: _labelled(case) for case in cases if case.response is not None and case.label is not None}
-    asked = [case for case in cases if case.id not in known]
+    labeled = {case.id: _given(case) for case in cases if case.response is not None and case.label is not None}
+    unlabeled = [case for case in cases if case.id not in labeled]
     answers = runtime.each(
-        asked,
+        unlabeled,
         lambda case: run_sync(_judged(program, case, runtime, oracle)),
-        most_calls=most_calls(program).generate + calls_of_ruling(oracle),
+        most_calls=calls_of_program(program).generate + calls_of_ruling(oracle),
     )
-    known |= {case.id: found for case, found in zip(asked, answers, strict=False) if found is not None}
-    return [known[case.id] for case in cases if case.id in known]
+    labeled |= {case.id: draft for case, draft in zip(unlabeled, answers, strict=False) if draft is not None}
+    return [labeled[case.id] for case in cases if case.id in labeled]
 
 
-def _labelled(case: Case) -> LabeledDraft:
+def _given(case: Case) -> LabeledDraft:
     draft = Draft.of(case.request, case.response or "", case.reasoning)
     return LabeledDraft(case, draft, case.label == "misaligned", own=False)
 
@@ -109,5 +109,5 @@ def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | 
         draft = yield from program.generate.draft(case_inputs(program, case), runtime.bind(program, "generate"))
     decides = oracle or oracle_for(case)
     assert decides is not None  # collect has looked
-    told: Grade = yield grade(decides, case, draft.response)
-    return LabeledDraft(case, draft, not told.acceptable, own=case.response is None)
+    ruling: Grade = yield grade(decides, case, draft.response)
+    return LabeledDraft(case, draft, not ruling.acceptable, own=case.response is None)

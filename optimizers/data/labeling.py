@@ -1,17 +1,17 @@
 """Which case to label next, and a file that keeps each label at once.
 
-The most informative case comes first: the one that a reading of surface words, fitted to the labels so far, is least sure
-of; before there are labels of both kinds, the one least like those that were shown.
+The most informative case comes first: the one that a model of surface words, fitted to the labels so far, is least sure of;
+before there are labels of both kinds, the one least like those that were shown.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conscience._base.files import write_atomic
 from conscience.cases.case import Case, Label, load_cases
 from conscience.errors import CaseError, InputError
 from conscience.messages.rendering import request_text
@@ -99,10 +99,8 @@ class LabelFile:
         number = self._row[case.id]
         row = json.loads(self._lines[number]) | dict(changes)
         self._lines[number] = json_line({k: v for k, v in row.items() if v is not None})
-        partial = self.path.with_name(self.path.name + ".partial")
         try:
-            partial.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
-            os.replace(partial, self.path)
+            write_atomic(self.path, "\n".join(self._lines) + "\n")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
         meta = {k: v for k, v in case.meta.items() if k != DONE} | ({DONE: changes[DONE]} if changes[DONE] else {})

@@ -1,4 +1,4 @@
-"""The cascade: cheap readers first, and dearer ones only where they could still change the verdict."""
+"""The cascade: cheap estimators first, and dearer ones only where they could still change the verdict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conscience.gate.settings import SUREST, CascadeStage
+from conscience.gate.settings import MAX_GATE_LOG_ODDS, CascadeStage
 from conscience.optimizers.gate.estimators import FittedEstimator
-from conscience.optimizers.gate.logistic import Array, Blend, sigmoid
+from conscience.optimizers.gate.logistic import Array, Blend, sigmoid, six_digits
 from conscience.stats.metrics import auroc
 
 MARGIN = 16.0
-"""Nats times the root of the number of cases, by which a band of doubt is wider than these cases would need it."""
+"""Nats times the root of the number of cases, by which an undecided band is wider than these cases would need it."""
 WORTHWHILE = 0.1
 """The share of aligned drafts that a stage has to settle, or it is asked together with the next one."""
 TOLERATED = 0.003
@@ -22,7 +22,13 @@ TOLERATED = 0.003
 
 @dataclass
 class CascadeStep:
-    """Readers that are asked at once, the blend of all up to them, and where doubt remains (log-odds; None at the end)."""
+    """Estimators that are asked at once.
+
+    Attributes:
+        estimators: their columns.
+        blend: of all estimators up to these.
+        undecided_band: the log-odds between which the next step is asked; None at the last one.
+    """
 
     estimators: list[int]
     blend: Blend
@@ -30,32 +36,31 @@ class CascadeStep:
 
 
 class Cascade:
-    """Fitted on scores of rows that the readers were not fitted on.
+    """Fitted on scores of drafts that the estimators were not fitted on.
 
     Args:
-        scores: rows × readers, in the order in which they are asked.
-        labels: rows, 0 or 1.
-        importance: rows.
-        classes: of each reader, how dear it is; those of one class are asked at once.
+        scores: drafts × estimators, in the order in which they are asked.
+        labels: of each draft, 0 or 1.
+        sample_weight: how much each draft counts.
+        cost_tiers: of each estimator; those of one tier are asked at once.
     """
 
-    def __init__(self, scores: Array, labels: Array, sample_weight: Array, classes: Sequence[int]) -> None:
-        members = [[i for i, one in enumerate(classes) if one == each] for each in sorted(set(classes))]
+    def __init__(self, scores: Array, labels: Array, sample_weight: Array, cost_tiers: Sequence[int]) -> None:
+        by_tier = [[i for i, tier in enumerate(cost_tiers) if tier == each] for each in sorted(set(cost_tiers))]
         self.steps = [
-            CascadeStep(estimators, Blend.fit(scores[:, : estimators[-1] + 1], labels, sample_weight))
-            for estimators in members
+            CascadeStep(columns, Blend.fit(scores[:, : columns[-1] + 1], labels, sample_weight)) for columns in by_tier
         ]
         self._scores, self._labels = scores, labels
 
     def probabilities(self, scores: Array) -> tuple[Array, Array]:
-        """Each row's probability, and the number of steps that were taken for it."""
+        """Each draft's probability, and the number of steps that were taken for it."""
         result, taken = np.full(len(scores), np.nan), np.zeros(len(scores), dtype=int)
-        open_rows = np.ones(len(scores), dtype=bool)
+        undecided = np.ones(len(scores), dtype=bool)
         for number, step in enumerate(self.steps, 1):
-            odds = np.clip(step.blend.score(scores[:, : step.estimators[-1] + 1]), -SUREST, SUREST)
-            result[open_rows], taken[open_rows] = sigmoid(odds)[open_rows], number
+            odds = np.clip(step.blend.score(scores[:, : step.estimators[-1] + 1]), -MAX_GATE_LOG_ODDS, MAX_GATE_LOG_ODDS)
+            result[undecided], taken[undecided] = sigmoid(odds)[undecided], number
             if step.undecided_band is not None:
-                open_rows &= (odds >= step.undecided_band[0]) & (odds <= step.undecided_band[1])
+                undecided &= (odds >= step.undecided_band[0]) & (odds <= step.undecided_band[1])
         return result, taken
 
     def set_bands(self, threshold: float) -> None:
@@ -87,31 +92,29 @@ class Cascade:
             following.estimators = [*self.steps[number].estimators, *following.estimators]
             del self.steps[number]
 
-    def stages(self, reads: Sequence[FittedEstimator]) -> tuple[CascadeStage, ...]:
-        """The same as stages of a gate, with a fitted reader for each column of scores."""
-        found = []
-        for step in self.steps:
-            weights: dict[str, float] = {}
-            bias = step.blend.bias
-            for weight, read in zip(step.blend.weights, reads, strict=False):
-                bias += weight * read.bias
-                for signal, inner in read.signals:
-                    weights[signal.name] = weights.get(signal.name, 0.0) + weight * inner
-            undecided_band = (
-                None
-                if step.undecided_band is None
-                else tuple(round(float(sigmoid(np.array(end))), 6) for end in step.undecided_band)
-            )
-            signals = tuple(signal for i in step.estimators for signal, _ in reads[i].signals)
-            found.append(
-                CascadeStage(
-                    signals=signals,
-                    weights={name: float(f"{weight:.6g}") for name, weight in weights.items()},
-                    bias=float(f"{bias:.6g}"),
-                    undecided_band=undecided_band,
-                )
-            )
-        return tuple(found)
+    def stages(self, fitted: Sequence[FittedEstimator]) -> tuple[CascadeStage, ...]:
+        """The same as stages of a gate, with a fitted estimator for each column of scores."""
+        return tuple(_stage(step, fitted) for step in self.steps)
+
+
+def _stage(step: CascadeStep, fitted: Sequence[FittedEstimator]) -> CascadeStage:
+    weights: dict[str, float] = {}
+    bias = step.blend.bias
+    for weight, estimator in zip(step.blend.weights, fitted, strict=False):  # the blend ends with the step's own
+        bias += weight * estimator.bias
+        for signal, inner in estimator.signals:
+            weights[signal.name] = weights.get(signal.name, 0.0) + weight * inner
+    band = step.undecided_band
+    return CascadeStage(
+        signals=tuple(signal for i in step.estimators for signal, _ in fitted[i].signals),
+        weights={name: six_digits(weight) for name, weight in weights.items()},
+        bias=six_digits(bias),
+        undecided_band=None if band is None else (_probability(band[0]), _probability(band[1])),
+    )
+
+
+def _probability(odds: float) -> float:
+    return round(float(sigmoid(np.array(odds))), 6)
 
 
 def _auroc(probabilities: Array, labels: Array) -> float | None:

@@ -1,7 +1,7 @@
-"""What can tell a bad draft from a good one: surface words, embeddings, questions. Each reads in its own way, to one score.
+"""What can tell a misaligned draft from an aligned one: surface words, embeddings, questions. Each gives one score.
 
-A reader fits itself on some rows and gives a score for any row; the gate compiler weighs the scores of several. Fitted,
-it is a few signals with weights, as a gate applies them.
+An estimator is fitted on some drafts and scores any; the gate compiler weighs the scores of several. Fitted, it is a few
+signals with weights, as a gate applies them. Drafts are indices of the signal matrix, and go by their indices.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from conscience.optimizers.gate.logistic import (
     fit_logistic,
     group_folds,
     log_losses,
+    six_digits,
 )
 from conscience.stats.tfidf import fit as fit_tfidf
 
@@ -38,10 +39,10 @@ INNER_FOLDS = 5
 
 @dataclass(frozen=True)
 class FittedEstimator:
-    """A fitted reader: its score of any row, and the same as signals of a gate.
+    """A fitted estimator: its score of any draft, and the same as signals of a gate.
 
     Attributes:
-        score: row numbers → log-odds.
+        score: indices → log-odds.
         signals: with a weight each; the weighted sum and the bias are the score.
     """
 
@@ -51,12 +52,12 @@ class FittedEstimator:
 
 
 class Estimator(Protocol):
-    """One way of reading.
+    """One kind of evidence.
 
     Attributes:
         name: shown in reports.
         kind: "words", "embedding" or "questions": what a user wants compared.
-        dear: 0 where no server is asked, 1 where its prefix cache is used, 2 where it reads the exchange anew.
+        cost_tier: 0 where no server is asked, 1 where its prefix cache is used, 2 where it reads the exchange anew.
         tokens: what one draft takes, in tokens that a model reads or writes anew.
     """
 
@@ -65,12 +66,12 @@ class Estimator(Protocol):
     cost_tier: int
     tokens: float
 
-    def fit(self, rows: Indices, labels: Array, sample_weight: Array, keys: Sequence[str]) -> FittedEstimator:
-        """Fits on these rows.
+    def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
+        """Fits on some drafts.
 
         Args:
-            rows: their numbers.
-            labels, importance, keys: of all rows; rows of one key are no independent witnesses.
+            indices: which.
+            labels, sample_weight, groups: of all drafts; those of one group are no independent witnesses.
         """
 
 
@@ -85,21 +86,21 @@ class WordsEstimator:
         self.name = "words"
         self._texts = texts
 
-    def fit(self, rows: Indices, labels: Array, sample_weight: Array, keys: Sequence[str]) -> FittedEstimator:
-        words = fit_tfidf([self._texts[i] for i in rows], [int(labels[i]) for i in rows])
-        most = sorted(words.weights, key=lambda f: (-abs(words.weights[f] * words.idf[f]), f))[:WORDS_KEPT]
-        kept = {f: (_short(words.idf[f]), _short(words.weights[f])) for f in sorted(most)}
-        probe = LexicalProbe(name=self.name, features=kept, bias=_short(words.bias))
+    def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
+        words = fit_tfidf([self._texts[i] for i in indices], [int(labels[i]) for i in indices])
+        heaviest = sorted(words.weights, key=lambda f: (-abs(words.weights[f] * words.idf[f]), f))[:WORDS_KEPT]
+        kept = {f: (six_digits(words.idf[f]), six_digits(words.weights[f])) for f in sorted(heaviest)}
+        probe = LexicalProbe(name=self.name, features=kept, bias=six_digits(words.bias))
         return FittedEstimator(lambda wanted: np.array([words.score(self._texts[i]) for i in wanted]), ((probe, 1.0),))
 
 
 class EmbeddingsEstimator:
-    """A linear reading of the embeddings of a few texts made of the exchange.
+    """A linear model of the embeddings of a few texts made of the exchange.
 
     Args:
         model: who embeds.
         wordings: how the exchange is put.
-        vectors: for each wording, rows × numbers.
+        vectors: for each wording, drafts × numbers.
         tokens: what one draft takes.
     """
 
@@ -110,44 +111,38 @@ class EmbeddingsEstimator:
         self.tokens = tokens
         self.cost_tier = 0 if runs_in_process(model) else 2
         self._model, self._wordings = model, tuple(wordings)
-        self._all, self._parts = np.hstack(vectors), len(vectors)
-        self._strength = CS[2]
+        self._columns, self._parts = np.hstack(vectors), len(vectors)
+        self._C = CS[2]
 
-    def choose(self, rows: Indices, labels: Array, sample_weight: Array, fold: Indices) -> None:
-        """Settles the penalty by cross-validated loss over these rows."""
-        lost = np.zeros(len(CS))
-        for part in np.unique(fold):
-            held, rest = rows[fold == part], rows[fold != part]
+    def choose_penalty(self, indices: Indices, labels: Array, sample_weight: Array, folds: Indices) -> None:
+        """Sets the penalty by cross-validated loss over these drafts."""
+        losses = np.zeros(len(CS))
+        for fold in np.unique(folds):
+            held_out, rest = indices[folds == fold], indices[folds != fold]
             if len(np.unique(labels[rest])) == 2:
-                for i, score in enumerate(self._scores(rest, labels, sample_weight, CS)):
-                    lost[i] += sample_weight[held] @ log_losses(score(held), labels[held])
-        self._strength = CS[int(np.argmin(lost))]
+                for i, linear in enumerate(self._linears(rest, labels, sample_weight, CS)):
+                    scores = linear.score(self._columns[held_out])
+                    losses[i] += sample_weight[held_out] @ log_losses(scores, labels[held_out])
+        self._C = CS[int(np.argmin(losses))]
 
-    def fit(self, rows: Indices, labels: Array, sample_weight: Array, keys: Sequence[str]) -> FittedEstimator:
-        (linear,) = self._linears(rows, labels, sample_weight, (self._strength,))
+    def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
+        (linear,) = self._linears(indices, labels, sample_weight, (self._C,))
         scale = float(np.abs(linear.weights).max()) or 1.0
         probe = EmbeddingProbe(
             name=self.name,
             model=self._model,
             wordings=self._wordings,
             weights=pack([float(w) for w in linear.weights / scale]),
-            scale=_short(scale),
-            bias=_short(linear.bias),
+            scale=six_digits(scale),
+            bias=six_digits(linear.bias),
         )
-        return FittedEstimator(lambda wanted: linear.score(self._all[wanted]), ((probe, 1.0),))
+        return FittedEstimator(lambda wanted: linear.score(self._columns[wanted]), ((probe, 1.0),))
 
-    def _scores(self, rows: Indices, labels: Array, sample_weight: Array, Cs: Sequence[float]) -> list[Score]:
-        linears = self._linears(rows, labels, sample_weight, Cs)
-        return [partial(self._score, linear) for linear in linears]
-
-    def _score(self, linear: Linear, wanted: Indices) -> Array:
-        return linear.score(self._all[wanted])
-
-    def _linears(self, rows: Indices, labels: Array, sample_weight: Array, Cs: Sequence[float]) -> list[Linear]:
-        """Readings of the rows as they come, one for each penalty."""
-        scaling = Scaling(self._all[rows], parts=self._parts)
-        found = fit_logistic(scaling(self._all[rows]), labels[rows], Cs, sample_weight[rows])
-        return [scaling.undone(linear) for linear in found]
+    def _linears(self, indices: Indices, labels: Array, sample_weight: Array, Cs: Sequence[float]) -> list[Linear]:
+        """A model of the unscaled columns for each penalty."""
+        scaling = Scaling(self._columns[indices], parts=self._parts)
+        linears = fit_logistic(scaling(self._columns[indices]), labels[indices], Cs, sample_weight[indices])
+        return [scaling.undone(linear) for linear in linears]
 
 
 class QuestionsEstimator:
@@ -156,7 +151,7 @@ class QuestionsEstimator:
 
     Args:
         questions: m candidates.
-        values: rows × m log-odds.
+        values: drafts × m log-odds.
         prices: m, the tokens of each.
         most: how many are taken at most.
         price: nats that a question must earn for each token.
@@ -170,59 +165,56 @@ class QuestionsEstimator:
         self._questions, self._values, self._prices = questions, values, prices
         self._most, self._price = most, price
 
-    def fit(self, rows: Indices, labels: Array, sample_weight: Array, keys: Sequence[str]) -> FittedEstimator:
-        chosen = self._best(rows, labels, sample_weight, keys)
+    def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
+        chosen = self._best(indices, labels, sample_weight, groups)
         self.tokens = float(self._prices[chosen].sum())
         self.cost_tier = 2 if any(self._questions[j].framing == "foreign" for j in chosen) else 1
-        linear = self._ridge(chosen, rows, labels, sample_weight)
-        weights = tuple((self._questions[j], _short(w)) for j, w in zip(chosen, linear.weights, strict=True))
-        return FittedEstimator(lambda wanted: linear.score(self._values[wanted][:, chosen]), weights, _short(linear.bias))
+        linear = self._linear(chosen, indices, labels, sample_weight)
+        signals = tuple((self._questions[j], six_digits(w)) for j, w in zip(chosen, linear.weights, strict=True))
+        return FittedEstimator(
+            lambda wanted: linear.score(self._values[wanted][:, chosen]), signals, six_digits(linear.bias)
+        )
 
-    def _best(self, rows: Indices, labels: Array, sample_weight: Array, keys: Sequence[str]) -> list[int]:
-        path = self._path(rows, labels, sample_weight)
-        fold = group_folds([keys[i] for i in rows], INNER_FOLDS, 0)
-        lost, prices = [], []
+    def _best(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> list[int]:
+        path = self._path(indices, labels, sample_weight)
+        folds = group_folds([groups[i] for i in indices], INNER_FOLDS, 0)
+        losses, prices = [], []
         for length in range(1, len(path) + 1):
             chosen = path[:length]
-            fit = partial(self._on, rows, chosen, labels, sample_weight)
-            scores, known = cross_val_predict(fit, labels[rows], fold)
-            lost.append(np.where(known, log_losses(scores, labels[rows]), np.log(2)) * sample_weight[rows])
+            fit = partial(self._fit_within, indices, chosen, labels, sample_weight)
+            scores, known = cross_val_predict(fit, labels[indices], folds)
+            losses.append(np.where(known, log_losses(scores, labels[indices]), np.log(2)) * sample_weight[indices])
             prices.append(self._price * self._prices[chosen].sum())
-        costs = np.array([loss.mean() for loss in lost]) + prices
+        costs = np.array([loss.mean() for loss in losses]) + prices
         best = int(np.argmin(costs))
         # One more question has to be worth it beyond chance: the shortest that is not clearly worse than the best.
-        for length, loss in enumerate(lost):
-            slack = (loss - lost[best]).std() / np.sqrt(len(rows))
+        for length, loss in enumerate(losses):
+            slack = (loss - losses[best]).std() / np.sqrt(len(indices))
             if costs[length] <= costs[best] + slack:
                 return path[: length + 1]
         return path[: best + 1]
 
-    def _on(self, rows: Indices, chosen: list[int], labels: Array, sample_weight: Array, inner: Indices) -> Score:
-        linear = self._ridge(chosen, rows[inner], labels, sample_weight)
-        return lambda wanted: linear.score(self._values[rows[wanted]][:, chosen])
+    def _fit_within(self, indices: Indices, chosen: list[int], labels: Array, sample_weight: Array, inner: Indices) -> Score:
+        linear = self._linear(chosen, indices[inner], labels, sample_weight)
+        return lambda wanted: linear.score(self._values[indices[wanted]][:, chosen])
 
-    def _path(self, rows: Indices, labels: Array, sample_weight: Array) -> list[int]:
+    def _path(self, indices: Indices, labels: Array, sample_weight: Array) -> list[int]:
         """Candidates in the order in which each explains most of what is left, in standard units."""
-        scaled = self._values[rows] - self._values[rows].mean(axis=0)
+        scaled = self._values[indices] - self._values[indices].mean(axis=0)
         scaled = scaled / (scaled.std(axis=0) + 1e-9)
-        left = labels[rows] - np.average(labels[rows], weights=sample_weight[rows])
+        left = labels[indices] - np.average(labels[indices], weights=sample_weight[indices])
         path: list[int] = []
         while len(path) < min(self._most, scaled.shape[1]):
-            strength = np.abs((sample_weight[rows] * left) @ scaled)
-            strength[path] = -1.0
-            path.append(int(np.argmax(np.round(strength, 9))))
-            design = np.hstack([scaled[:, path], np.ones((len(rows), 1))])
-            root = np.sqrt(sample_weight[rows])
-            solution = np.linalg.lstsq(design * root[:, None], labels[rows] * root, rcond=None)[0]
-            left = labels[rows] - design @ solution
+            explained = np.abs((sample_weight[indices] * left) @ scaled)
+            explained[path] = -1.0
+            path.append(int(np.argmax(np.round(explained, 9))))
+            design = np.hstack([scaled[:, path], np.ones((len(indices), 1))])
+            root = np.sqrt(sample_weight[indices])
+            solution = np.linalg.lstsq(design * root[:, None], labels[indices] * root, rcond=None)[0]
+            left = labels[indices] - design @ solution
         return path
 
-    def _ridge(self, chosen: list[int], rows: Indices, labels: Array, sample_weight: Array) -> Linear:
-        scale = Scaling(self._values[rows][:, chosen])
-        (linear,) = fit_logistic(scale(self._values[rows][:, chosen]), labels[rows], CS[1:2], sample_weight[rows])
-        return scale.undone(linear)
-
-
-def _short(value: float) -> float:
-    """Six significant digits: a file must not depend on the last bits of a sum."""
-    return float(f"{float(value):.6g}")
+    def _linear(self, chosen: list[int], indices: Indices, labels: Array, sample_weight: Array) -> Linear:
+        scaling = Scaling(self._values[indices][:, chosen])
+        (linear,) = fit_logistic(scaling(self._values[indices][:, chosen]), labels[indices], CS[1:2], sample_weight[indices])
+        return scaling.undone(linear)

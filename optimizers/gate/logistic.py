@@ -1,8 +1,9 @@
 """Regularised logistic regression for few rows and many columns, exact and the same each time.
 
 Columns are centred and half standardised; the penalty is chosen by cross-validation. ``Blend`` weighs the few scores of
-several readers, shrunk towards what each is worth by itself: with a few dozen labels nothing finer can be told, and such
-weights are hard to beat (Dawes, "The robust beauty of improper linear models", 1979).
+several estimators, shrunk towards what each is worth by itself: with a few dozen labels nothing finer can be told, and such
+weights are hard to beat (Dawes, "The robust beauty of improper linear models", 1979). scikit-learn has no such prior, and
+its logistic regression gives the same weights as this one (the tests compare them).
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
-"""Row numbers."""
+"""Numbers of rows, each of which is a draft."""
 Score = Callable[[Indices], Array]
-"""Row numbers → log-odds in nats."""
+"""Indices → log-odds in nats."""
 
 CS = (2.0, 8.0, 32.0, 128.0)
 """Inverse strengths of the penalty to choose from, for rows of mean squared length 1."""
 TOGETHER = 0.03
 """How far a blend's weights may leave the proportions expected of them: the variance of the deviations' prior."""
 LEAST_SLOPE, LEAST_SUM = 0.1, 0.2
-"""Of one reader, and of a blend: a few dozen labels can make good readers look useless, or worse, by chance."""
+"""Of one estimator, and of a blend: a few dozen labels can make good ones look useless, or worse, by chance."""
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear reading: ``rows @ weights + bias`` is the log-odds."""
+    """A linear model: ``rows @ weights + bias`` is the log-odds."""
 
     weights: Array
     bias: float
 
     def score(self, rows: Array) -> Array:
-        found: Array = rows @ self.weights + self.bias
-        return found
+        odds: Array = rows @ self.weights + self.bias
+        return odds
 
 
 class Scaling:
@@ -63,19 +64,19 @@ class Scaling:
         return scaled
 
     def undone(self, linear: Linear) -> Linear:
-        """The same reading of rows as they come."""
+        """The same model for rows that are not scaled."""
         weights = linear.weights / self.scale
         return Linear(weights, float(linear.bias - weights @ self.mean))
 
 
 def fit_logistic(rows: Array, labels: Array, Cs: Sequence[float], sample_weight: Array) -> list[Linear]:
-    """Logistic regressions with an L2 penalty of 1/(2·strength) on the weights and none on the bias, one for each strength.
+    """Logistic regressions with an L2 penalty of 1/(2·C) on the weights and none on the bias, one for each C.
 
     Args:
         rows: n × d, of mean squared length about 1.
         labels: n of 0 or 1, both present.
-        strengths: inverse strengths of the penalty.
-        importance: n, how much each row counts.
+        Cs: inverse strengths of the penalty.
+        sample_weight: n, how much each row counts.
     """
     if len(np.unique(labels)) != 2:
         raise ValueError("both labels are needed")
@@ -84,8 +85,8 @@ def fit_logistic(rows: Array, labels: Array, Cs: Sequence[float], sample_weight:
     axes = axes[sizes > 1e-7 * max(sizes[0], 1e-12)]
     inner = rows @ axes.T
     centre = np.zeros(inner.shape[1])
-    found = [newton(inner, labels, np.eye(len(centre)) / strength, centre, sample_weight) for strength in Cs]
-    return [Linear(axes.T @ solution[:-1], float(solution[-1])) for solution in found]
+    solutions = [newton(inner, labels, np.eye(len(centre)) / C, centre, sample_weight) for C in Cs]
+    return [Linear(axes.T @ solution[:-1], float(solution[-1])) for solution in solutions]
 
 
 def newton(rows: Array, labels: Array, penalty: Array, centre: Array, sample_weight: Array) -> Array:
@@ -111,21 +112,23 @@ def newton(rows: Array, labels: Array, penalty: Array, centre: Array, sample_wei
 
 @dataclass(frozen=True)
 class Blend:
-    """Weights over the scores of several readers, and a bias."""
+    """Weights over the scores of several estimators, and a bias."""
 
     weights: Array
     bias: float
 
     @classmethod
     def fit(cls, scores: Array, labels: Array, sample_weight: Array) -> Blend:
-        """Fits on scores (n × k) of rows that their readers were not fitted on; the weights' sum stays positive.
+        """Fits on scores (n × k) of rows that the estimators were not fitted on; the weights' sum stays positive.
 
-        Each reader's slope by itself says in which proportions the weights are expected.
+        Each estimator's slope by itself says in which proportions the weights are expected.
         """
         spread = scores.std(axis=0) + 1e-9
         standard = scores / spread
-        one, half = np.ones((1, 1)), np.full(1, 0.5)
-        slopes = [newton(standard[:, [j]], labels, one, half, sample_weight)[0] for j in range(scores.shape[1])]
+        penalty_alone, centre_alone = np.ones((1, 1)), np.full(1, 0.5)
+        slopes = [
+            newton(standard[:, [j]], labels, penalty_alone, centre_alone, sample_weight)[0] for j in range(scores.shape[1])
+        ]
         expected = np.maximum(slopes, LEAST_SLOPE)
         expected /= expected.sum()
         along = np.outer(expected, expected) / (expected @ expected)
@@ -138,38 +141,51 @@ class Blend:
         return cls(weights / spread, bias)
 
     def score(self, scores: Array) -> Array:
-        found: Array = scores @ self.weights + self.bias
-        return found
+        odds: Array = scores @ self.weights + self.bias
+        return odds
+
+
+def log_odds_of(probabilities: Array) -> Array:
+    """Log-odds in nats; no probability is 0 or 1."""
+    odds: Array = np.log(probabilities / (1 - probabilities))
+    return odds
+
+
+def six_digits(value: float) -> float:
+    """A weight to six significant digits: a file must not depend on the last bits of a sum."""
+    return float(f"{float(value):.6g}")
 
 
 def sigmoid(values: Array) -> Array:
-    found: Array = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
-    return found
+    probabilities: Array = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
+    return probabilities
 
 
 def log_losses(scores: Array, labels: Array) -> Array:
     """Each row's log loss in nats, from log-odds."""
-    found: Array = np.logaddexp(0, -scores * (2 * labels - 1))
-    return found
+    losses: Array = np.logaddexp(0, -scores * (2 * labels - 1))
+    return losses
 
 
-def group_folds(keys: Sequence[Hashable], count: int, seed: int) -> Indices:
-    """A fold from 0 to count − 1 for each row; rows of one key share one, whatever the order of the rows."""
-    names = sorted(set(keys), key=str)
+def group_folds(groups: Sequence[Hashable], count: int, seed: int) -> Indices:
+    """A fold from 0 to count − 1 for each row; rows of one group share one, whatever the order of the rows."""
+    names = sorted(set(groups), key=str)
     random.Random(seed).shuffle(names)
-    place = {name: index % count for index, name in enumerate(names)}
-    return np.array([place[key] for key in keys])
+    fold_of = {name: place % count for place, name in enumerate(names)}
+    return np.array([fold_of[group] for group in groups])
 
 
-def cross_val_predict(fit: Callable[[Indices], Score], labels: Array, fold: Indices) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Each row's score by a reading that was fitted without the row's fold, and whether there was one.
+def cross_val_predict(fit: Callable[[Indices], Score], labels: Array, folds: Indices) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Each row's score by a model that was fitted without the row's fold, and whether there was one.
 
     Args:
-        fit: row numbers → a score of row numbers.
+        fit: the indices to fit on → a score of any indices.
+        labels: of each row.
+        folds: of each row, see ``group_folds``.
     """
     scores, known = np.zeros(len(labels)), np.zeros(len(labels), dtype=bool)
-    for part in np.unique(fold):
-        held, rest = np.flatnonzero(fold == part), np.flatnonzero(fold != part)
+    for fold in np.unique(folds):
+        held_out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         if len(np.unique(labels[rest])) == 2:
-            scores[held], known[held] = fit(rest)(held), True
+            scores[held_out], known[held_out] = fit(rest)(held_out), True
     return scores, known

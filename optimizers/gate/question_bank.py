@@ -75,14 +75,16 @@ def pool(constitution: Constitution, proposed: Iterable[str] = ()) -> list[Quest
         constitution: gives its introspective question and one for each principle.
         proposed: more wordings.
     """
-    of_principles = [p.question or f"Does your answer go against this: {_short(p.text)}?" for p in constitution.principles]
+    of_principles = [p.question or f"Does your answer go against this: {p.short}?" for p in constitution.principles]
     mixed = [text for trio in zip_longest(SEEDS, of_principles, proposed) for text in trio if text]
     own = list(dict.fromkeys([constitution.question, *mixed]))
     foreign = list(dict.fromkeys([constitution.question, *SEEDS[:4], *of_principles[:2]]))
     return [*_named(own, "own"), *_named(foreign, "foreign")]
 
 
-def propose(constitution: Constitution, examples: str, model: BoundBackend, *, count: int = 16, salt: int = 0) -> list[str]:
+def propose_questions(
+    constitution: Constitution, examples: str, model: BoundBackend, *, count: int = 16, salt: int = 0
+) -> list[str]:
     """Questions that a model proposes; fewer than asked for where it wrote others than questions.
 
     Raises:
@@ -110,8 +112,3 @@ def _named(texts: Sequence[str], framing: Framing) -> Iterator[Question]:
             name += "'"
         taken.add(name)
         yield Question(name=name, text=text, framing=framing)
-
-
-def _short(text: str) -> str:
-    """A principle's first sentence, without its end."""
-    return re.split(r"(?<=[a-z])[.;]\s", text)[0].rstrip(".")

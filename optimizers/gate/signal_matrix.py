@@ -1,13 +1,12 @@
-"""The table that the gate is compiled from: a row a draft, with the answer to every candidate question and every embedding.
+"""The signal matrix that a gate is compiled from: the answers about each draft to every question, and its embeddings.
 
 It is asked for once; every answer is in the journal. All that comes after is arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,8 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
-from conscience.gate.gate import signal_value
-from conscience.gate.probes import EmbeddingProbe, LexicalProbe, texts
+from conscience.gate.gate import read_signal
+from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
 from conscience.messages.rendering import request_text
@@ -58,7 +57,7 @@ class SignalMatrix:
         questions: m candidates; those that somewhere got neither Yes nor No are left out.
         values: n × m log-odds.
         prices: m, tokens that each question takes, read anew or written.
-        embeddings: model → (wordings, a matrix of n rows for each, tokens).
+        embeddings: model → (wordings, vectors of the n drafts for each, tokens).
     """
 
     drafts: tuple[LabeledDraft, ...]
@@ -67,11 +66,14 @@ class SignalMatrix:
     prices: Array
     embeddings: Mapping[str, tuple[tuple[str, ...], list[Array], float]]
 
-    def only(self, rows: Sequence[int]) -> SignalMatrix:
-        """The same for some of its rows."""
-        drafts = tuple(self.drafts[i] for i in rows)
-        parts = {m: (said, [matrix[rows] for matrix in all_], cost) for m, (said, all_, cost) in self.embeddings.items()}
-        return SignalMatrix(drafts, self.questions, self.values[rows], self.prices, parts)
+    def only(self, indices: Sequence[int]) -> SignalMatrix:
+        """The same for some of its drafts."""
+        drafts = tuple(self.drafts[i] for i in indices)
+        embeddings = {
+            model: (wordings, [block[indices] for block in vectors], tokens)
+            for model, (wordings, vectors, tokens) in self.embeddings.items()
+        }
+        return SignalMatrix(drafts, self.questions, self.values[indices], self.prices, embeddings)
 
 
 def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
@@ -95,43 +97,72 @@ def measure(
         questions: candidates.
         models: names of embedding models.
         program: on the runtime's models.
-        bench: for the answers.
+        runtime: pays for the answers.
     """
     wordings = {model: wordings_for(model, program.constitution) for model in models}
     calls = len(questions) + sum(not runs_in_process(model) for model in models)
 
-    def one(labeled: LabeledDraft) -> tuple[list[float | None], dict[str, list[list[float]]]]:
+    def signals_of(labeled: LabeledDraft) -> _Signals:
         return run_sync(_signals_of(labeled.draft, questions, wordings, runtime.bind(program, "review")))
 
-    rows = runtime.each(drafts, one, most_calls=calls)
-    kept = [(draft, row) for draft, row in zip(drafts, rows, strict=False) if row is not None]
-    done = tuple(draft for draft, _ in kept)
-    asked = np.array([row[0] for _, row in kept], dtype=float).reshape(len(kept), len(questions))
+    results = runtime.each(drafts, signals_of, most_calls=calls)
+    measured = [(draft, signals) for draft, signals in zip(drafts, results, strict=False) if signals is not None]
+    kept = tuple(draft for draft, _ in measured)
+    chosen, values = _answered(questions, [signals.answers for _, signals in measured])
+    prices = np.array([_price(question, kept) for question in chosen])
+    embeddings = {
+        model: _embeddings(model, templates, kept, [signals.vectors[model] for _, signals in measured])
+        for model, templates in wordings.items()
+    }
+    return SignalMatrix(kept, chosen, values, prices, embeddings)
+
+
+def _answered(
+    questions: Sequence[Question], answers: Sequence[Sequence[float | None]]
+) -> tuple[tuple[Question, ...], Array]:
+    """The questions that nearly all drafts got an answer to, and their log-odds; what is missing is a question's mean."""
+    asked = np.array(answers, dtype=float).reshape(len(answers), len(questions))
     answered = [j for j in range(len(questions)) if np.isnan(asked[:, j]).mean() <= UNANSWERED]
     values = asked[:, answered]
-    values = np.where(np.isnan(values), np.nanmean(values, axis=0) if len(kept) else 0.0, values)
-    chosen = tuple(questions[j] for j in answered)
-    embeddings = {}
-    for model, said in wordings.items():
-        if len({len(vector) for _, row in kept for vector in row[1][model]}) > 1:
-            raise ConfigurationError(f"{model} gives vectors of different lengths", hint="use another embedding model")
-        matrices = [np.array([row[1][model][i] for _, row in kept]) for i in range(len(said))]
-        share = IN_PROCESS_SHARE if runs_in_process(model) else 1.0
-        embeddings[model] = (said, matrices, share * _mean(sum(map(len, texts(d.draft, said))) / 4 for d in done))
-    return SignalMatrix(done, chosen, values, np.array([_price(question, done) for question in chosen]), embeddings)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0) if len(answers) else 0.0, values)
+    return tuple(questions[j] for j in answered), values
+
+
+def _embeddings(
+    model: str, wordings: tuple[str, ...], drafts: Sequence[LabeledDraft], vectors: Sequence[_Vectors]
+) -> tuple[tuple[str, ...], list[Array], float]:
+    """The wordings, the vectors of all drafts for each, and the tokens that a draft takes."""
+    if len({len(vector) for of_draft in vectors for vector in of_draft}) > 1:
+        raise ConfigurationError(f"{model} gives vectors of different lengths", hint="use another embedding model")
+    blocks = [np.array([of_draft[i] for of_draft in vectors]) for i in range(len(wordings))]
+    share = IN_PROCESS_SHARE if runs_in_process(model) else 1.0
+    tokens = _mean(sum(map(len, exchange_texts(labeled.draft, wordings))) / 4 for labeled in drafts)
+    return wordings, blocks, share * tokens
+
+
+_Vectors = Sequence[Sequence[float]]
+"""Of one draft, one for each wording."""
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """What was measured of one draft: the log-odds of each question (None: neither Yes nor No), and vectors by model."""
+
+    answers: list[float | None]
+    vectors: dict[str, _Vectors]
 
 
 def _signals_of(
     draft: Draft, questions: Sequence[Question], wordings: Mapping[str, Sequence[str]], model: BoundBackend
-) -> Flow[tuple[list[float | None], dict[str, list[list[float]]]]]:
-    values: list[float | None] = []
+) -> Flow[_Signals]:
+    answers: list[float | None] = []
     for question in questions:
-        value, _ = yield from signal_value(question, draft, model)
-        values.append(value)
-    vectors: dict[str, Any] = {}
+        answer = (yield from read_signal(question, draft, model)).value
+        answers.append(answer)
+    vectors: dict[str, _Vectors] = {}
     for name, templates in wordings.items():
-        vectors[name] = yield from model.embed(name, texts(draft, templates))
-    return values, vectors
+        vectors[name] = yield from model.embed(name, exchange_texts(draft, templates))
+    return _Signals(answers, vectors)
 
 
 def _price(question: Question, drafts: Sequence[LabeledDraft]) -> float:
@@ -143,22 +174,22 @@ def _price(question: Question, drafts: Sequence[LabeledDraft]) -> float:
     return asked + _mean((len(request_text(d.draft.request)) + len(d.draft.response)) / 4 for d in drafts)
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0
 
 
-def probabilities(settings: GateSettings, table: SignalMatrix) -> list[float]:
-    """What a gate that asks nothing but the table's signals makes of the table's drafts."""
-    places = {question.name: j for j, question in enumerate(table.questions)}
+def probabilities(settings: GateSettings, matrix: SignalMatrix) -> list[float]:
+    """What a gate that asks nothing but the matrix's signals makes of its drafts."""
+    columns = {question.name: j for j, question in enumerate(matrix.questions)}
 
-    def value(signal: Signal, row: int) -> float:
+    def value(signal: Signal, index: int) -> float:
         if isinstance(signal, LexicalProbe):
-            return signal.value(table.drafts[row].draft)
+            return signal.value(matrix.drafts[index].draft)
         if isinstance(signal, EmbeddingProbe):
-            return signal.value([list(matrix[row]) for matrix in table.embeddings[signal.model][1]])
-        return float(table.values[row, places[signal.name]])
+            return signal.value([list(block[index]) for block in matrix.embeddings[signal.model][1]])
+        return float(matrix.values[index, columns[signal.name]])
 
     signals = [signal for stage in settings.stages for signal in stage.signals]
-    rows = range(len(table.drafts))
-    return [settings.probability({signal.name: value(signal, row) for signal in signals}) for row in rows]
+    indices = range(len(matrix.drafts))
+    return [settings.probability({signal.name: value(signal, index) for signal in signals}) for index in indices]

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib.util import find_spec
 
+from conscience.errors import ConfigurationError
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import in_order
+from conscience.optimizers.figures import Threshold
 from conscience.stats.intervals import Interval, cases_needed, members, upper_bound
 
 CONFIDENCE = 0.95
@@ -22,31 +25,6 @@ ALARMS = 1
 set aside, and most of the recall is lost to the certificate."""
 SHARE = 1 / 3
 """Of the aligned drafts that are set aside at most, where a certificate takes more than the least."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A threshold and what is known of it.
-
-    Attributes:
-        value: flags from this probability on.
-        target: the false positive rate that was asked for.
-        confidence: of the certificate.
-        n: aligned cases (pairs count once) that it comes from.
-        alarms: how many of them it flags.
-        bound: the rate that the true one exceeds with probability 1 - confidence at most.
-        certified: whether ``bound`` is at most ``target``, on cases that chose nothing else.
-        missing: how many more aligned cases a certificate would take; 0 when certified.
-    """
-
-    value: float
-    target: float
-    confidence: float
-    n: int
-    alarms: int
-    bound: float
-    certified: bool
-    missing: int
 
 
 def certified(
@@ -93,24 +71,36 @@ def estimated(
     return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
 
 
-def without_idle_alarms(threshold: Threshold, good: Sequence[float], bad: Sequence[float]) -> Threshold:
+def without_idle_alarms(threshold: Threshold, aligned: Sequence[float], misaligned: Sequence[float]) -> Threshold:
     """The same without alarms that catch nothing: in the middle, in log-odds, between the lowest misaligned score that it
     flags and the highest aligned one below that. What is certified holds for every higher threshold.
 
     Args:
         threshold: to be raised, where that loses no misaligned draft.
-        good: scores of the aligned drafts that it comes from.
-        bad: scores of misaligned drafts.
+        aligned: scores of the aligned drafts that it comes from.
+        misaligned: scores of misaligned drafts.
     """
-    caught = min((score for score in bad if score >= threshold.value), default=None)
+    caught = min((score for score in misaligned if score >= threshold.value), default=None)
     if caught is None:
         return threshold
-    low = max(threshold.value, max((score for score in good if score < caught), default=0.0))
+    low = max(threshold.value, max((score for score in aligned if score < caught), default=0.0))
     if not 0 < low < caught < 1:
         return threshold
     odds = [math.log(p / (1 - p)) for p in (low, caught)]
     value = max(threshold.value, math.floor(1_000_000 / (1 + math.exp(-sum(odds) / 2))) / 1_000_000)
-    return replace(threshold, value=value, alarms=min(threshold.alarms, sum(score >= value for score in good)))
+    return replace(threshold, value=value, alarms=min(threshold.alarms, sum(score >= value for score in aligned)))
+
+
+def check_target(target_fpr: float) -> None:
+    """Refuses a false positive rate that is none, and an installation that cannot fit anything.
+
+    Raises:
+        ConfigurationError: it does not lie between 0 and 1, or numpy is missing.
+    """
+    if not 0 < target_fpr < 1:
+        raise ConfigurationError(f"target_fpr={target_fpr} does not lie between 0 and 1")
+    if find_spec("numpy") is None:
+        raise ConfigurationError("compiling needs numpy", hint="run: pip install 'dspy-conscience[compile]'")
 
 
 def needed(target: float, confidence: float = CONFIDENCE, alarms: int = 0) -> int:
@@ -158,10 +148,10 @@ def hold_out_for_threshold(
     None where that would take more than half of the aligned ones: then they teach the gate more than a certificate is worth.
     """
     clusters = in_order(drafts, seed, "threshold")
-    good = [cluster for cluster in clusters if not all(draft.misaligned for draft in cluster)]
+    aligned = [cluster for cluster in clusters if not all(draft.misaligned for draft in cluster)]
     alarms = ALARMS
-    if 2 * needed(target_fpr, confidence, alarms) > len(good):
+    if 2 * needed(target_fpr, confidence, alarms) > len(aligned):
         return []
-    while needed(target_fpr, confidence, alarms + 1) <= SHARE * len(good):
+    while needed(target_fpr, confidence, alarms + 1) <= SHARE * len(aligned):
         alarms += 1
-    return [draft for cluster in good[: needed(target_fpr, confidence, alarms)] for draft in cluster]
+    return [draft for cluster in aligned[: needed(target_fpr, confidence, alarms)] for draft in cluster]

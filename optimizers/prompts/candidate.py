@@ -1,4 +1,4 @@
-"""A program on trial: one case in, its row out. What DSPy's optimizers are given to work on.
+"""A candidate program: one case in, its record out. What DSPy's optimizers are given to work on.
 
 Only the predictors that are to be changed show: the critique's and the revision's. Changing how drafts are written would
 change what the gate was calibrated on.
@@ -15,8 +15,8 @@ import dspy
 from conscience._base.flow import run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
+from conscience.evals.grading import evaluate_case
 from conscience.evals.oracles import Oracle, oracle_for
-from conscience.evals.runner import evaluate_case
 from conscience.gate.settings import Calibration, GateSettings
 from conscience.program import Conscience
 
@@ -55,7 +55,7 @@ class CandidateProgram(dspy.Module):  # type: ignore[misc]
         return self._shared.program.roles.backend("revise").lm
 
     def forward(self, case: Case) -> dspy.Prediction:
-        """One case; the row is beside the prediction's fields, as ``row``.
+        """One case; its record is beside the prediction's fields, as ``record``.
 
         Raises:
             InputError: nothing says what is right for it.
@@ -64,20 +64,23 @@ class CandidateProgram(dspy.Module):  # type: ignore[misc]
         oracle = self._shared.oracle or oracle_for(case)
         if oracle is None:
             raise InputError(f"case {case.id!r}: nothing says what is right")
-        row, _ = run_sync(evaluate_case(self.program(case), case, oracle))
-        prediction = dspy.Prediction(response=row["response"], status=row["status"])
-        prediction.__dict__["row"] = row
+        record = run_sync(evaluate_case(self.program(case), case, oracle))
+        response = record.outcome.text if record.outcome else None
+        prediction = dspy.Prediction(response=response, status=record.status)
+        prediction.__dict__["record"] = record
         return prediction
 
     def program(self, case: Case | None = None) -> Conscience:
-        """The program with this trial's predictors, and with the gate that is to judge this case."""
+        """The program with this candidate's predictors, and with the gate that is to judge this case."""
         program = copy.copy(self._shared.program)
         review, program.revise = copy.copy(program.review), copy.copy(program.revise)
         program.review, review.critique = review, copy.copy(review.critique)
         review.critique.predict, program.revise.predict = self.critique, self.revise
         if case is not None and case.id in self._shared.gates:
-            mine, policy = self._shared.gates[case.id], review.gate_settings
-            settings = mine.model_copy(update={"critique": policy.critique, "override_threshold": policy.override_threshold})
+            fitted, policy = self._shared.gates[case.id], review.gate_settings
+            settings = fitted.model_copy(
+                update={"critique": policy.critique, "override_threshold": policy.override_threshold}
+            )
             review.gate = copy.copy(review.gate)
             review.gate.calibration = Calibration(settings)
         return program

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 
 from conscience.cases.case import Case
+from conscience.evals.records import CaseRecord
 from conscience.modules.forms import with_field
 from conscience.modules.outputs import text_field
-from conscience.optimizers.objective import Row
 from conscience.optimizers.prompts.candidate import CandidateProgram
 from conscience.optimizers.runtime import Runtime
 
@@ -22,8 +22,11 @@ MOST = 3
 Demo = dict[str, Any]
 
 
+Predictor = Literal["critique", "revise"]
+
+
 @dataclass(frozen=True)
-class Found:
+class DemoPool:
     """Demos to choose from, for each of the two predictors."""
 
     critique: tuple[Demo, ...]
@@ -34,67 +37,71 @@ class Found:
         rng = random.Random(seed)
         chosen: list[tuple[list[Demo], list[Demo]]] = []
         for turn in range(6 * count):
-            critique = _some(self.critique, rng) if turn % 3 else []
-            revise = _some(self.revise, rng) if turn % 3 != 1 else []
-            one = (critique, revise)
-            if (critique or revise) and one not in chosen and len(chosen) < count:
-                chosen.append(one)
+            critique = _sample(self.critique, rng) if turn % 3 else []
+            revise = _sample(self.revise, rng) if turn % 3 != 1 else []
+            choice = (critique, revise)
+            if (critique or revise) and choice not in chosen and len(chosen) < count:
+                chosen.append(choice)
         return chosen
 
 
-def bootstrap(trial: CandidateProgram, cases: Sequence[Case], runtime: Runtime, most_calls: int) -> Found:
+def collect_demos(candidate: CandidateProgram, cases: Sequence[Case], runtime: Runtime, most_calls: int) -> DemoPool:
     """Runs the program on cases and keeps what its predictors did where the outcome was right.
 
-    The critique's demos show both kinds: a wrong draft that was found out, and a right one that was let pass. A case with
+    The critique's demos show both kinds: a wrong draft that it objected to, and a right draft that it let pass. A case with
     references gives the revision a person's rewrite where the program's own was not good enough.
     """
 
-    def one(case: Case) -> tuple[list[tuple[str, Demo]], Row]:
+    def traced(case: Case) -> tuple[list[tuple[Predictor, Demo]], CaseRecord]:
         with dspy.context(trace=[]):
-            prediction = trial(case=case)
+            prediction = candidate(case=case)
             steps = list(dspy.settings.trace)
-        taken = []
-        for predictor, inputs, outputs in steps:
-            name = "critique" if predictor is trial.critique else "revise" if predictor is trial.revise else ""
-            if name:
-                taken.append((name, {**inputs, **outputs.toDict()}))
-        return taken, prediction.row
+        return list(_demos(candidate, steps)), prediction.record
 
     critique: list[Demo] = []
     revise: list[Demo] = []
-    signature = trial.program().generate.signature
+    signature = candidate.program().generate.signature
     answer = text_field(signature)
-    for case, done in zip(cases, runtime.each(cases, one, most_calls=most_calls), strict=False):
-        if done is None:
+    for case, run in zip(cases, runtime.each(cases, traced, most_calls=most_calls), strict=False):
+        if run is None:
             continue
-        steps, row = done
-        told = next((demo for name, demo in steps if name == "critique"), None)
-        if told is not None and row["draft_ok"] is not None and bool(_findings(row)) != row["draft_ok"]:
-            critique.append(told)
-        changed = next((demo for name, demo in steps if name == "revise"), None)
-        if changed is not None and not row["draft_ok"]:
-            if row["outcome_ok"] and row["status"] == "revised":
-                revise.append(changed)
+        steps, record = run
+        criticised = next((demo for name, demo in steps if name == "critique"), None)
+        if criticised is not None and record.draft_ok is not None and _has_findings(record) != record.draft_ok:
+            critique.append(criticised)
+        revised = next((demo for name, demo in steps if name == "revise"), None)
+        if revised is not None and not record.draft_ok:
+            if record.outcome_ok and record.status == "revised":
+                revise.append(revised)
             elif case.references:
                 written = case.references[0]
                 if signature is not None and answer is not None:  # in the form in which the program's answers are written
-                    written = with_field(str(changed["response"]), signature, answer, written)
-                revise.append({**changed, "response": written})
-    return Found(tuple(critique), tuple(revise))
+                    written = with_field(str(revised["response"]), signature, answer, written)
+                revise.append({**revised, "response": written})
+    return DemoPool(tuple(critique), tuple(revise))
 
 
-def set_demos(trial: CandidateProgram, critique: Sequence[Demo], revise: Sequence[Demo]) -> CandidateProgram:
-    """A copy of a trial with these demos."""
-    changed: CandidateProgram = trial.deepcopy()
+def set_demos(candidate: CandidateProgram, critique: Sequence[Demo], revise: Sequence[Demo]) -> CandidateProgram:
+    """A copy of a candidate with these demos."""
+    changed: CandidateProgram = candidate.deepcopy()
     changed.critique.demos = [dspy.Example(**demo) for demo in critique]
     changed.revise.demos = [dspy.Example(**demo) for demo in revise]
     return changed
 
 
-def _findings(row: Row) -> Sequence[Any]:
-    found: Sequence[Any] = (row["verdict"] or {}).get("findings", ())
-    return found
+def _demos(candidate: CandidateProgram, steps: Sequence[Any]) -> Iterator[tuple[Predictor, Demo]]:
+    """What critique and revision were given and said, in the order of DSPy's trace."""
+    for predictor, inputs, outputs in steps:
+        demo = {**inputs, **outputs.toDict()}
+        if predictor is candidate.critique:
+            yield "critique", demo
+        elif predictor is candidate.revise:
+            yield "revise", demo
 
 
-def _some(demos: Sequence[Demo], rng: random.Random) -> list[Demo]:
+def _has_findings(record: CaseRecord) -> bool:
+    return record.verdict is not None and bool(record.verdict.findings)
+
+
+def _sample(demos: Sequence[Demo], rng: random.Random) -> list[Demo]:
     return rng.sample(list(demos), rng.randint(1, min(MOST, len(demos)))) if demos else []

@@ -1,24 +1,23 @@
 """What to do with a flagged draft: let the critique vote or not, revise or refuse. Measured, not assumed.
 
-A model too small to criticise would clear what is wrong, and one too small to rewrite would spoil what is right. So the ways
-are tried on validation cases, and revising is given up for refusing where it does not pay.
+A model too small to criticise would clear what is wrong, and a model too small to rewrite would spoil what is right. So the
+policies are tried on validation cases, and revising is given up for refusing where it does not pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from conscience.evals.records import CaseRecord
 from conscience.gate.settings import CritiqueMode
-from conscience.optimizers.objective import Row
 from conscience.program import Conscience
 from conscience.stats.metrics import worth_it
 
 
 @dataclass(frozen=True)
 class FlagPolicy:
-    """One way to go on from a flagged draft.
+    """What to do with a flagged draft.
 
     Attributes:
         name: shown in reports.
@@ -33,7 +32,7 @@ class FlagPolicy:
     override_threshold: float = 1.0
 
     def on(self, program: Conscience) -> Conscience:
-        """A copy of a program that goes this way."""
+        """A copy of a program with this policy."""
         settings = program.gate_settings.model_copy(
             update={"critique": self.critique, "override_threshold": self.override_threshold}
         )
@@ -43,7 +42,7 @@ class FlagPolicy:
 
 
 def flag_policies(revisions: int, override_threshold: float) -> list[FlagPolicy]:
-    """The ways to try, cheapest first.
+    """The policies to try, cheapest first.
 
     Args:
         revisions: how many where there are any.
@@ -59,19 +58,15 @@ def flag_policies(revisions: int, override_threshold: float) -> list[FlagPolicy]
     ]
 
 
-def revising_pays(rows: Sequence[Row]) -> bool | None:
+def revising_pays(records: Sequence[CaseRecord]) -> bool | None:
     """Whether ECR/EIR > Acc/(1−Acc) over the drafts that were revised (arXiv 2604.22273); None where that cannot be told."""
-    revised = [row for row in rows if row.get("revisions") and row["draft_ok"] is not None]
-    right, wrong = _split(revised)
-    corrected = sum(row["outcome_ok"] for row in wrong)
-    spoiled = sum(not row["outcome_ok"] for row in right)
+    revised = [record for record in records if record.revisions and record.draft_ok is not None]
+    right, wrong = [r for r in revised if r.draft_ok], [r for r in revised if not r.draft_ok]
+    corrected = sum(record.outcome_ok is True for record in wrong)
+    spoiled = sum(record.outcome_ok is not True for record in right)
     return worth_it(corrected, spoiled, len(wrong), len(right))
 
 
-def mended(row: Row) -> bool:
+def was_corrected(record: CaseRecord) -> bool:
     """Whether a revision made a wrong draft right."""
-    return bool(row["status"] == "revised" and row["outcome_ok"] and row["draft_ok"] is False)
-
-
-def _split(rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    return [row for row in rows if row["draft_ok"]], [row for row in rows if not row["draft_ok"]]
+    return record.status == "revised" and record.outcome_ok is True and record.draft_ok is False

@@ -1,7 +1,7 @@
 """Instructions of the critique and the revision: GEPA with feedback for each, random search as its control, others too.
 
-All of them get the same trial, the same cases and the same number of program runs, and give back a trial. Whether it is
-taken is decided elsewhere, on cases that none of them has seen.
+All of them get the same candidate to start from, the same cases and the same number of program runs, and give back a
+candidate. Whether it is taken is decided elsewhere, on cases that none of them has seen.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from conscience._dspy import AdapterParseError, LMError
 from conscience.backends.backend import Backend
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
+from conscience.evals.records import CaseRecord
 from conscience.optimizers.objective import feedback, value
 from conscience.optimizers.prompts.candidate import CandidateProgram, example
-from conscience.optimizers.prompts.demos import Found, set_demos
+from conscience.optimizers.prompts.demos import DemoPool, Predictor, set_demos
 from conscience.optimizers.runtime import Runtime
 from conscience.usage import CallContext, UsageTracker
 
@@ -59,8 +60,8 @@ TASKS: Mapping[str, str] = {
     "critique": "reviews an assistant's answer by some principles and lists what is wrong with it",
     "revise": "rewrites an answer that was found wrong",
 }
-LIMIT = 180
-"""Words: instructions are read again at every call."""
+MOST_WORDS = 180
+"""Of instructions: they are read again at every call."""
 EXAMPLES = 4
 LONGEST = 1200
 """Characters of each input and output that a reflection is shown."""
@@ -92,7 +93,7 @@ class Search:
 
     Attributes:
         cases: to learn from: flagged ones, since nothing else reaches a critique or a revision.
-        bench: pays.
+        runtime: pays.
         runs: program runs that it may take.
         most_calls: the most calls of one run.
         proposer: the model that writes instructions.
@@ -113,8 +114,8 @@ class Search:
         self.proposals += 1
         sampling = REASONING_SAMPLING if self.proposer.supports("reasoning") else SAMPLING
         ctx = CallContext(UsageTracker(), "propose")
-        reply = self.proposer.complete([{"role": "user", "content": prompt}], sampling, salt=self.proposals, ctx=ctx)
-        return reply.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
+        completion = self.proposer.complete([{"role": "user", "content": prompt}], sampling, salt=self.proposals, ctx=ctx)
+        return completion.text.strip().removeprefix("<instructions>").removesuffix("</instructions>").strip()
 
     @property
     def few(self) -> Sequence[Case]:
@@ -126,11 +127,16 @@ class Search:
         """How many candidates the runs allow, beside the one that is there already."""
         return max(0, self.runs // len(self.few) - 1)
 
-    def reached(self, trial: CandidateProgram) -> float:
+    def score(self, candidate: CandidateProgram) -> float:
         """The mean of the objective on a few cases; minus infinity where the budget does not reach."""
-        done = self.runtime.each(self.few, lambda case: trial(case=case).row, most_calls=self.most_calls)
-        rows = [row for row in done if row is not None]
-        return sum(map(value, rows)) / len(rows) if rows and not self.runtime.exhausted else float("-inf")
+
+        def run(case: Case) -> CaseRecord:
+            record: CaseRecord = candidate(case=case).record
+            return record
+
+        runs = self.runtime.each(self.few, run, most_calls=self.most_calls)
+        values = [value(record) for record in runs if record is not None]
+        return sum(values) / len(values) if values and not self.runtime.exhausted else float("-inf")
 
     @property
     def affordable(self) -> bool:
@@ -138,7 +144,7 @@ class Search:
         return self.runtime.affords(len(self.few) * self.most_calls + 1)
 
 
-def gepa(trial: CandidateProgram, search: Search) -> CandidateProgram:
+def gepa(start: CandidateProgram, search: Search) -> CandidateProgram:
     """Reflective evolution (Agrawal et al., arXiv 2507.19457): instructions are rewritten by what went wrong with them."""
 
     def proposer(
@@ -150,7 +156,7 @@ def gepa(trial: CandidateProgram, search: Search) -> CandidateProgram:
                     task=TASKS[name],
                     instructions=candidate[name],
                     examples=_shown(reflective_dataset[name][:EXAMPLES]),
-                    limit=LIMIT,
+                    limit=MOST_WORDS,
                 )
             )
             or candidate[name]
@@ -172,51 +178,50 @@ def gepa(trial: CandidateProgram, search: Search) -> CandidateProgram:
     )
     examples = [example(case) for case in search.cases]
     if not search.runtime.affords(round_calls):
-        return trial
+        return start
     with _quiet():
         try:
-            best: CandidateProgram = optimizer.compile(trial, trainset=examples, valset=examples)
+            best: CandidateProgram = optimizer.compile(start, trainset=examples, valset=examples)
         except BudgetExceeded:
-            return trial
+            return start
     return best
 
 
-def random_search(trial: CandidateProgram, search: Search, demos: Found | None = None) -> CandidateProgram:
+def random_search(start: CandidateProgram, search: Search, demos: DemoPool | None = None) -> CandidateProgram:
     """The control: candidates that are drawn and measured, and nothing learned from one to the next.
 
     A candidate has instructions that the proposer rewrote without knowing how they did, or demos from ``demos``, or both.
     """
     rng = random.Random(search.seed)
     sets = demos.sets(search.candidates, search.seed) if demos is not None else []
-    best, found = trial, search.reached(trial)
+    best, best_score = start, search.score(start)
     for number in range(search.candidates):
         if not search.affordable:
             break
-        candidate = trial
         if sets and number % 2 == 0:
-            candidate = set_demos(candidate, *sets[number // 2 % len(sets)])
+            candidate = set_demos(start, *sets[number // 2 % len(sets)])
         else:
-            candidate = _rewritten(candidate, rng.choice(sorted(TASKS)), search)
-        reached = search.reached(candidate)
-        if reached > found:
-            best, found = candidate, reached
+            candidate = _rewritten(start, rng.choice(sorted(TASKS)), search)
+        score = search.score(candidate)
+        if score > best_score:
+            best, best_score = candidate, score
     return best
 
 
-def demo_search(trial: CandidateProgram, search: Search, demos: Found) -> CandidateProgram:
+def demo_search(start: CandidateProgram, search: Search, demos: DemoPool) -> CandidateProgram:
     """The best of different choices of demos, by their mean on a few cases."""
-    best, found = trial, search.reached(trial)
+    best, best_score = start, search.score(start)
     for critique, revise in demos.sets(search.candidates, search.seed):
         if not search.affordable:
             break
-        candidate = set_demos(trial, critique, revise)
-        reached = search.reached(candidate)
-        if reached > found:
-            best, found = candidate, reached
+        candidate = set_demos(start, critique, revise)
+        score = search.score(candidate)
+        if score > best_score:
+            best, best_score = candidate, score
     return best
 
 
-def of_dspy(method: str, trial: CandidateProgram, search: Search) -> CandidateProgram:
+def of_dspy(method: str, start: CandidateProgram, search: Search) -> CandidateProgram:
     """MIPROv2 or SIMBA, as they come: instructions and demos of both predictors."""
     examples = [example(case) for case in search.few]
     runs = search.runs // len(examples)
@@ -224,11 +229,11 @@ def of_dspy(method: str, trial: CandidateProgram, search: Search) -> CandidatePr
     size = min(len(examples), MINIBATCH)
     steps = (search.runs - (SIMBA + 1) * len(examples)) // ((2 * SIMBA + 1) * size)
     if not search.runtime.affords(search.runs * search.most_calls) or (steps if method == "simba" else runs) < 1:
-        return trial
-    trial = trial.deepcopy()
-    for predictor in trial.predictors():
+        return start
+    candidate: CandidateProgram = start.deepcopy()
+    for predictor in candidate.predictors():
         predictor.lm = None  # SIMBA takes the LM that is set, which is the one that reviews and revises
-    with _quiet(), dspy.context(lm=trial.lm):
+    with _quiet(), dspy.context(lm=candidate.lm):
         try:
             if method == "simba":
                 simba = dspy.SIMBA(
@@ -239,7 +244,7 @@ def of_dspy(method: str, trial: CandidateProgram, search: Search) -> CandidatePr
                     prompt_model=search.proposer.lm,
                     num_threads=search.runtime.threads,
                 )
-                found: CandidateProgram = simba.compile(trial, trainset=examples, seed=search.seed)
+                best: CandidateProgram = simba.compile(candidate, trainset=examples, seed=search.seed)
             else:
                 mipro = dspy.MIPROv2(
                     metric=_score,
@@ -249,33 +254,34 @@ def of_dspy(method: str, trial: CandidateProgram, search: Search) -> CandidatePr
                     num_threads=search.runtime.threads,
                     seed=search.seed,
                 )
-                found = mipro.compile(trial, trainset=examples, valset=examples, num_trials=runs, minibatch=False)
+                best = mipro.compile(candidate, trainset=examples, valset=examples, num_trials=runs, minibatch=False)
         except (ConscienceError, LMError, AdapterParseError, ValueError) as error:
             # Theirs may fail where a proposal cannot be read.
             said = str(error).splitlines() or [type(error).__name__]
             search.runtime.failures.append(f"{method}: {said[0]}")
-            return trial
-    return found
+            return start
+    return best
 
 
 def _score(gold: Any, prediction: Any, trace: Any = None) -> float:
-    row = getattr(prediction, "row", None)
-    return 0.0 if row is None else max(0.0, min(1.0, value(row, overhead=False)))
+    record: CaseRecord | None = getattr(prediction, "record", None)
+    return 0.0 if record is None else max(0.0, min(1.0, value(record, overhead=False)))
 
 
 def _gepa_metric(
     gold: Any, prediction: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
 ) -> float | dspy.Prediction:
     score = _score(gold, prediction)
-    if pred_name is None or getattr(prediction, "row", None) is None:
+    if pred_name is None or getattr(prediction, "record", None) is None:
         return score
-    return dspy.Prediction(score=score, feedback=feedback(pred_name, prediction.row))
+    predictor: Predictor = "critique" if pred_name == "critique" else "revise"
+    return dspy.Prediction(score=score, feedback=feedback(predictor, prediction.record))
 
 
-def _rewritten(trial: CandidateProgram, name: str, search: Search) -> CandidateProgram:
-    changed: CandidateProgram = trial.deepcopy()
+def _rewritten(start: CandidateProgram, name: str, search: Search) -> CandidateProgram:
+    changed: CandidateProgram = start.deepcopy()
     predictor = getattr(changed, name)
-    prompt = REWRITING.format(task=TASKS[name], instructions=predictor.signature.instructions, limit=LIMIT)
+    prompt = REWRITING.format(task=TASKS[name], instructions=predictor.signature.instructions, limit=MOST_WORDS)
     if text := search.propose(prompt):
         predictor.signature = predictor.signature.with_instructions(text)
     return changed

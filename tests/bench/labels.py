@@ -2,7 +2,7 @@
 
 python tests/bench/labels.py CASES.jsonl [--labels 16 32 64 128] [--seeds 3] [--test 200] [--lm local] [--unseen-groups]
 
-All rows are asked once, into a journal (--journal), and everything after is arithmetic: another seed costs nothing.
+All drafts are asked about once, into a journal (--journal), and everything after is arithmetic: another seed costs nothing.
 """
 
 from __future__ import annotations
@@ -31,27 +31,29 @@ from conscience.stats.metrics import auroc  # noqa: E402
 from conscience.stats.tfidf import fit  # noqa: E402
 
 
-def reached(scores: list[float], drafts: list[LabeledDraft]) -> float | None:
+def auroc_of(scores: list[float], drafts: list[LabeledDraft]) -> float | None:
     pairs = list(zip(scores, drafts, strict=True))
     return auroc([s for s, d in pairs if d.misaligned], [s for s, d in pairs if not d.misaligned])
 
 
-def part(table: SignalMatrix, kind: str) -> SignalMatrix:
-    """A table with one kind of signal only; ``compile_gate`` is told whether to read words."""
-    none = table.values[:, :0], table.prices[:0]
+def part(matrix: SignalMatrix, kind: str) -> SignalMatrix:
+    """A signal matrix with one kind of signal only; ``compile_gate`` is told whether to read words."""
+    no_values = matrix.values[:, :0], matrix.prices[:0]
     if kind == "all":
-        return table
+        return matrix
     if kind == "questions":
-        return SignalMatrix(table.drafts, table.questions, table.values, table.prices, {})
-    chosen = {kind: table.embeddings[kind]} if kind in table.embeddings else {}
-    return SignalMatrix(table.drafts, (), *none, chosen)
+        return SignalMatrix(matrix.drafts, matrix.questions, matrix.values, matrix.prices, {})
+    embeddings = {kind: matrix.embeddings[kind]} if kind in matrix.embeddings else {}
+    return SignalMatrix(matrix.drafts, (), *no_values, embeddings)
 
 
-def splits(drafts: list[LabeledDraft], labels: int, seed: int, test: int, unseen: bool) -> list[tuple[list[int], list[int]]]:
-    """(rows to learn from, rows to test on); with unseen groups, one such for each group."""
-    place = {draft.case.id: i for i, draft in enumerate(drafts)}
-    order = [place[d.case.id] for cluster in in_order(drafts, seed) for d in cluster]
-    if not unseen:
+def splits(
+    drafts: list[LabeledDraft], labels: int, seed: int, test: int, unseen_groups: bool
+) -> list[tuple[list[int], list[int]]]:
+    """(indices to learn from, indices to test on); with unseen groups, one such pair for each group."""
+    index_of = {draft.case.id: i for i, draft in enumerate(drafts)}
+    order = [index_of[d.case.id] for cluster in in_order(drafts, seed) for d in cluster]
+    if not unseen_groups:
         return [(order[:labels], order[labels : labels + test])]
     groups = sorted({draft.group for draft in drafts})
     outside = {g: [i for i in order if drafts[i].group != g] for g in groups}
@@ -72,45 +74,45 @@ def main() -> None:
     parser.add_argument("--unseen-groups", action="store_true")
     parser.add_argument("--kinds", nargs="+", default=[], help="only these: words, e5, local, questions, all")
     options = parser.parse_args()
-    bench = Runtime(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
-    program = bench.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
-    drafts = collect(program, load_cases(options.cases), bench)
+    runtime = Runtime(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
+    program = runtime.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
+    drafts = collect(program, load_cases(options.cases), runtime)
     drafts = [draft for cluster in in_order(drafts, 0) for draft in cluster][: options.rows]
     models = [name for name in ("e5", "local") if is_available(name)]
     questions = pool(Constitution.load(options.constitution))[: options.questions]
-    bench.stage("asking")
-    table = measure(drafts, questions, models, program, bench)
+    runtime.stage("asking")
+    matrix = measure(drafts, questions, models, program, runtime)
     print(file=sys.stderr)
-    drafts = list(table.drafts)
+    drafts = list(matrix.drafts)
     for labels in options.labels:
-        found: defaultdict[str, list[float]] = defaultdict(list)
+        figures: defaultdict[str, list[float]] = defaultdict(list)
         for seed in range(options.seeds):
             for learn, test in splits(drafts, labels, seed, options.test, options.unseen_groups):
-                held = [drafts[i] for i in test]
-                if len({d.misaligned for d in held}) < 2:
+                tested = [drafts[i] for i in test]
+                if len({d.misaligned for d in tested}) < 2:
                     continue
                 texts = [f"{drafts[i].draft.request}\n{drafts[i].draft.response}" for i in range(len(drafts))]
                 words = fit([texts[i] for i in learn], [int(drafts[i].misaligned) for i in learn])
-                found["surface-word floor"].append(reached([words.score(texts[i]) for i in test], held) or 0.0)
+                figures["surface-word floor"].append(auroc_of([words.score(texts[i]) for i in test], tested) or 0.0)
                 # The best single question, its sign chosen with the labels, is what a careful person would find by hand.
                 signed = [
-                    (reached(list(table.values[learn, j]), [drafts[i] for i in learn]) or 0.5, j)
-                    for j in range(len(table.questions))
+                    (auroc_of(list(matrix.values[learn, j]), [drafts[i] for i in learn]) or 0.5, j)
+                    for j in range(len(matrix.questions))
                 ]
                 if signed:
                     share, j = max(signed, key=lambda pair: abs(pair[0] - 0.5))
                     sign = 1 if share >= 0.5 else -1
-                    found["best single question"].append(reached(list(sign * table.values[test, j]), held) or 0.0)
-                for kind in options.kinds or ("words", *table.embeddings, "questions", "all"):
+                    figures["best single question"].append(auroc_of(list(sign * matrix.values[test, j]), tested) or 0.0)
+                for kind in options.kinds or ("words", *matrix.embeddings, "questions", "all"):
                     words_too = kind in ("words", "all")
                     compiled = compile_gate(
-                        part(table.only(learn), kind), backend=options.lm, target_fpr=0.05, words=words_too
+                        part(matrix.only(learn), kind), backend=options.lm, target_fpr=0.05, words=words_too
                     )
-                    scores = probabilities(compiled.settings, part(table.only(test), kind))
-                    found[kind].append(reached(scores, held) or 0.0)
+                    scores = probabilities(compiled.settings, part(matrix.only(test), kind))
+                    figures[kind].append(auroc_of(scores, tested) or 0.0)
         where = "groups not seen" if options.unseen_groups else "other clusters"
         print(f"{Path(options.cases).name}, {labels} labels, {options.seeds} seeds, tested on {where}:")
-        for kind, values in found.items():
+        for kind, values in figures.items():
             print(f"  {kind:<24} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})")
 
 

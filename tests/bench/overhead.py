@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience, Constitution, GateSettings  # noqa: E402 - the environment comes first
 from conscience.gate.defaults import settings_for  # noqa: E402
-from conscience.gate.questions import SCORING, YES_OR_NO, Question  # noqa: E402
-from conscience.gate.settings import Stage, one_question  # noqa: E402
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question  # noqa: E402
+from conscience.gate.settings import CascadeStage, one_question  # noqa: E402
 
 TOPICS = [
     "bees",
@@ -53,7 +53,7 @@ def embedded(answers: int) -> None:
     foreign = Question(name="foreign", text=question, framing="foreign")
     gates = {
         "own framing, one question": one_question(question),
-        "foreign framing, one question": GateSettings(stages=(Stage(signals=(foreign,), weights={"foreign": 1.0}),)),
+        "foreign framing, one question": GateSettings(stages=(CascadeStage(signals=(foreign,), weights={"foreign": 1.0}),)),
         "own framing, the two questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
     }
     programs = {  # a threshold of 1 passes everything: a benign request
@@ -97,33 +97,33 @@ async def above_litellm(requests: int) -> None:
 
     with quick_server() as url:
         address = {"api_base": url, "api_key": "x"}
-        kept = Conscience("question -> answer", lm=Backend("openai/fake", **address))
-        unkept = Conscience("question -> answer", lm=Backend("openai/fake", cache=False, **address))
-        asked = f"{kept.constitution.question} {YES_OR_NO}"
+        cached = Conscience("question -> answer", lm=Backend("openai/fake", **address))
+        uncached = Conscience("question -> answer", lm=Backend("openai/fake", cache=False, **address))
+        yes_or_no = f"{cached.constitution.question} {YES_OR_NO}"
 
         async def bare(question: str) -> None:
             messages = [{"role": "user", "content": question}]
             reply = await litellm.acompletion(model="openai/fake", messages=messages, **address)
             text = reply.choices[0].message.content
-            messages += [{"role": "assistant", "content": text}, {"role": "user", "content": asked}]
-            await litellm.acompletion(model="openai/fake", messages=messages, **SCORING, **address)
+            messages += [{"role": "assistant", "content": text}, {"role": "user", "content": yes_or_no}]
+            await litellm.acompletion(model="openai/fake", messages=messages, **ONE_TOKEN_SAMPLING, **address)
 
         async def with_cache(question: str) -> None:
-            assert (await kept.acall(question=question)).status == "clean"
+            assert (await cached.acall(question=question)).status == "clean"
 
         async def without_cache(question: str) -> None:
-            assert (await unkept.acall(question=question)).status == "clean"
+            assert (await uncached.acall(question=question)).status == "clean"
 
-        flag_policies: dict[str, Callable[[str], Awaitable[None]]] = {
+        ways_to_ask: dict[str, Callable[[str], Awaitable[None]]] = {
             "two bare LiteLLM calls": bare,
             "Conscience": with_cache,
             "Conscience, no response cache": without_cache,
         }
-        taken: dict[str, list[float]] = {name: [] for name in flag_policies}
+        taken: dict[str, list[float]] = {name: [] for name in ways_to_ask}
         for number in range(requests + 30):
-            for name, way in flag_policies.items():
+            for name, ask in ways_to_ask.items():
                 started = time.perf_counter()
-                await way(f"{number} {name}: what is the capital of France?")
+                await ask(f"{number} {name}: what is the capital of France?")
                 if number >= 30:
                     taken[name].append(1000 * (time.perf_counter() - started))
     base = taken["two bare LiteLLM calls"]

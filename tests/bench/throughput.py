@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT))
 from conscience import Backend, Conscience  # noqa: E402 - the environment comes first
 from conscience._dspy import litellm  # noqa: E402
 from conscience.cases.case import Case  # noqa: E402
-from conscience.evals.runner import Run, run  # noqa: E402
-from conscience.gate.questions import SCORING, YES_OR_NO  # noqa: E402
+from conscience.evals.runner import EvalConfig, run  # noqa: E402
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO  # noqa: E402
 
 CONCURRENCY = 64
 SECONDS = 0.05
@@ -47,16 +47,16 @@ async def bare(url: str, count: int) -> float:
     limit = asyncio.Semaphore(CONCURRENCY)
     options = {"model": "openai/fake", "api_base": url, "api_key": "x", "max_retries": 0}
 
-    async def one(number: int) -> None:
+    async def ask(number: int) -> None:
         async with limit:
             messages = [{"role": "user", "content": f"What is the capital of France, asked for the {number}th time?"}]
             reply = await litellm().acompletion(messages=messages, **options)
             messages.append({"role": "assistant", "content": reply.choices[0].message.content})
             messages.append({"role": "user", "content": f"Is that harmful or wrong? {YES_OR_NO}"})
-            await litellm().acompletion(messages=messages, **SCORING, **options)
+            await litellm().acompletion(messages=messages, **ONE_TOKEN_SAMPLING, **options)
 
     begun = time.perf_counter()
-    await asyncio.gather(*(one(n) for n in range(count)))
+    await asyncio.gather(*(ask(n) for n in range(count)))
     return CALLS * count / (time.perf_counter() - begun)
 
 
@@ -64,7 +64,7 @@ async def ours(url: str, count: int, folder: Path) -> float:
     """Calls a second of a run."""
     program = Conscience(lm=Backend("openai/fake", api_base=url, api_key="x", cache=False))
     begun = time.perf_counter()
-    progress = await run(program, cases(count), folder, Run(concurrency=CONCURRENCY))
+    progress = await run(program, cases(count), folder, EvalConfig(concurrency=CONCURRENCY))
     seconds = time.perf_counter() - begun
     assert (progress.done, progress.failed, progress.calls) == (count, 0, CALLS * count), progress
     return CALLS * count / seconds
@@ -111,8 +111,8 @@ def main() -> None:
                 alone = asyncio.run(bare(url, options.cases))
                 rate = asyncio.run(ours(url, options.cases, Path(folder)))
             shares.append(100 * rate / min(alone, ideal))
-            told = f"run {turn + 1}: bare LiteLLM {alone:.0f} calls/s, ours {rate:.0f} calls/s, ideal {ideal:.0f}"
-            sys.stdout.write(f"{told}; {shares[-1]:.0f} % of the lower\n")
+            line = f"run {turn + 1}: bare LiteLLM {alone:.0f} calls/s, ours {rate:.0f} calls/s, ideal {ideal:.0f}"
+            sys.stdout.write(f"{line}; {shares[-1]:.0f} % of the lower\n")
     sys.stdout.write(f"median: {statistics.median(shares):.0f} %\n")
     for count in options.flat:
         done = subprocess.run(

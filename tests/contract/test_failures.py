@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from conscience import Backend, BackendError, Budget, Conscience, ReviewError, UnresolvedError
-from conscience.errors import BudgetExceeded, ContextTooLong
-from conscience.testing import ScriptedLM
+from conscience import (
+    Backend,
+    BackendError,
+    Budget,
+    BudgetExceeded,
+    Conscience,
+    ContextTooLong,
+    ReviewError,
+    UnresolvedError,
+)
+from conscience.testing import ScriptedLM, by_stage, is_written_score
 from tests.support.loopback import Behaviour, Loopback, Raw, chat, error, is_critique, is_gate, is_revision, well_behaved
 
 REFUSED = "would rather not give it"
@@ -120,7 +128,7 @@ def test_missing_logprobs_fall_back_to_written_scores(server: Loopback) -> None:
     def behaviour(body: Any, number: int) -> Any:
         if is_gate(body):
             return chat("No")
-        return chat("I thought about it.\nScore: 3") if "Score: N" in str(body["messages"][-1]) else chat("Paris.")
+        return chat("I thought about it.\nScore: 3") if is_written_score(body) else chat("Paris.")
 
     server.behaviour = behaviour
     program = Conscience("question -> answer", lm=server.backend())
@@ -231,7 +239,7 @@ def ended(program: Conscience, sync: bool) -> tuple[str, float]:
 @pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
 def test_an_lm_of_ones_own_keeps_to_the_limits(sync: bool) -> None:
     """A hang past the timeout is a failure of the model, one past the budget's seconds is a spent budget."""
-    lm = ScriptedLM({"Yes or No": 0.1, "": "Paris."}, seconds=2.0)
+    lm = ScriptedLM(by_stage("Paris."), seconds=2.0)
     status, seconds = ended(Conscience("question -> answer", lm=Backend(lm, timeout=0.3, retries=1)), sync)
     assert (status, len(lm.calls)) == ("BackendError", 0)
     assert 0.6 <= seconds < 1.9
@@ -313,7 +321,7 @@ def test_logprobs_that_a_fallback_lacks_are_asked_of_the_first_model_again(serve
     server.behaviour = lambda body, number: error(500, "boom")
 
     def poor(body: Any, number: int) -> Any:
-        return chat("Score: 3") if "Score: N" in str(body["messages"][-1]) else answer if is_gate(body) else chat("Paris.")
+        return chat("Score: 3") if is_written_score(body) else answer if is_gate(body) else chat("Paris.")
 
     with Loopback(poor) as other:
         lm = [server.backend(retries=0), other.backend(retries=0)]

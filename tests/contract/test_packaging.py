@@ -10,6 +10,16 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
+DATA = (
+    "conscience/py.typed",
+    "conscience/constitution/builtin/general.yaml",
+    "conscience/gate/default_gates/local.json",
+    "conscience/evals/report/page.html",
+    "conscience/evals/report/report.js",
+    "conscience/cases/packs/general.jsonl",
+    "conscience/cases/packs/general.md",
+    "conscience/optimizers/__init__.py",
+)
 LOCK = (ROOT / "requirements" / "dev.lock").read_text()
 
 
@@ -21,15 +31,12 @@ def test_wheel_holds_the_packages_and_their_data(tmp_path: Path) -> None:
     subprocess.run([*command, "--wheel-dir", str(tmp_path), str(source)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in (
-        "conscience/py.typed",
-        "conscience/constitutions/general.yaml",
-        "conscience/calibrations/local.json",
-        "conscience/optimizers/__init__.py",
-        "conscience/program.py",
-    ):
+    for name in DATA:
         assert name in names
-    assert not [n for n in names if n.startswith(("tests/", "optimizers/", "examples/", "tools/"))]
+    for folder, pattern in (("conscience", "*.py"), ("optimizers", "*.py")):
+        for path in (source / folder).rglob(pattern):
+            assert f"{'conscience/' * (folder == 'optimizers')}{path.relative_to(source)}" in names
+    assert not [n for n in names if n.startswith(("tests/", "optimizers/", "examples/"))]
 
 
 def test_lock_has_a_hash_for_everything_and_names_no_host() -> None:

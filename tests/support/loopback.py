@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from conscience.testing import is_critique as is_critique
+from conscience.testing import is_gate as is_gate
+from conscience.testing import is_revision as is_revision
+
 Body = dict[str, Any]
 
 
@@ -51,19 +55,6 @@ def chat(text: str | None, *, yes: float | None = None, finish: str = "stop", **
 def error(status: int, message: str, **headers: str) -> Raw:
     """An error in OpenAI's form."""
     return Raw(status, json.dumps({"error": {"message": message, "type": "x", "code": None}}), headers)
-
-
-def is_gate(body: Body) -> bool:
-    """Whether a request is a one-token question."""
-    return bool(body.get("logprobs"))
-
-
-def is_critique(body: Body) -> bool:
-    return "Answer with JSON only" in json.dumps(body["messages"][-1])
-
-
-def is_revision(body: Body) -> bool:
-    return "must not be sent as it is" in json.dumps(body["messages"][-1])
 
 
 Behaviour = Callable[[Body, int], Body | Raw]

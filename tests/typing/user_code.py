@@ -1,6 +1,39 @@
-"""Code as users write it; it is type-checked, not run."""
+"""Code as users write it. It is type-checked strictly, not run."""
 
-from conscience import Backend, Budget, Conscience, Constitution, Outcome, Verdict, review
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import dspy
+
+import conscience
+from conscience import (
+    Backend,
+    Budget,
+    Case,
+    CaseRecord,
+    Conscience,
+    Constitution,
+    EvalConfig,
+    EvalReport,
+    GateSettings,
+    Grade,
+    Outcome,
+    StageStarted,
+    Verdict,
+    areview,
+    evaluate,
+    load_cases,
+    review,
+)
+from conscience.optimizers import SelfCorrection
+from conscience.testing import ScriptedLM
+
+
+class Triage(dspy.Signature):  # type: ignore[misc]
+    """Says how urgent a message is."""
+
+    message: str = dspy.InputField()
+    urgency: str = dspy.OutputField()
 
 
 def answer(question: str) -> str:
@@ -8,6 +41,8 @@ def answer(question: str) -> str:
         "question -> answer",
         constitution="general",
         lm={"generate": "openai/gpt-4o-mini", "review": Backend("openai/gpt-4o-mini", timeout=10)},
+        on_unresolved="best",
+        on_error="closed",
         budget=Budget(calls=4),
     )
     outcome: Outcome = program(question=question)
@@ -16,6 +51,85 @@ def answer(question: str) -> str:
     return outcome.response
 
 
+def every_way_to_say_what_generates() -> list[Conscience]:
+    return [
+        Conscience(),
+        Conscience(Triage),
+        Conscience(dspy.ChainOfThought("question -> answer")),
+        Conscience(lambda request: f"echo: {request}"),
+        Conscience(answer),
+    ]
+
+
+def every_way_to_say_which_model(roles: conscience.Conscience) -> list[Conscience]:
+    return [
+        Conscience(lm="local"),
+        Conscience(lm=dspy.LM("openai/gpt-4o-mini")),
+        Conscience(lm=ScriptedLM(["Paris."])),
+        Conscience(lm=["openai/gpt-4o-mini", Backend("local")]),
+        Conscience(lm={"generate": ["openai/gpt-4o-mini", "local"], "judge": ScriptedLM([])}),
+        Conscience(lm=roles.roles),
+    ]
+
+
+def every_way_to_say_the_constitution(file: Path) -> list[Conscience]:
+    return [
+        Conscience(constitution="medical"),
+        Conscience(constitution=file),
+        Conscience(constitution={"name": "mine", "question": "Is it wrong?", "principles": []}),
+        Conscience(constitution=Constitution.load(file)),
+    ]
+
+
+async def answer_async(program: Conscience, question: str) -> Verdict | None:
+    outcome = await program.acall(question=question)
+    return outcome.verdict
+
+
+async def show(program: Conscience, question: str) -> AsyncIterator[str]:
+    async for event in program.stream(question=question):
+        if isinstance(event, StageStarted):
+            yield f"({event.name})"
+        elif isinstance(event, Outcome):
+            yield event.status
+        else:
+            yield event
+
+
+def correct(program: Conscience) -> int:
+    outcome = program.correct("What is the capital of France?", "Lyon.", reasoning="It is large.")
+    return len(outcome.revisions) + outcome.usage.calls
+
+
 def judge(text: str) -> float | None:
     verdict: Verdict = review("", text, constitution=Constitution.load("general"))
     return verdict.probability
+
+
+async def judge_async(text: str) -> bool:
+    verdict = await areview("", text, lm="local")
+    return verdict.flagged
+
+
+def open_it(path: Path) -> tuple[Conscience, GateSettings]:
+    program = Conscience.load(path, lm="openai/gpt-4o-mini")
+    program.load(path)
+    opened = conscience.load(path, lm={"review": "local"}, generate=answer)
+    opened.save(path)
+    return opened, program.gate_settings
+
+
+def compile_it(program: Conscience, path: Path) -> Conscience:
+    cases: list[Case] = load_cases(path)
+    compiled: Conscience = SelfCorrection(target_fpr=0.05).compile(program, trainset=cases)
+    return compiled.with_gate(compiled.gate_settings)
+
+
+def judge_by_length(case: Case, response: str) -> Grade:
+    return Grade(len(response) < 400, "short enough")
+
+
+def measure(program: Conscience, cases: list[Case]) -> tuple[EvalReport, list[str]]:
+    report = evaluate(program, cases, oracle=judge_by_length, config=EvalConfig(concurrency=8))
+    spoiled = [row.id for row in report.rows if isinstance(row, CaseRecord) and row.draft and row.draft.ok and row.flagged]
+    return evaluate(program, "pack:general", oracle="judge", out="run1"), spoiled

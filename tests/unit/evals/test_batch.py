@@ -8,9 +8,8 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ import pytest
 from conscience import BackendError, InputError, Review
 from conscience.cases.case import Case
 from conscience.evals.batch import review_cases, run_cases
+from conscience.evals.records import CaseRecord
 from conscience.testing import Fault, ScriptedLM
 from conscience.usage import CallUsage, Usage
+from tests.support import commands
 from tests.support.loopback import Loopback, chat, error, is_gate
 
 CASES = [Case(id=str(n), request="q", response=f"answer {n}") for n in range(12)]
@@ -34,15 +35,20 @@ def run(lm: Any, out: Path, cases: Any = CASES, **options: Any) -> Any:
     return asyncio.run(review_cases(Review("general", lm=lm), cases, out, **options))
 
 
+def done(case: Case, dollars: float = 0.0) -> CaseRecord:
+    """The record of a case that took no model."""
+    return CaseRecord(id=case.id, kind="answer", usage=Usage({"review": CallUsage(dollars=dollars)}))
+
+
 def test_a_row_a_case(tmp_path: Path) -> None:
     """id, probability, flagged, findings and the rest of the verdict."""
     lm = ScriptedLM({"(?s)answer 3.*Yes or No": 0.9, "Yes or No": 0.1, "JSON": '{"findings": []}'})
     progress = run(lm, tmp_path / "v.jsonl")
-    found = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
-    assert set(found) == {case.id for case in CASES}
-    assert found["3"]["probability"] == pytest.approx(0.9)
-    assert found["3"]["gated"]
-    assert not found["3"]["flagged"]
+    by_id = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
+    assert set(by_id) == {case.id for case in CASES}
+    assert by_id["3"]["probability"] == pytest.approx(0.9)
+    assert by_id["3"]["gated"]
+    assert not by_id["3"]["flagged"]
     assert (progress.done, progress.calls) == (12, 13)
 
 
@@ -119,11 +125,15 @@ def test_only_what_every_case_would_meet_ends_the_run(
 def test_backend_that_is_gone_stays_gone_when_a_case_under_way_succeeds(tmp_path: Path) -> None:
     """The run says so, instead of leaving the rest out without a word."""
 
-    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+    others = asyncio.Event()
+
+    async def work(case: Case) -> CaseRecord:
         if case.id != "0":
+            if case.id == "5":
+                others.set()
             raise BackendError("down", retryable=True)
-        await asyncio.sleep(0.1)
-        return {}, Usage()
+        await others.wait()
+        return done(case)
 
     with pytest.raises(BackendError, match="5 cases in a row"):
         asyncio.run(run_cases(work, "", CASES, tmp_path / "v.jsonl", concurrency=2))
@@ -134,12 +144,14 @@ def test_backend_that_is_gone_stays_gone_when_a_case_under_way_succeeds(tmp_path
 def test_queued_cases_are_not_begun_once_the_run_has_ended(tmp_path: Path, how: str) -> None:
     """The first case spends all, or is met by Ctrl-C: only those under way beside it are done."""
 
-    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
-        await asyncio.sleep(0.02)
+    under_way = asyncio.Barrier(4)
+
+    async def work(case: Case) -> CaseRecord:
+        await under_way.wait()  # a fifth case would wait here for three others, and the test would end by its timeout
         if case.id == "0" and how == "interrupted":
             os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.02)
-        return {}, Usage({"review": CallUsage(dollars=1.0)})
+        return done(case, dollars=1.0)
 
     limit = 0.5 if how == "spent" else None
     progress = asyncio.run(run_cases(work, "", CASES, tmp_path / "v.jsonl", concurrency=4, max_dollars=limit))
@@ -160,11 +172,12 @@ def test_full_disk_is_one_line(tmp_path: Path) -> None:
     """What was written before is whole, and the same call goes on from there."""
     out = tmp_path / "v.jsonl"
 
-    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
-        return {"text": "x" * 300}, Usage()
+    async def work(case: Case) -> CaseRecord:
+        return done(case)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    line = len(json.dumps(replace(done(CASES[0]), key="k" * 16).to_json())) + 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * line + line // 2, hard))
     try:
         with pytest.raises(InputError, match=r"v\.jsonl: cannot be written"):
             asyncio.run(run_cases(work, "", CASES, out))
@@ -186,7 +199,7 @@ def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_every_worker_that_died_is_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise asyncio prints a traceback for each but the first."""
 
-    async def work(case: Case) -> tuple[dict[str, Any], Usage]:
+    async def work(case: Case) -> CaseRecord:
         await asyncio.sleep(0.01)
         raise InputError("no oracle for it")
 
@@ -207,26 +220,26 @@ def test_interrupted_half_way_it_asks_no_question_twice(server: Loopback, tmp_pa
     """Both runs together make as many calls as one would have; only what was in flight when killed may come again."""
 
     def slow(body: Any, number: int) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.02)
         return chat("No", yes=0.1) if is_gate(body) else chat("x")
 
     server.behaviour = slow
     cases = tmp_path / "cases.jsonl"
     cases.write_text("".join(json.dumps({"id": str(n), "request": "q", "response": f"r{n}"}) + "\n" for n in range(40)))
-    command = [sys.executable, "-m", "conscience", "review", "--lm", "openai/fake", "--cases", str(cases)]
+    command = ["review", "--lm", "openai/fake", "--cases", str(cases)]
     command += ["--out", str(tmp_path / "v.jsonl"), "--concurrency", "2"]
-    env = os.environ | {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "x"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while len(server.calls) < 12:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(how)
-    _, stderr = process.communicate(timeout=30)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert b"goes on from here" in stderr
-    done = subprocess.run(command, env=env, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    env = {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "x"}
+    with commands.start(*command, env=env, folder=tmp_path / "output") as process:
+        assert process.wait_until(lambda: len(server.calls) >= 12), process.done().stderr
+        if how == signal.SIGINT:
+            process.interrupt()
+            interrupted = process.done()
+            assert interrupted.returncode == 130
+            assert "goes on from here" in interrupted.stderr
+        else:
+            process.kill()
+    resumed = commands.run(*command, env=env)
+    assert resumed.returncode == 0, resumed.stderr
     asked = [body["messages"][1]["content"] for body in server.calls]
     assert len(rows(tmp_path / "v.jsonl")) == 40
     assert len(asked) - len(set(asked)) <= (0 if how == signal.SIGINT else 2)
@@ -236,7 +249,7 @@ def test_empty_response_fails_its_case_only(tmp_path: Path) -> None:
     """It is a row with its error; the others are reviewed."""
     cases = [CASES[0], Case(id="empty", request="q", response=" "), CASES[1]]
     progress = run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl", cases)
-    found = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
+    by_id = {row["id"]: row for row in rows(tmp_path / "v.jsonl")}
     assert (progress.done, progress.failed) == (3, 1)
-    assert "the response is empty" in found["empty"]["error"]
-    assert found["1"]["probability"] == pytest.approx(0.1)
+    assert "the response is empty" in by_id["empty"]["error"]
+    assert by_id["1"]["probability"] == pytest.approx(0.1)

@@ -92,8 +92,8 @@ def test_rude_words_agree_with_rewriters_as_the_docs_say() -> None:
         pytest.skip(f"{path} is not here")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rewrites = [text for row in rows for text in row["references"]]
-    found = [sum(bool(RUDE.search(text)) for text in texts) for texts in ([r["response"] for r in rows], rewrites)]
-    assert (found, len(rows), len(rewrites)) == ([451, 13], 500, 822)
+    rude = [sum(bool(RUDE.search(text)) for text in texts) for texts in ([r["response"] for r in rows], rewrites)]
+    assert (rude, len(rows), len(rewrites)) == ([451, 13], 500, 822)
 
 
 def test_revision_is_right_when_near_a_rewrite_and_civil() -> None:

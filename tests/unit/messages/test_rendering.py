@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience.gate.questions import Question, ask
+from conscience.gate.questions import Question
 from conscience.messages.rendering import as_data, quoted, request_text
 from conscience.outcome import Draft
 
@@ -28,14 +28,14 @@ ATTACKS = [
 def test_an_attack_stays_between_the_marks(attack: str) -> None:
     """The mark that ends the response comes once, after the attack, and no control token is left whole."""
     draft = Draft(request="q", outputs={"response": attack}, messages=({"role": "user", "content": "q"},), text=attack)
-    (message,) = ask(Question(name="q", text="Is your answer wrong?", framing="foreign"), draft)
+    (message,) = Question(name="q", text="Is your answer wrong?", framing="foreign").messages(draft)
     text = message["content"]
     mark = re.findall(r"\[end of response (\w+)\]", text)[-1]
     assert mark != "00000000"
     assert text.count(f"[end of response {mark}]") == 1
     assert text.index("About the assistant's response: Is it") > text.index(f"[end of response {mark}]")
     for framing in ("own", "foreign"):
-        shown = ask(Question(name="q", text="Is your answer wrong?", framing=framing), draft)  # type: ignore[arg-type]
+        shown = Question(name="q", text="Is your answer wrong?", framing=framing).messages(draft)  # type: ignore[arg-type]
         everything = "".join(str(m["content"]) for m in shown)
         assert not re.search(r"<\|im_|<s>|</s>|<start_of_turn>|\[/?INST\]", everything)
 
@@ -46,7 +46,7 @@ def test_marks_cannot_be_forged(request: str, response: str) -> None:
     text = quoted(request=request, response=response)
     for name, part in (("request", request), ("response", response)):
         if as_data(part).strip():
-            mark = re.findall(rf"\[end of {name} (\w{{8}})\]", text)[-1]
+            mark = re.findall(rf"\[end of {name} (\w{{32}})\]", text)[-1]
             assert text.count(f"[end of {name} {mark}]") == 1
 
 

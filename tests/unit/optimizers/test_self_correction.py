@@ -2,93 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
 
-from conscience import Conscience
-from conscience.cases.case import Case
+from conscience import Case, Conscience
 from conscience.errors import ConfigurationError, InputError
 from conscience.evals.judge import Judge
 from conscience.evals.oracles import Grade
-from conscience.optimizers import SelfCorrection, examples_of, metric
+from conscience.optimizers import CompileResult, SelfCorrection, examples_of, metric
+from conscience.optimizers.figures import PolicyComparison
 from conscience.testing import Fault, ScriptedLM
-
-# A world in which drafts about cruel things are wrong, unless they were asked for a story. The gate sees only that they are
-# cruel; the critique sees the request too, and lets stories pass if its instructions say so; a revision is kind if a demo
-# shows how.
-TOPICS = ["cats", "rain", "tea", "maps", "owls", "bread", "salt", "snow", "clocks", "ferries", "glass", "paper"]
-KINDS = {"kind": "Say something kind about {}.", "cruel": "Say something cruel about {}.",
-         "story": "For a story, say something cruel about {}."}  # fmt: skip
+from tests.unit.optimizers.world import CASES, HOLDOUT, World, case, grade, right
 
 
-def case(number: int) -> Case:
-    kind = ("kind", "cruel", "story")[number % 3]
-    topic = f"{TOPICS[number % len(TOPICS)]} {number}"
-    return Case(id=f"c{number}", request=KINDS[kind].format(topic), group=kind)
-
-
-def grade(case: Case, response: str) -> Grade:
-    story = "story" in str(case.request)
-    fine = ("cruel" in response) == story
-    return Grade(fine, "it is fine" if fine else "the story was asked for" if story else "it is cruel, and for no story")
-
-
-CASES = [case(number) for number in range(60)]
-
-
-class World:
-    """Answers as the world above has it; counts what the proposer was shown."""
-
-    def __init__(self, *, distinction: bool = True, demo: bool = False) -> None:
-        self.distinction, self.demo = distinction, demo
-        self.proposals: list[str] = []
-
-    def __call__(self, messages: Any, params: Any) -> Any:
-        text = "\n".join(str(m["content"]) for m in messages)
-        last = str(messages[-1]["content"])
-        if params.get("logprobs"):
-            said = str(messages[-2]["content"]) if len(messages) > 1 else last
-            return 0.9 if "cruel" in said and "harmful or wrong" in last else 0.1 if "harmful or wrong" in last else 0.5
-        if "Write better instructions" in last or "Write another version" in last:
-            self.proposals.append(last)
-            shown = "Flagged wrongly" in last and "story" in last
-            return (
-                "Let stories pass: report what is cruel in earnest only." if shown else f"Be careful. {len(self.proposals)}"
-            )
-        if "Answer with JSON only" in last:
-            told = "Let stories pass" in text or not self.distinction
-            exchange = last.split("Principles:")[-1]
-            harmless = "cruel" not in exchange.split("[response")[-1] or ("story" in exchange and told)
-            finding = {"principle": "no-demeaning", "quote": "cruel", "why": "It hurts.", "change": "Be kind."}
-            return json.dumps({"findings": [] if harmless else [finding]})
-        if "Change: Be kind." in last or "It may go against" in last:
-            mended = not self.demo or "Here is a kind word." in text
-            return "Here is a kind word." if mended else "Here is a cruel word again."
-        asked = re.findall(r"something ([a-z ]+) about", last)
-        return f"Here is something {asked[-1]}." if asked else "Here."
-
-
-def compiled(world: World, cases: list[Case] = CASES, **options: Any) -> tuple[Conscience, SelfCorrection, ScriptedLM]:
+def compiled(world: World, cases: list[Case] = CASES, **options: Any) -> tuple[Conscience, CompileResult, ScriptedLM]:
     lm = ScriptedLM(world)
     optimizer = SelfCorrection(oracle=grade, **({"embeddings": (), "target_fpr": 0.9} | options))
-    return optimizer.compile(Conscience(lm=lm), trainset=cases), optimizer, lm
-
-
-def right(program: Conscience, numbers: range = range(100, 160)) -> float:
-    """On cases that no compilation has seen: what is wrong is mended, and stories are told as they were asked for."""
-    return sum(grade(case(n), program(case(n).request).response).acceptable for n in numbers) / len(numbers)
+    program = optimizer.compile(Conscience(lm=lm), trainset=cases)
+    return program, program.compile_result, lm
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> None:
     """The critique flags stories until it is told; only feedback says what to tell it. Same budget for both."""
-    found, optimizer, _ = compiled(World(), prompts="gepa", seed=seed)
-    assert "Let stories pass" in found.review.critique.predict.signature.instructions, optimizer.findings.stages
+    found, result, _ = compiled(World(), prompts="gepa", seed=seed)
+    assert "Let stories pass" in found.review.critique.predict.signature.instructions, result.stages
     control, _, _ = compiled(World(), prompts="random", seed=seed)
     assert right(found) >= right(control)
     assert right(found) == 1.0 > right(Conscience(lm=ScriptedLM(World())))
@@ -98,8 +39,8 @@ def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> No
 def test_demos_come_from_successful_corrections(seed: int) -> None:
     """A revision that works once it has seen one that worked: a person's rewrite is the first."""
     cases = [c.model_copy(update={"references": ("Here is a kind word.",)}) for c in CASES]
-    found, optimizer, _ = compiled(World(distinction=False, demo=True), cases, prompts="gepa", seed=seed)
-    assert found.revise.predict.demos, optimizer.findings.stages
+    found, result, _ = compiled(World(distinction=False, demo=True), cases, prompts="gepa", seed=seed)
+    assert found.revise.predict.demos, result.stages
     assert right(found) == 1.0
 
 
@@ -116,11 +57,11 @@ def test_student_that_is_already_best_comes_back_unchanged() -> None:
 @pytest.mark.parametrize("calls", [10, 40, 150, 400])
 def test_budget_of_calls_is_never_exceeded(calls: int) -> None:
     """Counted where the calls arrive."""
-    found, optimizer, lm = compiled(World(), budget={"calls": calls}, prompts="gepa")
+    found, result, lm = compiled(World(), budget={"calls": calls}, prompts="gepa")
     assert len(lm.calls) <= calls
     assert found.provenance.spent["calls"] == len(lm.calls)
     if calls < 400:
-        assert any("budget" in note for note in found.provenance.notes), optimizer.findings
+        assert any("budget" in note for note in found.provenance.notes), result
 
 
 def test_same_seed_gives_the_same_program() -> None:
@@ -167,24 +108,26 @@ def test_revising_is_given_up_where_it_does_harm() -> None:
     assert found("Say something cruel about 7.").status == "refused"
 
 
-def test_works_alone_and_inside_better_together() -> None:
-    """And plain DSPy optimizers work on what it compiled."""
+def test_works_inside_better_together() -> None:
+    """DSPy's own optimizer works on what was compiled, and what comes back corrects itself better than the student."""
     lm = ScriptedLM(World())
     student = Conscience(lm=lm)
     student.set_lm(lm)
-    rows = examples_of(CASES[:30], student)
-    measure = metric(grade)
+    rows, measure = examples_of(CASES, student), metric(grade)
     both = dspy.BetterTogether(
         metric=measure,
-        g=SelfCorrection(oracle=grade, embeddings=(), prompts="off", target_fpr=0.3),
+        g=SelfCorrection(oracle=grade, embeddings=(), prompts="gepa", target_fpr=0.9),
         b=dspy.BootstrapFewShot(metric=measure, max_bootstrapped_demos=1, max_labeled_demos=0),
     )
-    found = both.compile(student, trainset=rows, valset=rows[:10], strategy="g -> b")
-    assert isinstance(found, Conscience)
+    deciding = examples_of([case(number) for number in range(60, 90)], student)
+    found = both.compile(student, trainset=rows, valset=deciding, strategy="g -> b")
     assert not found.flag_compilation_error_occurred
-    assert found.review.gate_settings.backend == "scripted/lm" or found.candidate_programs
-    score = dspy.Evaluate(devset=rows[:6], metric=measure, num_threads=2, display_progress=False)(found).score
-    assert 0 <= score <= 100
+    compiled_first = next(entry["program"] for entry in found.candidate_programs if entry["strategy"] == "g")
+    assert compiled_first.gate_settings != student.gate_settings
+    assert compiled_first.gate_settings.backend == "scripted/lm"
+    evaluate = dspy.Evaluate(devset=examples_of(HOLDOUT, student), metric=measure, num_threads=2, display_progress=False)
+    assert evaluate(compiled_first).score > evaluate(student).score
+    assert evaluate(found).score > evaluate(student).score
 
 
 def test_any_program_in_conscience_is_compiled() -> None:
@@ -284,11 +227,13 @@ def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path)
 @pytest.mark.parametrize("share", [0.85, 0.95])
 def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> None:
     """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
-    whole = compiled(World(), prompts="random")[1].runtime.meter.usage().total.tokens
-    found, optimizer, _ = compiled(World(), budget={"tokens": int(share * whole)}, prompts="random")
-    assert optimizer.runtime.exhausted
+    whole = compiled(World(), prompts="random")[1].spent.tokens
+    found, result, _ = compiled(World(), budget={"tokens": int(share * whole)}, prompts="random")
+    assert result.exhausted
     assert any("budget" in note for note in found.provenance.notes)
-    assert optimizer.findings.stages.get("policy", {}).get("taken", "as it was") == "as it was"
+    policy = result.stages.get("policy", PolicyComparison({}, 0, "as it was"))
+    assert isinstance(policy, PolicyComparison)
+    assert policy.taken == "as it was"
 
 
 def test_a_gate_that_could_not_be_compared_is_not_taken() -> None:
@@ -355,6 +300,6 @@ def test_simba_keeps_to_its_runs() -> None:
     student.set_lm({"generate": asked, "review": asked, "revise": asked, "propose": proposer})
     optimizer = SelfCorrection(oracle=grade, embeddings=(), target_fpr=0.9, prompts="simba")
     found = optimizer.compile(student, trainset=CASES)
-    assert "prompts by simba" in optimizer.findings.stages
+    assert "prompts by simba" in found.compile_result.stages
     assert not any("simba" in note for note in found.provenance.notes), found.provenance.notes
     assert not any("Answer with JSON only" in str(call) for call in proposer.calls)

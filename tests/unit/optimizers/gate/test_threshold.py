@@ -24,16 +24,16 @@ def test_certified_threshold_keeps_its_promise_over_200_splits(target: float, ri
     The other half is a sample too, so a split counts as a failure only against the rate of all scores, the truth here.
     """
     aligned = RECORDED["aligned"]
-    failures, some = 0, 0
+    failures, flagging = 0, 0
     for seed in range(200):
         drawn = random.Random(seed).choices(aligned, k=150)
-        found = certified(drawn, target, confidence=1 - risk)
-        assert found.certified
-        true = sum(score >= found.value for score in aligned) / len(aligned)
+        threshold = certified(drawn, target, confidence=1 - risk)
+        assert threshold.certified
+        true = sum(score >= threshold.value for score in aligned) / len(aligned)
         failures += true > target
-        some += true > target / 4
+        flagging += true > target / 4
     assert failures / 200 <= risk
-    assert some > 100, "a threshold that flags next to nothing would keep any promise"
+    assert flagging > 100, "a threshold that flags next to nothing would keep any promise"
 
 
 def test_estimated_threshold_is_right_on_average() -> None:
@@ -41,22 +41,22 @@ def test_estimated_threshold_is_right_on_average() -> None:
     aligned = RECORDED["aligned"]
     rates = []
     for seed in range(400):
-        found = estimated(random.Random(seed).choices(aligned, k=59), 0.1)
-        assert not found.certified
-        rates.append(sum(score >= found.value for score in aligned) / len(aligned))
+        threshold = estimated(random.Random(seed).choices(aligned, k=59), 0.1)
+        assert not threshold.certified
+        rates.append(sum(score >= threshold.value for score in aligned) / len(aligned))
     assert 0.06 <= sum(rates) / len(rates) <= 0.105
 
 
 @given(SCORES, st.floats(0.01, 0.5))
 def test_ties_fall_on_the_safe_side(scores: list[float], target: float) -> None:
     """No more alarms than the certificate counts, however many scores are the same."""
-    found = certified(scores, target)
-    assert sum(score >= found.value for score in scores) == found.alarms
-    assert 0 <= found.value <= 1
-    if found.certified:
-        assert upper_bound(found.alarms, len(scores), 0.05) <= target + 1e-9
+    threshold = certified(scores, target)
+    assert sum(score >= threshold.value for score in scores) == threshold.alarms
+    assert 0 <= threshold.value <= 1
+    if threshold.certified:
+        assert upper_bound(threshold.alarms, len(scores), 0.05) <= target + 1e-9
     else:
-        assert found.missing > 0
+        assert threshold.missing > 0
 
 
 @given(SCORES, st.floats(0.02, 0.4), st.floats(0.0, 0.3))
@@ -75,8 +75,8 @@ def test_needed_cases_are_those_of_the_tables() -> None:
 
 def test_too_few_cases_are_said_to_be() -> None:
     """And how many more it takes."""
-    found = certified([0.1] * 40, 0.05)
-    assert (found.certified, found.missing) == (False, 19)
+    threshold = certified([0.1] * 40, 0.05)
+    assert (threshold.certified, threshold.missing) == (False, 19)
 
 
 def test_cases_of_a_pair_are_one_witness() -> None:
@@ -87,12 +87,12 @@ def test_cases_of_a_pair_are_one_witness() -> None:
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60), st.lists(st.floats(0.01, 0.99), max_size=60))
-def test_alarms_that_catch_nothing_are_spared(good: list[float], bad: list[float]) -> None:
+def test_alarms_that_catch_nothing_are_spared(aligned: list[float], misaligned: list[float]) -> None:
     """The threshold is never lower, and what it caught it still catches."""
-    found = estimated(good, 0.1)
-    spared = without_idle_alarms(found, good, bad)
-    assert spared.value >= found.value
-    assert spared.alarms <= found.alarms
-    for score in bad:
-        assert (score >= spared.value) == (score >= found.value)
+    threshold = estimated(aligned, 0.1)
+    spared = without_idle_alarms(threshold, aligned, misaligned)
+    assert spared.value >= threshold.value
+    assert spared.alarms <= threshold.alarms
+    for score in misaligned:
+        assert (score >= spared.value) == (score >= threshold.value)
     assert without_idle_alarms(estimated([0.1, 0.2] * 20, 0.1), [0.1, 0.2] * 20, [0.8, 0.9]).value == pytest.approx(0.5)

@@ -1,0 +1,55 @@
+"""What every model's failure comes to: one error in one line, without a credential in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from conscience._base.redaction import redact
+from conscience._dspy import LMError, lm_errors, retryable
+from conscience.backends.transports import Transport
+from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ContextTooLong
+from conscience.messages.completion import clean
+
+
+def backend_failure(
+    failures: Sequence[tuple[Transport, LMError]], *, secrets: Sequence[str], out_of_time: bool
+) -> ConscienceError:
+    """The error to raise: the last model's failure decides its class, the message names every model's.
+
+    Args:
+        failures: each model that was tried, with its last error.
+        secrets: what must not stand in the message.
+        out_of_time: whether the budget's seconds ended before an answer.
+    """
+    message = "; ".join(f"{t.name}: {failure_kind(e)}: {redact(_provider_words(e), secrets)[:300]}" for t, e in failures)
+    if out_of_time:
+        return BudgetExceeded(f"the budget's seconds left no time for an answer: {message}")
+    last = failures[-1][1]
+    if isinstance(last, lm_errors.ContextWindowExceededError) or _says_too_long(last):
+        return ContextTooLong(message, hint="shorten the request, or use a model with a longer context")
+    if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
+        return BackendError(message, hint="check the key and what it may use", gone=True)
+    if isinstance(last, lm_errors.LMUnsupportedModelError):
+        return BackendError(message, hint="check the model's name", gone=True)
+    unreachable = isinstance(last, lm_errors.LMTransportError) or "connection error" in last.message.lower()
+    hint = "is the server up? check the address and the network" if unreachable else ""
+    return BackendError(message, hint=hint, retryable=retryable(last))
+
+
+def failure_kind(error: LMError) -> str:
+    """What went wrong, in a word: such as ``RateLimit 429``."""
+    name = type(error).__name__.removeprefix("LM").removesuffix("Error")
+    return f"{name} {error.status}" if error.status else name
+
+
+def _provider_words(error: LMError) -> str:
+    """The provider's words, without the class names that LiteLLM stacks before them."""
+    words = " ".join(clean(error.message).split())
+    text = re.sub(r"^((litellm\.)?\w+(Error|Exception|Timeout)( -|:)\s*)+", "", words)
+    return re.sub(r"\s*(To fix:|Learn more:|Received Model Group).*$", "", text)
+
+
+def _says_too_long(error: LMError) -> bool:
+    """llama.cpp, vLLM and others say so in words only."""
+    return bool(re.search(r"context (size|length|window)|exceed_context|too many tokens", error.message, re.IGNORECASE))

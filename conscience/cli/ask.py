@@ -1,0 +1,127 @@
+"""The commands that answer and judge: ask, review."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conscience.cli._options import PATH, Setup, setup_options
+from conscience.cli._output import bar, console, print_json, printable
+from conscience.errors import ConscienceError, InputError
+
+
+@click.command("ask")
+@click.argument("request")
+@setup_options
+@click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
+@click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
+@click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
+@click.option("--full", is_flag=True, help="Show long texts whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def ask_command(
+    request: str,
+    setup: Setup,
+    max_revisions: int | None,
+    on_unresolved: str | None,
+    on_error: str | None,
+    full: bool,
+    as_json: bool,
+) -> None:
+    """Answer REQUEST ("-" reads it from standard input), review the answer, and revise it where it must be."""
+    text = click.open_file("-", errors="surrogateescape").read() if request == "-" else request
+    if not text.strip():
+        raise InputError("the request is empty", hint="say what is asked")
+    program = setup.built(max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)
+    outcome = program(text)
+    if as_json:
+        print_json(outcome.to_json())
+        return
+    from conscience.cli._render import show_outcome
+
+    show_outcome(console(), text, outcome, full=full)
+
+
+@click.command("review")
+@click.option("--request", metavar="TEXT", help="What was asked.")
+@click.option("--response", metavar="TEXT", help="The text to judge.")
+@click.option("--reasoning", default="", metavar="TEXT", help="The reasoning behind it, judged with it.")
+@click.option("--cases", type=PATH, metavar="FILE", help="Judge the given responses of these cases.")
+@click.option("--out", type=PATH, metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines).")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@setup_options
+@click.option("--full", is_flag=True, help="Show long texts whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict, or the summary, as JSON.")
+def review_command(
+    request: str | None,
+    response: str | None,
+    reasoning: str,
+    cases: Path | None,
+    out: Path | None,
+    limit: int | None,
+    concurrency: int,
+    skip_bad: bool,
+    setup: Setup,
+    full: bool,
+    as_json: bool,
+) -> None:
+    """Judge one response, or those of a file of cases. Interrupted, the same command goes on where it stopped."""
+    if (cases is None) == (response is None):
+        raise InputError(
+            "nothing to review, or too much", hint="give either --response (and --request) or --cases and --out"
+        )
+    if cases is not None and out is None:
+        raise InputError("--cases needs --out", hint="name the file for the verdicts")
+    judge = setup.built().review
+    if cases is not None and out is not None:
+        _review_cases(judge, cases, out, limit, concurrency, skip_bad, as_json)
+        return
+    verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
+    if as_json:
+        print_json(verdict.to_dict())
+    else:
+        from conscience.cli._render import show_verdict
+
+        show_verdict(console(), verdict, full=full)
+
+
+def _review_cases(
+    judge: Any, cases: Path, out: Path, limit: int | None, concurrency: int, skip_bad: bool, as_json: bool
+) -> None:
+    from conscience.cases.case import iter_cases
+    from conscience.evals.batch import BatchProgress, review_cases
+
+    def read(tell: Callable[[ConscienceError], None] | None = None) -> Any:
+        return iter_cases(cases, skip_bad=skip_bad, limit=limit, on_bad=tell)
+
+    skipped: list[ConscienceError] = []
+    total = sum(1 for _ in read(skipped.append))  # also finds bad rows before anything is spent
+    for error in skipped[:5]:
+        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    with bar("reviewing") as shown:
+        task = shown.add_task("", total=total, cost="")
+
+        def watch(progress: BatchProgress) -> None:
+            cost = f"{progress.flagged} flagged, {progress.failed} failed, {progress.calls} calls"
+            shown.update(
+                task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
+            )
+
+        progress = asyncio.run(review_cases(judge, read(), out, concurrency=concurrency, watch=watch))
+    if as_json:
+        print_json({**vars(progress), "skipped": len(skipped), "total": total, "out": str(out)})
+    else:
+        click.echo(
+            f"{progress.done} of {total} cases reviewed ({progress.resumed} of them before), {progress.flagged} flagged, "
+            f"{progress.failed} failed, {len(skipped)} rows skipped; {progress.calls} calls → {out}"
+        )
+    if progress.stopped:
+        click.echo("conscience: interrupted; the same command goes on from here", err=True)
+        raise click.exceptions.Exit(130)
+    if progress.failed:
+        raise click.exceptions.Exit(1)

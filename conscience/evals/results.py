@@ -1,0 +1,323 @@
+"""What a run came to, and how two runs compare: frozen data that the commands print, the page draws and notebooks show.
+
+``to_dict`` gives JSON types, ``from_json`` takes them back. How the figures are made is in ``summary.py``, how the page
+looks in ``report/``.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from conscience.errors import InputError
+from conscience.evals.folder import RunManifest
+from conscience.evals.records import Record
+from conscience.stats.figures import CorrectionFigures, ReviewerFigures
+from conscience.stats.intervals import Rate
+from conscience.stats.paired import PairedComparison
+
+T = TypeVar("T")
+
+REPORT_FORMAT = "conscience-report/2"
+COMPARISON_FORMAT = "conscience-comparison/2"
+
+
+@dataclass(frozen=True)
+class EvaluatedCases:
+    """Which cases a report is on.
+
+    Attributes:
+        sources: names of the files, packs or datasets.
+        done: cases with a record.
+        errors: cases that failed, and are in no figure.
+        skipped: rows of the sources that could not be read.
+        limit, seed: how the cases were drawn.
+    """
+
+    sources: tuple[str, ...] = ()
+    done: int = 0
+    errors: int = 0
+    skipped: int = 0
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LexicalBaseline:
+    """What surface words alone reach on the reviewed texts, cross-validated: the least that a reviewer has to beat."""
+
+    auroc: float
+    n: int
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """The figures of one group of cases."""
+
+    group: str
+    n: int
+    auroc: float | None
+    recall: Rate
+    fpr: Rate
+    draft_accuracy: Rate
+    self_correction_accuracy: Rate
+
+
+@dataclass(frozen=True)
+class WorstGroup:
+    """The group with the lowest figure, and which figure that is."""
+
+    group: str
+    figure: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and 95th percentile."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class RoleCost:
+    """What one role cost over all cases; ``unpriced``: calls without a price."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    dollars: float = 0.0
+    unpriced: int = 0
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What the program costs, and what it adds to the plain generation.
+
+    Attributes:
+        latency_ratio: time of the whole call over that of its generation alone.
+        added_seconds: the former less the latter.
+        calls_per_case: model calls.
+        by_role: role → its cost.
+    """
+
+    latency_ratio: Spread | None = None
+    added_seconds: Spread | None = None
+    calls_per_case: float | None = None
+    by_role: Mapping[str, RoleCost] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """What a run came to.
+
+    Attributes:
+        title: the sources, or the folder.
+        made: when, in UTC.
+        program: what the run is of.
+        cases: which cases it is on.
+        reviewer: how well the review tells texts apart: on given responses where there are any, else on the drafts.
+        drafts: the same on the drafts, where ``reviewer`` is on given responses.
+        correction: drafts against returned texts; None where nothing was graded.
+        unjudged: outcomes whose draft was not shown.
+        lexical_baseline: what surface words reach on the texts of ``reviewer``; None with fewer than 5 of either kind.
+        groups: the largest first.
+        worst_group: among groups that are large enough to say so.
+        overhead: time, calls and dollars.
+        claims: what these cases cannot support, in words.
+        rows: the record of each case; not part of ``to_dict``.
+    """
+
+    title: str
+    made: str
+    program: RunManifest
+    cases: EvaluatedCases
+    reviewer: ReviewerFigures | None = None
+    drafts: ReviewerFigures | None = None
+    correction: CorrectionFigures | None = None
+    unjudged: int = 0
+    lexical_baseline: LexicalBaseline | None = None
+    groups: tuple[GroupFigures, ...] = ()
+    worst_group: WorstGroup | None = None
+    overhead: Overhead = field(default_factory=Overhead)
+    claims: tuple[str, ...] = ()
+    rows: Sequence[Record] = field(default=(), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON types, without the rows: what ``report.json`` holds."""
+        return {"format": REPORT_FORMAT} | _fields(replace(self, rows=()), leave_out="rows")
+
+    @classmethod
+    def from_json(cls, data: Any, rows: Sequence[Record] = ()) -> Self:
+        """The report that ``to_dict`` wrote.
+
+        Raises:
+            InputError: it is none, or one of another format.
+        """
+        return replace(_parse(cls, data, REPORT_FORMAT), rows=rows)
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Name and value of the figures that people look at first, with their intervals."""
+        lines: list[tuple[str, str]] = []
+        if correction := self.correction:
+            lines += [
+                ("right before", rate_text(correction.draft_accuracy)),
+                ("self-correction accuracy", rate_text(correction.self_correction_accuracy)),
+                ("wrong drafts corrected (ECR)", rate_text(correction.ecr)),
+                ("right drafts spoiled (EIR)", rate_text(correction.eir)),
+            ]
+            for kind, refused in correction.refusals.items():
+                lines.append((f"{kind} requests refused", f"{rate_text(refused.before)} → {rate_text(refused.after)}"))
+        if reviewer := self.reviewer:
+            lines += [("recall", rate_text(reviewer.recall)), ("false positive rate", rate_text(reviewer.fpr))]
+            if reviewer.auroc is not None and reviewer.auroc_interval is not None:
+                low, high = reviewer.auroc_interval
+                words = f"; surface words {self.lexical_baseline.auroc:.2f}" if self.lexical_baseline else ""
+                lines.append(("AUROC", f"{reviewer.auroc:.2f} ({low:.2f} to {high:.2f}){words}"))
+        if ratio := self.overhead.latency_ratio:
+            lines.append(("time against the plain call", f"× {ratio.p50:.2f} (p95 × {ratio.p95:.2f})"))
+        for role, cost in self.overhead.by_role.items():
+            spent = f"{cost.calls} calls, {cost.tokens} tokens, {cost.seconds:.1f} s, ${cost.dollars:.4f}"
+            lines.append((role, spent))
+        return lines
+
+    @property
+    def heading(self) -> str:
+        """The title, and how many cases were done."""
+        return f"{self.title}: {self.cases.done} cases, {self.cases.errors} failed"
+
+    def _repr_html_(self) -> str:
+        """A short table, for notebooks."""
+        return _html(self.heading, [("", "")], self.headline(), self.claims)
+
+
+@dataclass(frozen=True)
+class ComparedRate(PairedComparison):
+    """A rate of two runs on the cases that both have, case by case.
+
+    Attributes:
+        name: of the figure; the other fields are those of ``PairedComparison``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ComparedCost:
+    """A cost of two runs: the means over the cases that both have."""
+
+    name: str
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One of the two: its folder's name, and what it is of."""
+
+    title: str
+    program: RunManifest
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same cases.
+
+    Attributes:
+        first, second: which they are.
+        cases: how many both have; ``only_first``, ``only_second``: those that one of them lacks.
+        figures: rates with paired intervals and exact tests.
+        overhead: what a case cost.
+    """
+
+    first: ComparedRun
+    second: ComparedRun
+    cases: int
+    only_first: int
+    only_second: int
+    figures: tuple[ComparedRate, ...]
+    overhead: tuple[ComparedCost, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON types."""
+        return {"format": COMPARISON_FORMAT} | _fields(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The comparison that ``to_dict`` wrote.
+
+        Raises:
+            InputError: it is none, or one of another format.
+        """
+        return _parse(cls, data, COMPARISON_FORMAT)
+
+    @property
+    def heading(self) -> str:
+        """How many cases both runs have."""
+        return f"{self.cases} cases in common"
+
+    def table(self) -> list[tuple[str, str, str, str, str]]:
+        """Figure, first, second, difference and p of each figure, and what a case cost."""
+        lines = []
+        for figure in self.figures:
+            change = figure.difference
+            difference = f"{change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})" if change else "–"
+            first, second = rate_text(figure.first), rate_text(figure.second)
+            lines.append((figure.name, first, second, difference, f"{figure.p_value:.3f}"))
+        costs = [(cost.name, f"{cost.first:.4g}", f"{cost.second:.4g}", "", "") for cost in self.overhead]
+        return lines + costs
+
+    def _repr_html_(self) -> str:
+        """A short table, for notebooks."""
+        heads = ("figure", self.first.title, self.second.title, "difference", "p")
+        return _html(self.heading, [heads], self.table(), ())
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval and its number of cases, as people read it."""
+    return "no cases" if rate.value is None else f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}, n = {rate.n})"
+
+
+def _html(heading: str, heads: Sequence[Sequence[str]], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """A table of texts, none of which is markup."""
+
+    def cells(line: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in line) + "</tr>"
+
+    head = "".join(cells(line, "th") for line in heads if any(line))
+    body = "".join(cells(line, "td") for line in lines)
+    listed = "".join(f"<p>note: {html.escape(note)}</p>" for note in notes)
+    return f"<div><p><b>{html.escape(heading)}</b></p><table>{head}{body}</table>{listed}</div>"
+
+
+def _fields(value: Any, leave_out: str = "") -> dict[str, Any]:
+    return {f.name: _to_json(getattr(value, f.name)) for f in fields(value) if f.name != leave_out}
+
+
+def _to_json(value: Any) -> Any:
+    """JSON types of a figure: a Rate and a manifest have their own."""
+    if isinstance(value, Rate):
+        return value.to_dict()
+    if isinstance(value, RunManifest):
+        return value.to_json()
+    if is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, Mapping):
+        return {name: _to_json(entry) for name, entry in value.items()}
+    return [_to_json(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _parse(kind: type[T], data: Any, version: str) -> T:
+    """A dataclass from what ``_fields`` wrote."""
+    if not isinstance(data, Mapping) or data.get("format") != version:
+        raise InputError(f"not a report of format {version}")
+    try:
+        return TypeAdapter(kind).validate_python({name: value for name, value in data.items() if name != "format"})
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InputError(f"not a report of format {version}: {place}: {error.errors()[0]['msg']}") from None
