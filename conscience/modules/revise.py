@@ -119,13 +119,13 @@ def _limits(draft: Draft, model: BoundBackend) -> dict[str, Any]:
 
 def _kept(draft: Draft, findings: Sequence[Finding]) -> dict[str, Any]:
     """What of the written reasoning a revision keeps, to be reviewed with it once more: the record of an agent's steps,
-    unless a finding quotes it. Any other reasoning was about the old answer."""
-    steps = draft.written.get("trajectory")
-    if steps is None:
-        return {}
-    shown = value_text(steps)
-    blamed = any(f.quote and f.quote in shown and f.quote not in draft.response for f in findings)
-    return {"trajectory": None if blamed else steps}
+    unless a finding quotes it. Any other reasoning was about the old answer: its field stays, empty."""
+    kept: dict[str, Any] = dict.fromkeys(draft.written)
+    if (steps := draft.written.get("trajectory")) is not None:
+        shown = value_text(steps)
+        if not any(f.quote and f.quote in shown and f.quote not in draft.response for f in findings):
+            kept["trajectory"] = steps
+    return kept
 
 
 def _holds(text: str, outputs: Mapping[str, Any]) -> bool:
