@@ -10,7 +10,6 @@ from conscience.backends.backend import Backend
 from conscience.constitution.schema import Constitution
 from conscience.gate.settings import GateSettings, ask_by, one_question
 
-
 LOCAL_THRESHOLD = 0.8
 """For the embedded model's answer to a constitution's own question, which says Yes to nearly every answer with .3 to .7."""
 
