@@ -41,7 +41,7 @@ ConstitutionSpec: TypeAlias = str | Path | Mapping[str, Any] | Constitution
 """A built-in name (general, medical, code, hiring), a file, a mapping or a Constitution."""
 
 OnUnresolved: TypeAlias = Literal["refuse", "best", "raise"]
-"""Still flagged after the last revision: "refuse" (the refusal text), "best" (the least doubtful text, marked) or "raise"."""
+"""Still flagged after the last revision: "refuse" (the refusal text), "best" (the least doubtful one) or "raise"."""
 
 OnError: TypeAlias = Literal["closed", "open", "raise"]
 """The review failed: "closed" (the refusal text, the draft is not shown), "open" (the draft, marked) or "raise"."""

@@ -8,23 +8,27 @@ from importlib import resources
 
 from conscience.backends.backend import Backend
 from conscience.constitution.schema import Constitution
-from conscience.gate.settings import GateSettings, ask_by
+from conscience.gate.settings import GateSettings, ask_by, one_question
+
+LOCAL_THRESHOLD = 0.8
+"""For the embedded model's answer to a constitution's own question, which says Yes to nearly every answer with .3 to .7."""
 
 
 def settings_for(constitution: Constitution, backend: Backend | None) -> GateSettings:
     """The gate's settings for a constitution on a backend that nobody has compiled yet.
 
     A large model is taken at its word on the introspective question and the principles, asked as one. The embedded model's
-    word is worth little, so it comes with a calibration of its own for the general constitution; see the file's
-    ``about`` for how it was made and what it reaches. Another constitution is asked about in its own words.
+    word is worth little. For the general constitution it comes with a calibration of its own; see the file's ``about`` for
+    how it was made and what it reaches. Of another it is asked the question alone: asked which principle is broken, it says
+    Yes with .9 whatever the answer is.
     """
     if backend is None or backend.name != "local":
         return ask_by(constitution)
     shipped = _shipped("local")
     if constitution.fingerprint == Constitution.load("general").fingerprint:
         return shipped
-    settings = ask_by(constitution)
-    return settings.model_copy(update={"coverage_threshold": shipped.coverage_threshold, "critique": shipped.critique})
+    settings = one_question(constitution.question)
+    return settings.model_copy(update={"threshold": LOCAL_THRESHOLD, "critique": shipped.critique})
 
 
 @lru_cache(maxsize=4)

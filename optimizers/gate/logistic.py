@@ -26,6 +26,8 @@ CS = (2.0, 8.0, 32.0, 128.0)
 """Inverse strengths of the penalty to choose from, for rows of mean squared length 1."""
 TOGETHER = 0.03
 """How far a blend's weights may leave the proportions expected of them: the variance of the deviations' prior."""
+CONSTANT = 1e-6
+"""Nats. An estimator whose scores spread no wider says the same of every row, and is not blown up to unit spread."""
 LEAST_SLOPE, LEAST_SUM = 0.1, 0.2
 """Of one estimator, and of a blend: a few dozen labels can make good ones look useless, or worse, by chance."""
 
@@ -123,7 +125,7 @@ class Blend:
 
         Each estimator's slope by itself says in which proportions the weights are expected.
         """
-        spread = scores.std(axis=0) + 1e-9
+        spread = np.where(scores.std(axis=0) > CONSTANT, scores.std(axis=0) + 1e-9, 1.0)
         standard = scores / spread
         penalty_alone, centre_alone = np.ones((1, 1)), np.full(1, 0.5)
         slopes = [

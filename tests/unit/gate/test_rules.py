@@ -96,4 +96,4 @@ def test_another_constitution_is_asked_about_in_its_own_words() -> None:
     (signal,) = program.gate_settings.stages[0].signals
     assert signal == RulesQuestion.of(medical, "introspection")
     local = Conscience(constitution=medical, lm="local").gate_settings
-    assert local.stages[0].signals == (signal,)
+    assert [signal.text for signal in local.stages[0].signals] == [medical.question]
