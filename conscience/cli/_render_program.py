@@ -12,6 +12,7 @@ from rich.text import Text
 from conscience.artifacts.schema import Artifact, Provenance
 from conscience.cli._output import safe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
+from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
 from conscience.optimizers.figures import BackendMatrix, GateFigures
 
@@ -86,6 +87,8 @@ def _signal(signal: Any) -> str:
         return f"words: {', '.join(ranked[-WORDS:][::-1])} against {', '.join(ranked[:WORDS])}"
     if isinstance(signal, EmbeddingProbe):
         return f"embedding by {signal.model} of {len(signal.wordings)} texts"
+    if isinstance(signal, RulesQuestion):
+        return f"{signal.text} Or is one of these broken: {', '.join(signal.rules)}"
     return f"{signal.text} ({signal.framing})"
 
 
