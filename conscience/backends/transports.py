@@ -143,8 +143,8 @@ LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
 NO_LOOPS: Mapping[str, Any] = {
     "dry_multiplier": 0.8,
     "dry_base": 1.75,
-    "dry_allowed_length": 16,
-    "dry_penalty_last_n": 128,
+    "dry_allowed_length": 8,
+    "dry_penalty_last_n": 256,
     "dry_sequence_breakers": ["<|im_end|>"],
 }
 """llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into saying one sentence without end.
