@@ -173,10 +173,8 @@ def is_loopback(host: str) -> bool:
 
 def _is_exempt(host: str, port: int, exempt: str) -> bool:
     """NO_PROXY as curl, Go and Python read it: names with all below them, addresses, networks, a port, or *."""
-    for entry in exempt.replace(",", " ").lower().split():
-        if entry == "*" or _matches(host.lower(), port, entry):
-            return True
-    return False
+    entries = exempt.replace(",", " ").lower().split()
+    return any(entry == "*" or _matches(host.lower(), port, entry) for entry in entries)
 
 
 def _matches(host: str, port: int, entry: str) -> bool:
@@ -241,7 +239,7 @@ class Connection:
             raise HTTPFailure(f"TLS: {error.reason or error}") from None
 
     def _tunnel(self, proxy: Proxy) -> Traffic[None]:
-        place = f"{self.to.authority if self.to.port != 443 else self.to.authority + ':443'}"
+        place = self.to.authority + ("" if self.to.port != _PORTS[self.to.scheme] else f":{self.to.port}")
         headers = [("host", place)] + ([("proxy-authorization", proxy.credentials)] if proxy.credentials else [])
         tunnel = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         yield tunnel.send(h11.Request(method="CONNECT", target=place, headers=headers)) or b""
@@ -599,6 +597,8 @@ def _moved(url: str, reply: Reply) -> str | None:
 
 
 def _told(error: BaseException) -> str:
+    if isinstance(error, h11.LocalProtocolError):
+        return "a header holds what HTTP cannot send"  # which may be a key
     if isinstance(error, h11.RemoteProtocolError):
         return f"the server's answer is not HTTP or ends too soon: {error}"
     if isinstance(error, socket.gaierror):

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -60,6 +61,11 @@ class Dialect:
     parts: bool = False
     names: bool = True
     listed: bool = False
+
+    @property
+    def key_name(self) -> str:
+        """The variable to tell a user to set."""
+        return next(name for name in self.keys if "AZURE" not in name)
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -141,9 +147,16 @@ def _file() -> Mapping[str, Entry]:
     return {name: row for name, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
 
 
+def loaded_litellm() -> ModuleType | None:
+    """LiteLLM if somebody has imported it. One that waits to be loaded by a look at it (DSPy's) is not looked at."""
+    module = sys.modules.get("litellm")
+    return None if module is None or type(module).__name__ == "_LazyModule" else module
+
+
 def table() -> Mapping[str, Entry]:
     """Every model's row by name; LiteLLM's own, with what users registered, where it is loaded anyway."""
-    loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
+    module = loaded_litellm()
+    loaded = None if module is None else vars(module).get("model_cost")
     return loaded if isinstance(loaded, dict) and loaded else _file()
 
 
@@ -267,7 +280,7 @@ def is_name(name: str) -> bool | None:
     """Whether LiteLLM can tell a provider from a model string; None where only LiteLLM itself can say."""
     prefix, slash, rest = name.partition("/")
     known = _providers()
-    if not known or "litellm" in sys.modules:
+    if not known or loaded_litellm() is not None:
         return None
     if (slash and rest and prefix in known) or _row(name) is not None:
         return True

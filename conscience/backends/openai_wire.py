@@ -1,0 +1,372 @@
+"""The light wire: calls of OpenAI's chat wire without LiteLLM, which takes seconds to import and milliseconds a call.
+
+It sends what LiteLLM would send, to where LiteLLM would send it, and gives the same answers, errors, usage and prices, so
+cached answers and journals serve both. It takes the calls that it knows: a provider of ``model_table.DIALECTS``, parameters
+and messages that go there as they are, and nobody who hooked into LiteLLM. Every other call is LiteLLM's, call by call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from conscience._dspy import LMError, lm_errors
+from conscience.backends import model_table
+from conscience.backends.http_client import HTTPFailure, Reply, UnknownScheme, apost, locate, post
+from conscience.backends.model_table import Route
+from conscience.backends.openai_replies import chat_body, reply_error
+from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport
+from conscience.errors import ConfigurationError
+from conscience.messages.completion import Body, Message
+
+HOOKS = (
+    *("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback"),
+    *("_async_input_callback", "_async_success_callback", "_async_failure_callback"),
+    *("pre_call_rules", "post_call_rules", "model_alias_map", "custom_provider_map", "secret_manager_client"),
+    *("api_base", "api_key", "openai_key", "azure_key", "groq_key", "xai_key", "together_key", "openrouter_key"),
+    *("api_version", "organization", "headers", "proxy_auth", "drop_params", "modify_params", "use_litellm_proxy"),
+    *("client_session", "aclient_session", "cache", "model_fallbacks", "cost_discount_config", "cost_margin_config"),
+    *("openai_system_messages_first", "route_all_chat_openai_to_responses", "forward_traceparent_to_llm_provider"),
+    "ssl_certificate",
+)
+"""Settings of LiteLLM's that change what a call does; all are empty where nobody touched them."""
+
+VARIABLES = (
+    *("USE_LITELLM_PROXY", "LITELLM_PROXY_API_BASE", "LITELLM_PROXY_API_KEY", "LITELLM_DROP_PARAMS"),
+    *("LITELLM_MODIFY_PARAMS", "SSL_VERIFY", "SSL_CERTIFICATE", "SSL_SECURITY_LEVEL"),
+)
+"""The same in the environment."""
+
+_ADDRESSING = frozenset({"api_key", "api_base", "base_url", "api_version", "organization", "headers", "extra_headers"})
+_MESSAGE_KEYS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+
+Sent = tuple[str, Sequence[tuple[str, str]], bytes]
+"""Address, headers and body of a request."""
+
+
+def is_hooked() -> bool:
+    """Whether somebody in this process, or who started it, has set LiteLLM up: then every call is LiteLLM's."""
+    if any(os.environ.get(name) for name in VARIABLES):
+        return True
+    settings = vars(module) if (module := model_table.loaded_litellm()) is not None else {}
+    return any(settings.get(name) for name in HOOKS) or settings.get("ssl_verify", True) is not True
+
+
+class OpenAIWireTransport(LiteLLMTransport):
+    """A model whose provider speaks OpenAI's chat wire.
+
+    Args:
+        to: where its name leads.
+        model: its LiteLLM model string.
+        options: see ``LiteLLMTransport``.
+    """
+
+    def __init__(self, to: Route, model: str, options: Mapping[str, Any]) -> None:
+        super().__init__(model, options)
+        self._to = to
+        self._features: frozenset[str] | None = None
+
+    def supports(self, feature: str) -> bool:
+        if model_table.loaded_litellm() is not None:  # it may know of models that users registered
+            return super().supports(feature)
+        if self._features is None:
+            self._features = model_table.features(self._to)
+        return feature in self._features
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        answer = self.try_call(messages, params, seconds)
+        return super().call(messages, params, seconds) if answer is None else answer
+
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        answer = await self.atry_call(messages, params, seconds)
+        return await super().acall(messages, params, seconds) if answer is None else answer
+
+    def try_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
+        """One attempt over the light wire; None where the call is LiteLLM's."""
+        try:
+            sent = self._request(messages, params)
+            return None if sent is None else self._answer(post(*sent, seconds))
+        except UnknownScheme:
+            return None
+        except (TimeoutError, HTTPFailure) as error:
+            raise self._failed(error, seconds) from None
+
+    async def atry_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
+        """The async form of ``try_call``."""
+        try:
+            sent = self._request(messages, params)
+            return None if sent is None else self._answer(await apost(*sent, seconds))
+        except UnknownScheme:
+            return None
+        except (TimeoutError, HTTPFailure) as error:
+            raise self._failed(error, seconds) from None
+
+    def _failed(self, error: Exception, seconds: float) -> LMError:
+        if isinstance(error, TimeoutError):
+            message = f"no answer within {seconds:.3g} seconds"
+            failure: LMError = lm_errors.LMTimeoutError(message, model=self.name)
+        else:
+            failure = lm_errors.LMTransportError(f"Connection error: {error}", model=self.name)
+        return failure
+
+    # The answer ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, reply: Reply) -> Answer:
+        if not 200 <= reply.status < 300:
+            raise reply_error(reply, self.name)
+        body = chat_body(reply, self.name)
+        return body, self._price(body)
+
+    def _price(self, body: Body) -> float | None:
+        usage = body["usage"]
+        provider = self._to.provider
+        if provider == "openrouter":
+            return _dollars(usage.get("cost"))
+        if provider == "xai":
+            _fold_reasoning(usage)
+            ticks = usage.get("cost_in_usd_ticks")
+            if isinstance(ticks, int) and (told := _dollars(ticks / 1e10)) is not None:
+                return told
+        return model_table.price(self._to, usage, body.get("service_tier"))
+
+    # The request -----------------------------------------------------------------------------------------------------
+
+    def _request(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Sent | None:
+        """What to send; None where the call is LiteLLM's.
+
+        Raises:
+            ConfigurationError: no key, or no address.
+            LMUnsupportedFeatureError: the model refuses a parameter.
+        """
+        if is_hooked() or not self._client.keys() <= _ADDRESSING:
+            return None
+        to = self._to
+        if (where := self._address()) is None:
+            return None
+        asked = {k: v for k, v in {**self._defaults, **params}.items() if v is not None}
+        more = asked.pop("extra_body", None) or {}
+        shaped = self._shaped(asked)
+        sent_messages = shaped and plain_messages(messages, to)
+        if shaped is None or sent_messages is None or not isinstance(more, Mapping):
+            return None
+        body = {"model": to.model, "messages": sent_messages, **shaped, **more}
+        if to.provider == "openrouter":
+            body.setdefault("usage", {"include": True})
+        try:
+            content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+        except orjson.JSONEncodeError:
+            try:  # whole numbers beyond 64 bits
+                content = json.dumps(body, ensure_ascii=False).encode()
+            except (TypeError, ValueError):
+                return None
+        url, headers = where
+        return url, headers, content
+
+    def _address(self) -> tuple[str, Sequence[tuple[str, str]]] | None:
+        """The address and the headers; None where only LiteLLM knows the way."""
+        client, dialect, provider = self._client, self._to.dialect, self._to.provider
+        find = model_table.from_environment
+        base = client.get("api_base") or client.get("base_url") or find(dialect.bases) or dialect.base
+        key = client.get("api_key") or find(dialect.keys) or dialect.key
+        more = {**(client.get("headers") or {}), **(client.get("extra_headers") or {})}
+        if provider == "azure":
+            version = client.get("api_version") or os.environ.get("AZURE_API_VERSION")
+            if not (base and key and version) or any(part in base for part in ("/openai", "gateway", "services.ai")):
+                return None  # identities other than a key, and other forms of addresses
+            path = f"/openai/deployments/{self._to.model}/chat/completions?api-version={version}"
+            named = [("api-key", key)]
+        else:
+            if not base:
+                hint = f"set {dialect.bases[0]}, or pass api_base"
+                raise ConfigurationError(f"{self.name}: no address of the server", hint=hint)
+            if not key:
+                raise ConfigurationError(f"{self.name}: no credentials", hint=f"set {dialect.key_name}")
+            if provider == "mistral" and not base.rstrip("/").endswith("/v1"):
+                return None
+            path = "/chat/completions"
+            named = [("authorization", f"Bearer {key}")]
+        if not isinstance(base, str) or "chat/completions" in base or not all(isinstance(v, str) for v in more.values()):
+            return None
+        url = base.strip().rstrip("/") + path
+        try:
+            locate(url)
+            _ = str(key).encode("ascii")
+        except (UnknownScheme, UnicodeEncodeError):
+            return None
+        if provider == "openai":
+            organization = client.get("organization") or find(("OPENAI_ORGANIZATION", "OPENAI_ORG_ID"))
+            project = os.environ.get("OPENAI_PROJECT_ID")
+            named += [("openai-organization", organization)] if organization else []
+            named += [("openai-project", project)] if project else []
+        elif provider == "openrouter":
+            referer, title = os.environ.get("OR_SITE_URL"), os.environ.get("OR_APP_NAME")
+            named += [("http-referer", referer or "https://litellm.ai"), ("x-title", title or "liteLLM")]
+        own = {name.lower() for name in more}
+        fixed = [("accept", "application/json"), ("content-type", "application/json"), ("user-agent", "dspy-conscience")]
+        return url, [*((k, v) for k, v in (*fixed, *named) if k not in own), *more.items()]
+
+    def _shaped(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The parameters as the provider takes them; None where LiteLLM must shape them."""
+        to, dialect = self._to, self._to.dialect
+        shaped = {name: value for name, value in asked.items() if name not in ("stream", "timeout", "cache") or value}
+        if not shaped.keys() <= dialect.params or not _plain_values(shaped, to):
+            return None
+        if refused := sorted(shaped.keys() & model_table.unsupported(to)):
+            raise self._refused(refused)
+        if model_table.is_o_series(to) or model_table.is_gpt_5(to):
+            if "max_tokens" in shaped:
+                shaped["max_completion_tokens"] = shaped.pop("max_tokens")
+            if (forbidden := thinking_refuses(shaped, to)) is None:
+                return None
+            if forbidden:
+                raise self._refused(forbidden)
+        if to.provider == "openai" and to.entry is None:
+            shaped.pop("user", None)
+        if not shaped.get("tools"):
+            shaped.pop("tool_choice", None)
+        for name, other in (dialect.renamed or {}).items():
+            if name in shaped:
+                shaped[other] = shaped.pop(name)
+        return shaped
+
+    def _refused(self, names: Sequence[str]) -> LMError:
+        message = f"{self._to.provider} does not support parameters: {list(names)}, for model={self._to.model}"
+        error: LMError = lm_errors.LMUnsupportedFeatureError(message, features=list(names), model=self.name, status=400)
+        return error
+
+
+def thinking_refuses(params: Mapping[str, Any], to: Route) -> list[str] | None:
+    """Of these parameters, the ones that a model that thinks refuses; None where LiteLLM must say."""
+    effort = params.get("reasoning_effort")
+    if effort is not None and not isinstance(effort, str):
+        return None
+    if model_table.is_o_series(to):
+        return ["temperature"] if params.get("temperature", 1) != 1 else []
+    if effort is not None:
+        said = (to.entry or {}).get(f"supports_{effort}_reasoning_effort")
+        if said is False or (effort == "xhigh" and said is not True):
+            return ["reasoning_effort"]
+    plain = effort == "none" if effort is not None else not model_table.thinks_by_default(to)
+    plain = plain and (to.entry or {}).get("supports_none_reasoning_effort") is True
+    sampling = sorted(params.keys() & {"logprobs", "top_logprobs", "top_p"})
+    return [] if plain else sampling + (["temperature"] if params.get("temperature", 1) != 1 else [])
+
+
+def _plain_values(params: Mapping[str, Any], to: Route) -> bool:
+    """Whether the parameters' values are such as LiteLLM hands on untouched."""
+    form = params.get("response_format")
+    if form is not None:
+        if not isinstance(form, dict):
+            return False
+        if form.get("type") == "json_schema":
+            if to.provider == "groq" and "schema" not in model_table.features(to):
+                return False
+            if "json_schema" not in form:
+                return False
+    if (tools := params.get("tools")) is not None:
+        newer = re.match(r"gpt-(5\.[4-9]|5\.\d\d|[6-9])", to.model)
+        if newer or not isinstance(tools, list) or not all(map(_is_plain_tool, tools)):
+            return False
+    return not (to.provider == "openrouter" and params.get("reasoning_effort") == "max")
+
+
+def _is_plain_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+    if not isinstance(function, dict) or "cache_control" in tool:
+        return False
+    schema = function.get("parameters", {})
+    combined = {"oneOf", "anyOf", "allOf", "enum", "const", "not"}
+    try:
+        return isinstance(schema, dict) and not combined & schema.keys() and b'"pattern"' not in orjson.dumps(schema)
+    except orjson.JSONEncodeError:
+        return False
+
+
+def plain_messages(messages: Sequence[Message], to: Route) -> list[dict[str, Any]] | None:
+    """The messages as they are sent; None where LiteLLM must turn them into something else first."""
+    sent = []
+    for message in messages:
+        kept = {name: value for name, value in message.items() if value is not None}
+        if not kept.keys() <= _MESSAGE_KEYS or not _is_plain(kept, to):
+            return None
+        sent.append(kept)
+    if to.provider == "mistral" and sent and sent[-1]["role"] == "assistant":
+        return None
+    if model_table.is_o_series(to) and not (to.entry or {}).get("supports_system_messages"):
+        return [{"content": m["content"], "role": "user"} if m["role"] == "system" else m for m in sent]
+    return sent
+
+
+def _is_plain(message: Mapping[str, Any], to: Route) -> bool:
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "user", "assistant", "tool") or ("name" in message and not to.dialect.names):
+        return False
+    if not isinstance(content, str):
+        if role == "user" and to.dialect.parts and isinstance(content, list):
+            return bool(content) and all(map(_is_plain_part, content)) and to.provider != "openrouter"
+        if not (content is None and role == "assistant" and message.get("tool_calls")):
+            return False
+    called = "tool_calls" in message or "tool_call_id" in message or role == "tool"
+    return not called or (to.provider == "openai" and not model_table.is_o_series(to))
+
+
+def _is_plain_part(part: Any) -> bool:
+    if not isinstance(part, dict):
+        return False
+    if part.get("type") == "text":
+        return part.keys() == {"type", "text"} and isinstance(part["text"], str)
+    image = part.get("image_url")
+    return (
+        part.get("type") == "image_url"
+        and part.keys() == {"type", "image_url"}
+        and isinstance(image, dict)
+        and image.keys() <= {"url", "detail"}
+    )
+
+
+def _dollars(value: Any) -> float | None:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    return number if 0 < number < float("inf") else None
+
+
+def _fold_reasoning(usage: dict[str, Any]) -> None:
+    """xAI counts reasoning apart from completion, and both in the total."""
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    if usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] + reasoning:
+        usage["completion_tokens"] += reasoning
+
+
+class LocalWireTransport(LocalTransport):
+    """The embedded model over the light wire."""
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        answer = self._served().try_call(messages, params, seconds)
+        return super().call(messages, params, seconds) if answer is None else (answer[0], 0.0)
+
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        answer = await self._served().atry_call(messages, params, seconds)
+        return await super().acall(messages, params, seconds) if answer is None else (answer[0], 0.0)
+
+    def _served(self) -> OpenAIWireTransport:
+        from conscience.backends.local import endpoint
+
+        server = endpoint(self._weights)
+        options = {**self._defaults, "api_base": server.base_url, "api_key": server.api_key}
+        return OpenAIWireTransport(Route("openai", server.model, None), self.name, options)
+
+
+def wire_transport(model: str, options: Mapping[str, Any]) -> LiteLLMTransport:
+    """The light wire to a model where it leads there, LiteLLM elsewhere.
+
+    Raises:
+        ConfigurationError: the name leads to no provider.
+    """
+    if model == "local" or model.startswith("local:"):
+        return LocalWireTransport(model[6:] or None, options)
+    to = model_table.route(model) if options.get("custom_llm_provider") is None else None
+    return LiteLLMTransport(model, options) if to is None else OpenAIWireTransport(to, model, options)
