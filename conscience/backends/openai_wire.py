@@ -150,8 +150,7 @@ class OpenAIWireTransport(LiteLLMTransport):
             return None
         asked = {k: v for k, v in {**self._defaults, **params}.items() if v is not None}
         more = asked.pop("extra_body", None) or {}
-        shaped = self._shaped(asked)
-        sent_messages = shaped and plain_messages(messages, to)
+        shaped, sent_messages = self._shaped(asked), plain_messages(messages, to)
         if shaped is None or sent_messages is None or not isinstance(more, Mapping):
             return None
         body = {"model": to.model, "messages": sent_messages, **shaped, **more}
@@ -216,8 +215,11 @@ class OpenAIWireTransport(LiteLLMTransport):
         shaped = {name: value for name, value in asked.items() if name not in ("stream", "timeout", "cache") or value}
         if not shaped.keys() <= dialect.params or not _plain_values(shaped, to):
             return None
-        if refused := sorted(shaped.keys() & model_table.unsupported(to)):
-            raise self._refused(refused)
+        refused = model_table.unsupported(to)
+        if shaped.get("n") == 1 and "n" in refused:
+            del shaped["n"]
+        if lacking := sorted(shaped.keys() & refused):
+            raise self._refused(lacking)
         if model_table.is_o_series(to) or model_table.is_gpt_5(to):
             if "max_tokens" in shaped:
                 shaped["max_completion_tokens"] = shaped.pop("max_tokens")
