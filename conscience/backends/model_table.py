@@ -85,7 +85,12 @@ DIALECTS: Mapping[str, Dialect] = {
         params=PLAIN | _EXTRAS | {"reasoning_effort"},
     ),
     "lm_studio": Dialect(("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), None, key="fake-api-key", parts=True),
-    "groq": Dialect(("GROQ_API_KEY",), ("GROQ_API_BASE",), "https://api.groq.com/openai/v1"),
+    "groq": Dialect(
+        ("GROQ_API_KEY",),
+        ("GROQ_API_BASE",),
+        "https://api.groq.com/openai/v1",
+        renamed={"max_completion_tokens": "max_tokens"},
+    ),
     "deepseek": Dialect(("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",), "https://api.deepseek.com/beta"),
     "openrouter": Dialect(
         ("OPENROUTER_API_KEY", "OR_API_KEY"),
@@ -318,6 +323,8 @@ def address_provider(name: str) -> str | None:
     if found is not None:
         return found.provider
     prefix, slash, _ = name.partition("/")
+    if name == "local" or name.startswith("local:") or is_name(name) is False:
+        return prefix
     return prefix if slash and prefix in DIALECTS and prefix not in ("azure", "fireworks_ai") else None
 
 
