@@ -290,7 +290,9 @@ FIELDS = st.fixed_dictionaries(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=FIELDS | JSON, raw=st.binary(max_size=40), as_json=st.booleans(), status=st.sampled_from([200, 200, 400, 429, 503]))
+@given(
+    body=FIELDS | JSON, raw=st.binary(max_size=40), as_json=st.booleans(), status=st.sampled_from([200, 200, 400, 429, 503])
+)
 def test_any_body_ends_in_an_answer_or_an_error_of_ours(body: Any, raw: bytes, as_json: bool, status: int) -> None:
     from conscience.backends.http_client import Reply
 
@@ -337,6 +339,8 @@ def test_what_litellm_would_change_is_left_to_it(quirky: Loopback, params: Any, 
     assert light(quirky).try_call(messages, params, 20.0) is None
 
 
-@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-5", "ollama/llama3", "gemini/x", "openai/o1-pro", "replicate/x"])
+@pytest.mark.parametrize(
+    "model", ["anthropic/claude-sonnet-4-5", "ollama/llama3", "gemini/x", "openai/o1-pro", "replicate/x"]
+)
 def test_other_providers_are_litellms(model: str) -> None:
     assert type(wire_transport(model, {})) is LiteLLMTransport
