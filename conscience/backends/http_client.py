@@ -143,9 +143,11 @@ def origin(scheme: str, host: str, port: int, settings: tuple[str, ...]) -> Orig
     Raises:
         UnknownScheme: the proxy is none of HTTP (SOCKS, TLS to the proxy).
     """
+    if is_loopback(host):
+        return Origin(scheme, host, port)
     http, secure, all_of_them, exempt = settings
     named = (secure if scheme == "https" else http) or all_of_them
-    if not named or is_loopback(host) or _is_exempt(host, port, exempt):
+    if not named or _is_exempt(host, port, exempt):
         return Origin(scheme, host, port)
     parts = urlsplit(named if "://" in named else f"http://{named}")
     try:
@@ -161,6 +163,7 @@ def origin(scheme: str, host: str, port: int, settings: tuple[str, ...]) -> Orig
     return Origin(scheme, host, port, Proxy(str(place[0]), place[1], credentials))
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -423,7 +426,7 @@ def post(url: str, headers: Sequence[tuple[str, str]], content: bytes, seconds: 
 
 def _post(url: str, headers: Sequence[tuple[str, str]], content: bytes, end: float) -> Reply:
     scheme, host, port, target = locate(url)
-    to = origin(scheme, host, port, proxy_settings())
+    to = origin(scheme, host, port, () if is_loopback(host) else proxy_settings())
     connection = _take(to)
     try:
         if connection is None:
@@ -523,7 +526,7 @@ async def apost(url: str, headers: Sequence[tuple[str, str]], content: bytes, se
 
 async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes) -> Reply:
     scheme, host, port, target = locate(url)
-    to = origin(scheme, host, port, proxy_settings())
+    to = origin(scheme, host, port, () if is_loopback(host) else proxy_settings())
     connection = _take(to)
     try:
         if connection is None:

@@ -83,6 +83,7 @@ DIALECTS: Mapping[str, Dialect] = {
         None,
         key="fake-api-key",
         params=PLAIN | _EXTRAS | {"reasoning_effort"},
+        parts=True,
     ),
     "lm_studio": Dialect(("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), None, key="fake-api-key", parts=True),
     "groq": Dialect(

@@ -310,7 +310,7 @@ def _is_plain(message: Mapping[str, Any], to: Route) -> bool:
         return False
     if not isinstance(content, str):
         if role == "user" and to.dialect.parts and isinstance(content, list):
-            return bool(content) and all(map(_is_plain_part, content)) and to.provider != "openrouter"
+            return bool(content) and all(map(_is_plain_part, content))
         if not (content is None and role == "assistant" and message.get("tool_calls")):
             return False
     called = "tool_calls" in message or "tool_call_id" in message or role == "tool"

@@ -184,6 +184,9 @@ TALK = [
     {"role": "user", "content": "and?"},
 ]
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}}
+PARTS = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, IMAGE]}]
+
 
 def answered(body: Body, number: int) -> Body:
     return {**chat("hi"), "service_tier": "default"}  # LiteLLM fails on Groq's answers without it
@@ -219,6 +222,9 @@ def test_the_same_request_is_sent_for_the_same_price(quirky: Loopback, model: st
             continue
         wire = sent(quirky, lambda params=params: ours.try_call(TALK, params, 20.0))
         assert wire == sent(quirky, lambda params=params: theirs.call(TALK, params, 20.0)), name
+    if ours._to.dialect.parts:
+        wire = sent(quirky, lambda: ours.try_call(PARTS, {}, 20.0))
+        assert wire == sent(quirky, lambda: theirs.call(PARTS, {}, 20.0))
     assert {"nothing", "a gate", "sampling", "temperature"}.isdisjoint(over_litellm)
     assert ours.identity({}) == theirs.identity({})
     assert {f for f in FEATURES if f in model_table.features(ours._to)} == {f for f in FEATURES if theirs.supports(f)}
