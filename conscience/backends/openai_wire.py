@@ -94,7 +94,7 @@ class OpenAIWireTransport(LiteLLMTransport):
         except UnknownScheme:
             return None
         except (TimeoutError, HTTPFailure) as error:
-            raise self._failed(error, seconds) from None
+            raise _failure(error, self.name, seconds) from None
 
     async def atry_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
         """The async form of ``try_call``."""
@@ -104,15 +104,7 @@ class OpenAIWireTransport(LiteLLMTransport):
         except UnknownScheme:
             return None
         except (TimeoutError, HTTPFailure) as error:
-            raise self._failed(error, seconds) from None
-
-    def _failed(self, error: Exception, seconds: float) -> LMError:
-        if isinstance(error, TimeoutError):
-            message = f"no answer within {seconds:.3g} seconds"
-            failure: LMError = lm_errors.LMTimeoutError(message, model=self.name)
-        else:
-            failure = lm_errors.LMTransportError(f"Connection error: {error}", model=self.name)
-        return failure
+            raise _failure(error, self.name, seconds) from None
 
     # The answer ------------------------------------------------------------------------------------------------------
 
@@ -347,19 +339,78 @@ class LocalWireTransport(LocalTransport):
     """The embedded model over the light wire."""
 
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
-        answer = self._served().try_call(messages, params, seconds)
+        answer = self._served().try_call(messages, self._as_sent(params), seconds)
         return super().call(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
-        answer = await self._served().atry_call(messages, params, seconds)
+        answer = await self._served().atry_call(messages, self._as_sent(params), seconds)
         return await super().acall(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
     def _served(self) -> OpenAIWireTransport:
         from conscience.backends.local import endpoint
 
         server = endpoint(self._weights)
-        options = {**self._defaults, "api_base": server.base_url, "api_key": server.api_key}
+        options = {"api_base": server.base_url, "api_key": server.api_key}
         return OpenAIWireTransport(Route("openai", server.model, None), self.name, options)
+
+    def _as_sent(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with the model's own sampling; what OpenAI has no name for is llama.cpp's."""
+        merged = {**self._sampling(params), **params}
+        known = model_table.DIALECTS["openai"].params | {"extra_body"}
+        own = {name: value for name, value in merged.items() if name not in known}
+        sent = {name: value for name, value in merged.items() if name in known}
+        return {**sent, "extra_body": {**own, **(sent.get("extra_body") or {})}}
+
+
+def embed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | None:
+    """The embedded model's embeddings; None where somebody hooked into LiteLLM.
+
+    Raises:
+        LMError: they did not come.
+    """
+    if is_hooked():
+        return None
+    try:
+        return _vectors(post(*_embedding_request(texts), seconds))
+    except (TimeoutError, HTTPFailure) as error:
+        raise _failure(error, "local", seconds) from None
+
+
+async def aembed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | None:
+    """The async form of ``embed_locally``."""
+    if is_hooked():
+        return None
+    try:
+        return _vectors(await apost(*_embedding_request(texts), seconds))
+    except (TimeoutError, HTTPFailure) as error:
+        raise _failure(error, "local", seconds) from None
+
+
+def _embedding_request(texts: Sequence[str]) -> Sent:
+    from conscience.backends.local import endpoint
+
+    server = endpoint(embedding=True)
+    body = {"model": server.model, "input": list(texts), "encoding_format": "float"}
+    headers = [("authorization", f"Bearer {server.api_key}"), ("content-type", "application/json")]
+    return f"{server.base_url}/embeddings", headers, orjson.dumps(body)
+
+
+def _vectors(reply: Reply) -> list[list[float]]:
+    if not 200 <= reply.status < 300:
+        raise reply_error(reply, "local")
+    try:
+        rows = sorted(orjson.loads(reply.content)["data"], key=lambda row: row["index"])
+        return [[float(value) for value in row["embedding"]] for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise lm_errors.LMServerError(f"the answer holds no embeddings: {error!r}", model="local") from None
+
+
+def _failure(error: Exception, model: str, seconds: float) -> LMError:
+    if isinstance(error, TimeoutError):
+        failure: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=model)
+    else:
+        failure = lm_errors.LMTransportError(f"Connection error: {error}", model=model)
+    return failure
 
 
 def wire_transport(model: str, options: Mapping[str, Any]) -> LiteLLMTransport:

@@ -188,9 +188,7 @@ def main() -> None:
                 for name in CONTENDERS:
                     figures = asked(name, url, options.requests, in_flight)
                     found.setdefault((name, column), []).append(figures)
-    print(
-        f"{options.requests} requests, medians of {options.turns} turns; p50 in ms, CPU in ms a request at 50 ms, 16 in flight"
-    )
+    print(f"{options.requests} requests, medians of {options.turns} turns; ms; CPU a request at 50 ms, 16 in flight")
     print("| | calls | " + " | ".join(f"{column}, p50" for column, _, _ in columns) + " | CPU | peak MB |")
     print("|---" * (len(columns) + 4) + "|")
     for name in CONTENDERS:

@@ -48,6 +48,17 @@ def test_nor_does_one_of_the_embedded_model(local_endpoint: object) -> None:
     assert fresh(ANSWERED, "local") == "True False False"
 
 
+@pytest.mark.local
+def test_nor_do_its_embeddings(local_endpoint: object) -> None:
+    script = """
+import asyncio, sys
+from conscience.backends.embeddings import aembed, embed
+first, again = embed("local", ["a", "b"]), asyncio.run(aembed("local", ["a", "b"]))
+print(len(first), len(first[0]), first == again, "litellm" in sys.modules)
+"""
+    assert fresh(script) == "2 576 True False"
+
+
 def test_nor_do_errors_about_names_keys_and_servers(server: Loopback) -> None:
     server.behaviour = lambda body, number: Raw(401, '{"error": {"message": "bad key sk-0123456789"}}')
     script = """
