@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from conscience.backends import http_client
-from conscience.backends.http_client import HTTPFailure, UnknownScheme, apost, close_idle, locate, origin, post
+from conscience.backends.http_client import HTTPFailure, apost, close_idle, post
+from conscience.backends.origins import Proxy, UnknownScheme, locate, origin, proxy_settings
 from tests.conftest import ROOT
 from tests.support.loopback import Loopback, Raw, chat
 
@@ -203,19 +204,19 @@ def test_which_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("ALL_PROXY", "http://user:p%40ss@all:1")
-    found = origin("https", "host", 443, http_client.proxy_settings()).proxy
+    found = origin("https", "host", 443, proxy_settings()).proxy
     assert found is not None
     assert (found.host, found.port, found.credentials) == ("all", 1, "Basic dXNlcjpwQHNz")
     assert "p@ss" not in repr(found)
     monkeypatch.setenv("HTTP_PROXY", "http://upper:2")
     monkeypatch.setenv("http_proxy", "lower:3")
-    assert origin("http", "host", 80, http_client.proxy_settings()).proxy == http_client.Proxy("lower", 3)
+    assert origin("http", "host", 80, proxy_settings()).proxy == Proxy("lower", 3)
     monkeypatch.delenv("http_proxy")
     monkeypatch.setenv("REQUEST_METHOD", "GET")  # a CGI script's HTTP_PROXY is its caller's header
-    assert origin("http", "host", 80, http_client.proxy_settings()).proxy != http_client.Proxy("upper", 2)
+    assert origin("http", "host", 80, proxy_settings()).proxy != Proxy("upper", 2)
     monkeypatch.setenv("HTTPS_PROXY", "socks5://x:1")
     with pytest.raises(UnknownScheme):
-        origin("https", "host", 443, http_client.proxy_settings())
+        origin("https", "host", 443, proxy_settings())
 
 
 def test_loopback_ignores_proxies_and_others_obey_them(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
