@@ -243,7 +243,7 @@ def route(name: str) -> Route | None:
         if row is None or row.get("litellm_provider") != "openai" or row is not table().get(name):
             return None
         provider, model = "openai", name
-    if provider not in DIALECTS or not model:
+    if provider not in DIALECTS or not model or not table():
         return None
     row = entry(provider, model)
     if (row is None and DIALECTS[provider].listed) or not _is_plain_chat(row) or _is_special(provider, model, row):
