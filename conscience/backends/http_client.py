@@ -32,10 +32,12 @@ T = TypeVar("T")
 Traffic = Generator[bytes | None, bytes, T]
 """Yields bytes to send, or None to be given what comes next (empty at the end)."""
 
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 4.0
 """How long a connection is kept for the next call: shorter than servers do, so that they seldom hang up first."""
 
 IDLE_CONNECTIONS = 128
+CONNECT_SECONDS = 3.0
+"""For each of a host's addresses but the last: one that leads nowhere must not take all of the time."""
 LARGEST_BODY = 64 << 20
 LARGEST_HEAD = 128 << 10
 REDIRECTS = 3
@@ -43,11 +45,7 @@ CHUNK = 65536
 
 
 class HTTPFailure(Exception):
-    """No whole answer came: ``sent`` tells whether the request may have reached the server."""
-
-    def __init__(self, message: str, *, sent: bool = False) -> None:
-        super().__init__(message)
-        self.sent = sent
+    """No whole answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ class Connection:
         self.sock = sock
         self.to = to
         self.idle_since = 0.0
+        self.spent = False
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._tls: ssl.SSLObject | None = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -147,20 +146,20 @@ class Connection:
                 parts.append(bytes(event.data))
                 size += len(event.data)
                 if size > LARGEST_BODY:
-                    raise HTTPFailure(f"the answer is longer than {LARGEST_BODY >> 20} MiB", sent=True)
+                    raise HTTPFailure(f"the answer is longer than {LARGEST_BODY >> 20} MiB")
             elif type(event) is h11.Response:
                 head = event
             elif type(event) is h11.EndOfMessage:
                 break
             elif type(event) is h11.ConnectionClosed:
-                raise HTTPFailure("the server hung up without an answer", sent=True)
+                raise HTTPFailure("the server hung up without an answer")
         assert head is not None
         found = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         return Reply(head.status_code, found, _unpacked(b"".join(parts), found.get("content-encoding", "")))
 
     def reuse(self) -> bool:
         """Makes it ready for another call, if it can carry one."""
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+        if self.spent or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
         self.idle_since = time.monotonic()
@@ -206,9 +205,9 @@ def _unpacked(content: bytes, encoding: str) -> bytes:
     try:
         plain = unpacking.decompress(content, LARGEST_BODY)
     except zlib.error as error:
-        raise HTTPFailure(f"the answer cannot be unpacked: {error}", sent=True) from None
+        raise HTTPFailure(f"the answer cannot be unpacked: {error}") from None
     if unpacking.unconsumed_tail:
-        raise HTTPFailure(f"the answer is longer than {LARGEST_BODY >> 20} MiB", sent=True)
+        raise HTTPFailure(f"the answer is longer than {LARGEST_BODY >> 20} MiB")
     return plain
 
 
@@ -305,7 +304,7 @@ def _post(url: str, headers: Sequence[tuple[str, str]], content: bytes, end: flo
             connection.close()
         if isinstance(error, TimeoutError):
             raise TimeoutError from None
-        raise HTTPFailure(_told(error), sent=connection is not None) from None
+        raise HTTPFailure(_told(error)) from None
     except BaseException:
         if connection is not None:
             connection.close()
@@ -324,7 +323,10 @@ def _drive(connection: Connection, traffic: Traffic[T], end: float) -> T:
             if want is None:
                 data = sock.recv(CHUNK)
             else:
-                sock.sendall(want)
+                try:
+                    sock.sendall(want)
+                except (BrokenPipeError, ConnectionResetError):
+                    connection.spent = True  # it may have answered before it hung up: 413 to a long request
             want = traffic.send(data)
     except StopIteration as stop:
         result: T = stop.value
@@ -339,7 +341,7 @@ def _connect(to: Origin, end: float) -> Connection:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(_left(end) / (len(places) - number))
+            sock.settimeout(_left(end) if number == len(places) - 1 else min(_left(end), CONNECT_SECONDS))
             sock.connect(address)
         except OSError as error:
             sock.close()
@@ -403,7 +405,7 @@ async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes) -
     except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError, ssl.SSLError) as error:
         if connection is not None:
             connection.close()
-        raise HTTPFailure(_told(error), sent=connection is not None) from None
+        raise HTTPFailure(_told(error)) from None
     except BaseException:  # a cancellation too: what is under way on this connection is nobody else's answer
         if connection is not None:
             connection.close()
@@ -421,7 +423,10 @@ async def _adrive(connection: Connection, traffic: Traffic[T]) -> T:
             if want is None:
                 data = await loop.sock_recv(sock, CHUNK)
             else:
-                await loop.sock_sendall(sock, want)
+                try:
+                    await loop.sock_sendall(sock, want)
+                except (BrokenPipeError, ConnectionResetError):
+                    connection.spent = True  # see _drive
             want = traffic.send(data)
     except StopIteration as stop:
         result: T = stop.value
@@ -436,12 +441,13 @@ async def _aconnect(to: Origin) -> Connection:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         places = [(family, address) for family, _, _, _, address in found]
     failure: OSError = ConnectionError("the host has no address")
-    for family, address in places:
+    for number, (family, address) in enumerate(places):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
-            await loop.sock_connect(sock, address)
+            async with asyncio.timeout(None if number == len(places) - 1 else CONNECT_SECONDS):
+                await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
             failure = error

@@ -189,7 +189,7 @@ class OpenAIWireTransport(LiteLLMTransport):
             _ = str(key).encode("ascii")
         except (UnknownScheme, UnicodeEncodeError):
             return None
-        if provider == "openai":
+        if provider in ("openai", "lm_studio"):
             organization = client.get("organization") or find(("OPENAI_ORGANIZATION", "OPENAI_ORG_ID"))
             project = os.environ.get("OPENAI_PROJECT_ID")
             named += [("openai-organization", organization)] if organization else []

@@ -158,6 +158,18 @@ def test_a_redirect_is_followed_on_the_same_host_only() -> None:
     assert post(url + "/away", HEADERS, BODY, 5.0).status == 307
 
 
+def test_what_a_server_says_before_it_hangs_up_on_a_long_request_is_heard() -> None:
+    def refuse(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 413 X\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 20):
+            time.sleep(0.001)
+
+    url = serving(refuse)
+    assert post(url, HEADERS, b"x" * 20_000_000, 20.0).status == 413
+    assert asyncio.run(apost(url, HEADERS, b"x" * 20_000_000, 20.0)).status == 413
+
+
 def test_a_header_that_http_cannot_send_is_not_told(server: Loopback) -> None:
     with pytest.raises(HTTPFailure) as caught:
         post(server.url, [("authorization", "Bearer sk-secret\n")], BODY, 5.0)
