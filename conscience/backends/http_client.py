@@ -48,6 +48,10 @@ class HTTPFailure(Exception):
     """No whole answer came."""
 
 
+class _HungUp(Exception):
+    """The server closed a kept connection before it answered anything: between two calls, most likely."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the server answered, whatever it was.
@@ -72,6 +76,8 @@ class Connection:
         self.to = to
         self.idle_since = 0.0
         self.spent = False
+        self.heard = False
+        self.calls = 0
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._tls: ssl.SSLObject | None = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -162,6 +168,8 @@ class Connection:
         if self.spent or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
+        self.heard = False
+        self.calls += 1
         self.idle_since = time.monotonic()
         return True
 
@@ -295,16 +303,15 @@ def _post(url: str, headers: Sequence[tuple[str, str]], content: bytes, end: flo
     to = origin(scheme, host, port, () if is_loopback(host) else proxy_settings())
     connection = _take(to)
     try:
-        if connection is None:
-            connection = _connect(to, end)
-            _drive(connection, connection.opening(), end)
-        reply = _drive(connection, connection.exchange(target, headers, content), end)
-    except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError, ssl.SSLError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, TimeoutError):
-            raise TimeoutError from None
-        raise HTTPFailure(_told(error)) from None
+        try:
+            if connection is None:
+                connection = _connect(to, end)
+                _drive(connection, connection.opening(), end)
+            reply = _drive(connection, connection.exchange(target, headers, content), end)
+        except Exception as error:
+            raise _failure(connection, error) from None
+    except _HungUp:
+        return _post(url, headers, content, end)
     except BaseException:
         if connection is not None:
             connection.close()
@@ -322,6 +329,7 @@ def _drive(connection: Connection, traffic: Traffic[T], end: float) -> T:
             sock.settimeout(_left(end))
             if want is None:
                 data = sock.recv(CHUNK)
+                connection.heard = connection.heard or bool(data)
             else:
                 try:
                     sock.sendall(want)
@@ -398,14 +406,15 @@ async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes) -
     to = origin(scheme, host, port, () if is_loopback(host) else proxy_settings())
     connection = _take(to)
     try:
-        if connection is None:
-            connection = await _aconnect(to)
-            await _adrive(connection, connection.opening())
-        reply = await _adrive(connection, connection.exchange(target, headers, content))
-    except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError, ssl.SSLError) as error:
-        if connection is not None:
-            connection.close()
-        raise HTTPFailure(_told(error)) from None
+        try:
+            if connection is None:
+                connection = await _aconnect(to)
+                await _adrive(connection, connection.opening())
+            reply = await _adrive(connection, connection.exchange(target, headers, content))
+        except Exception as error:
+            raise _failure(connection, error) from None
+    except _HungUp:
+        return await _apost(url, headers, content)
     except BaseException:  # a cancellation too: what is under way on this connection is nobody else's answer
         if connection is not None:
             connection.close()
@@ -422,6 +431,7 @@ async def _adrive(connection: Connection, traffic: Traffic[T]) -> T:
         while True:
             if want is None:
                 data = await loop.sock_recv(sock, CHUNK)
+                connection.heard = connection.heard or bool(data)
             else:
                 try:
                     await loop.sock_sendall(sock, want)
@@ -470,6 +480,19 @@ def _moved(url: str, reply: Reply) -> str | None:
         return where if locate(where)[:3] == (scheme, host, port) else None
     except UnknownScheme:
         return None
+
+
+def _failure(connection: Connection | None, error: Exception) -> Exception:
+    """What to raise for a call that failed."""
+    if isinstance(error, TimeoutError):
+        return TimeoutError()
+    if not isinstance(error, OSError | h11.RemoteProtocolError | h11.LocalProtocolError | HTTPFailure):
+        return error
+    local = isinstance(error, h11.LocalProtocolError | ssl.SSLError)
+    if connection is not None and connection.calls and not connection.heard and not local:
+        connection.close()
+        return _HungUp()
+    return error if isinstance(error, HTTPFailure) else HTTPFailure(_told(error))
 
 
 def _told(error: BaseException) -> str:
