@@ -48,7 +48,9 @@ class Backend:
     Args:
         model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:FILE.gguf"``, or a ``dspy.LM``.
         fallbacks: further models, or backends with options of their own, tried in order when this one fails.
-        engine: ``"litellm"``, or ``"auto"`` to let DSPy choose its native engine where it has one.
+        engine: ``"wire"``, this library's own client where a provider speaks OpenAI's chat wire and nobody has set LiteLLM
+            up in this process (callbacks, rules, a proxy of its own), LiteLLM for everything else; ``"litellm"`` always; or
+            ``"auto"`` to let DSPy choose its native engine where it has one.
         timeout: seconds for one attempt, above 0.
         retries: further attempts after a passing failure, with jitter and the server's retry-after.
         cache: keep answers on disk: True, False, or a folder. ``CONSCIENCE_CACHE=0`` turns it off everywhere.
@@ -63,14 +65,14 @@ class Backend:
         model: str | BaseLM,
         *,
         fallbacks: Sequence[str | BaseLM | Backend] = (),
-        engine: str = "litellm",
+        engine: str = "wire",
         timeout: float = 120.0,
         retries: int = 2,
         cache: bool | Path | str = True,
         **options: Any,
     ) -> None:
-        if engine not in ("litellm", "auto"):
-            raise ConfigurationError(f"engine={engine!r} is not litellm or auto")
+        if engine not in ("wire", "litellm", "auto"):
+            raise ConfigurationError(f"engine={engine!r} is not wire, litellm or auto")
         self.transports: list[Transport] = [transport_for(model, engine, options)]
         for other in fallbacks:
             self.transports.extend(Backend.of(other).transports)

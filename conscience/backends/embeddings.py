@@ -15,6 +15,7 @@ from typing import Any
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.redaction import raise_alone, redact
 from conscience._dspy import LMError, litellm, litellm_errors, lm_errors, retryable
+from conscience.backends.openai_wire import aembed_locally, embed_locally
 from conscience.backends.timeouts import within
 from conscience.errors import BackendError, ConfigurationError
 
@@ -99,6 +100,8 @@ async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Ve
 
 
 def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:
+    if model == "local" and (vectors := embed_locally(texts, seconds)) is not None:
+        return vectors
     arguments = _arguments(model, texts, seconds)
     with litellm_errors(model):
         response = litellm().embedding(**arguments)
@@ -106,6 +109,8 @@ def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:
 
 
 async def _aserved(model: str, texts: Sequence[str], seconds: float) -> Vectors:
+    if model == "local" and (vectors := await aembed_locally(texts, seconds)) is not None:
+        return vectors
     arguments = _arguments(model, texts, seconds)
     with litellm_errors(model):
         response = await litellm().aembedding(**arguments)

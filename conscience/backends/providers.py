@@ -6,6 +6,7 @@ import os
 from functools import lru_cache
 
 from conscience._dspy import litellm
+from conscience.backends.model_table import address_provider, is_name
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body
 
@@ -19,6 +20,8 @@ def address(model: str, provider: str | None = None) -> list[str | None]:
 @lru_cache(maxsize=256)
 def provider_name(model: str, provider: str | None = None) -> str:
     """The provider that LiteLLM takes a model's name for; what stands before the slash where it knows none."""
+    if provider is None and (known := address_provider(model)) is not None:
+        return known
     lite = litellm()
     try:
         name = str(lite.get_llm_provider(model, custom_llm_provider=provider)[1])
@@ -34,6 +37,8 @@ def features(model: str, provider: str | None) -> frozenset[str]:
     Raises:
         ConfigurationError: its name leads to no provider.
     """
+    if provider is None and is_name(model) is False:
+        raise _no_provider(model)
     lite = litellm()
     known = {"parallel"}
     try:
@@ -46,14 +51,16 @@ def features(model: str, provider: str | None) -> frozenset[str]:
         if lite.supports_function_calling(model=model, custom_llm_provider=provider):
             known.add("tools")
     except lite.BadRequestError as error:
-        raise ConfigurationError(
-            f"model {model!r} names no provider that LiteLLM knows",
-            hint="write provider/model, such as openai/gpt-4o-mini, or local for the embedded model",
-        ) from error
+        raise _no_provider(model) from error
     # A reasoning model thinks before its first written token, so that token's log-probability is no verdict.
     if "logprobs" in params and "top_logprobs" in params and "reasoning" not in known:
         known.add("logprobs")
     return frozenset(known)
+
+
+def _no_provider(model: str) -> ConfigurationError:
+    hint = "write provider/model, such as openai/gpt-4o-mini, or local for the embedded model"
+    return ConfigurationError(f"model {model!r} names no provider that LiteLLM knows", hint=hint)
 
 
 def list_price(model: str, body: Body) -> float | None:

@@ -276,7 +276,7 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
 
     Args:
         model: a LiteLLM model string, "local", "local:FILE.gguf", or a ``dspy.LM``.
-        engine: "litellm", or "auto" for the engine of DSPy's choice.
+        engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
         options: see ``LiteLLMTransport``.
 
     Raises:
@@ -288,6 +288,10 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
         return LMTransport(model)
     if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
         raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
+    if engine == "wire" and not model.endswith("/"):
+        from conscience.backends.openai_wire import wire_transport
+
+        return wire_transport(model, options)
     if model == "local" or model.startswith("local:"):
         return LocalTransport(model[6:] or None, options)
     if model.endswith("/"):

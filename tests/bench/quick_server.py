@@ -1,6 +1,6 @@
 """A loopback backend, as a process of its own so that it shares no interpreter with the client.
 
-It answers at once, or after the seconds in its argument.
+It answers at once, or after the seconds in its argument. GET tells how many calls it has answered.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from tests.support.loopback import chat
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 ANSWER = json.dumps(chat("Paris is the capital of France.")).encode()
 VERDICT = json.dumps(chat("No", yes=0.05)).encode()
+calls = 0
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Keep-alive HTTP, just enough of it."""
+    global calls
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"GET"):
+                told = str(calls).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(told) + told)
+                continue
+            calls += 1
             length = next(int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length"))
             body = await reader.readexactly(length)
             data = VERDICT if b'"logprobs"' in body else ANSWER

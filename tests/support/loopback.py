@@ -80,6 +80,7 @@ class Loopback:
         self.behaviour = behaviour
         self.calls: list[Body] = []
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
         outer = self
 
@@ -91,6 +92,7 @@ class Loopback:
                 with outer._lock:
                     outer.calls.append(body)
                     outer.paths.append(self.path)
+                    outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                     number = len(outer.calls)
                 answer = outer.behaviour(body, number)
                 raw = answer if isinstance(answer, Raw) else Raw(text=json.dumps(answer))

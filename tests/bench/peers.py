@@ -1,0 +1,203 @@
+"""What a reviewed answer costs, side by side: ours over both wires, bare LiteLLM and the openai client, on one fake server.
+
+Every contender makes the same two calls a request (answer, one-token question), in a process of its own, in turns.
+
+python tests/bench/peers.py [--requests 60] [--turns 3] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import json
+import os
+import pstats
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+IN_FLIGHT = 16
+Ask = Callable[[str], Awaitable[Any]]
+
+
+def ours(engine: str) -> Callable[[str], Ask]:
+    """A program with its default gate, without a response cache."""
+
+    def make(url: str) -> Ask:
+        from conscience import Backend, Conscience
+
+        program = Conscience(
+            "question -> answer", lm=Backend("openai/fake", api_base=url, api_key="x", cache=False, engine=engine)
+        )
+
+        async def ask(question: str) -> None:
+            outcome = await program.acall(question=question)
+            assert outcome.status == "clean", outcome
+
+        return ask
+
+    return make
+
+
+def openai_client(url: str) -> Ask:
+    """Two calls of the openai client, nothing around them."""
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(base_url=url, api_key="x", max_retries=0)
+
+    async def call(messages: Any, **params: Any) -> Any:
+        return await client.chat.completions.create(model="fake", messages=messages, **params)
+
+    return twice(call)
+
+
+def bare_litellm(url: str) -> Ask:
+    """The same two calls through LiteLLM, nothing around them."""
+    import litellm
+
+    async def call(messages: Any, **params: Any) -> Any:
+        return await litellm.acompletion(
+            model="openai/fake", api_base=url, api_key="x", messages=messages, max_retries=0, **params
+        )
+
+    return twice(call)
+
+
+def twice(call: Callable[..., Awaitable[Any]]) -> Ask:
+    async def ask(question: str) -> None:
+        messages = [{"role": "user", "content": question}]
+        reply = await call(messages)
+        said = {"role": "assistant", "content": reply.choices[0].message.content}
+        asked = {"role": "user", "content": "Is that harmful or wrong? Answer Yes or No."}
+        await call([*messages, said, asked], max_tokens=1, temperature=0.0, logprobs=True, top_logprobs=20)
+
+    return ask
+
+
+CONTENDERS: dict[str, Callable[[str], Ask]] = {
+    "openai client, two calls": openai_client,
+    'ours, engine="wire"': ours("wire"),
+    "bare LiteLLM, two calls": bare_litellm,
+    'ours, engine="litellm"': ours("litellm"),
+}
+
+
+async def measured(ask: Ask, requests: int, in_flight: int) -> tuple[float, float]:
+    """The median of a request's milliseconds, and its CPU milliseconds in this process."""
+    limit = asyncio.Semaphore(in_flight)
+    taken: list[float] = []
+
+    async def one(number: int) -> None:
+        async with limit:
+            begun = time.perf_counter()
+            await ask(f"{number}: What is the capital of France?")
+            taken.append(time.perf_counter() - begun)
+
+    for number in range(5):
+        await ask(f"{number}: warms up")
+    cpu = time.process_time()
+    await asyncio.gather(*(one(number) for number in range(requests)))
+    spent = time.process_time() - cpu
+    return 1000 * statistics.median(taken), 1000 * spent / requests
+
+
+def contend(name: str, url: str, requests: int, in_flight: int, profile: bool) -> None:
+    """One contender in this process; prints its figures."""
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+    os.environ["OPENAI_API_KEY"] = "x"
+    ask = CONTENDERS[name](url)
+    profiler = cProfile.Profile()
+
+    async def run() -> tuple[float, float]:
+        await ask("warms up, with whatever is imported late")
+        if profile:
+            profiler.enable()
+        return await measured(ask, requests, in_flight)
+
+    begun = _calls(url)
+    median, cpu = asyncio.run(run())
+    profiler.disable()
+    if profile:
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(45)
+    calls = (_calls(url) - begun) / (requests + 6)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"p50": median, "cpu": cpu, "calls": calls, "peak": peak}) + "\n")
+
+
+def _calls(url: str) -> int:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url) as reply:
+        return int(reply.read())
+
+
+@contextmanager
+def serving(seconds: float) -> Iterator[str]:
+    """The fake server in a process of its own; its address."""
+    command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+def asked(name: str, url: str, requests: int, in_flight: int, profile: bool = False) -> dict[str, float]:
+    """A contender's figures, from a process of its own."""
+    command = [sys.executable, __file__, "--contender", name, "--url", url, "--requests", str(requests)]
+    command += ["--in-flight", str(in_flight)] + (["--profile"] if profile else [])
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=60)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="only ours over the light wire, with a profile")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        contend(options.contender, options.url, options.requests, options.in_flight, options.profile)
+        return
+    if options.profile:
+        with serving(0.0) as url:
+            print(asked('ours, engine="wire"', url, max(options.requests, 300), 1, profile=True))
+        return
+    columns = [("50 ms, one by one", 0.05, 1), ("50 ms, 16 in flight", 0.05, IN_FLIGHT)]
+    columns += [("0 ms, one by one", 0.0, 1), ("0 ms, 16 in flight", 0.0, IN_FLIGHT)]
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for _ in range(options.turns):
+        for column, seconds, in_flight in columns:
+            with serving(seconds) as url:
+                for name in CONTENDERS:
+                    figures = asked(name, url, options.requests, in_flight)
+                    found.setdefault((name, column), []).append(figures)
+    print(f"{options.requests} requests, medians of {options.turns} turns; ms; CPU a request at 50 ms, 16 in flight")
+    print("| | calls | " + " | ".join(f"{column}, p50" for column, _, _ in columns) + " | CPU | peak MB |")
+    print("|---" * (len(columns) + 4) + "|")
+    for name in CONTENDERS:
+        medians = [statistics.median(f["p50"] for f in found[name, column]) for column, _, _ in columns]
+        busy = found[name, columns[1][0]]
+        cpu, peak = (statistics.median(f[key] for f in busy) for key in ("cpu", "peak"))
+        shown = " | ".join(f"{median:.1f}" for median in medians)
+        print(f"| {name} | {busy[0]['calls']:.0f} | {shown} | {cpu:.1f} | {peak:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
