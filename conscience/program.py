@@ -17,9 +17,9 @@ from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresol
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
 from conscience.backends.backend import Backend
-from conscience.backends.journal import Journal
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.roles import Roles
+from conscience.backends.storage.journal import Journal
 from conscience.constitution.schema import Constitution
 from conscience.errors import (
     BackendError,

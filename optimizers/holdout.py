@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conscience._base.files import digest, write_atomic
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals import report

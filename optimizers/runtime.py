@@ -19,7 +19,7 @@ from typing import TypeVar
 import dspy
 
 from conscience.backends.bound import BoundBackend
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
 from conscience.evals.judge import Judge
 from conscience.evals.oracles import Oracle

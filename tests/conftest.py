@@ -89,7 +89,7 @@ def _no_network() -> Iterator[None]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test caches outlives it or touches the user's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    from conscience.backends.cache import shared_cache
+    from conscience.backends.storage.cache import shared_cache
 
     shared_cache.cache_clear()
 
@@ -104,7 +104,7 @@ def server() -> Iterator[Loopback]:
 @pytest.fixture(scope="session")
 def local_endpoint() -> Any:
     """The embedded model's server, where its engine and weights are installed."""
-    from conscience.backends.local import endpoint
+    from conscience.backends.embedded.local import endpoint
     from conscience.errors import ConfigurationError
 
     try:

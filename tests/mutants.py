@@ -84,7 +84,7 @@ MUTATIONS = (
              "if name := self._limit_met():", 'if name := "":', (*PROGRAM, "tests/unit/test_usage.py")),
     Mutation("a retry never retries", "conscience/backends/retry.py",
              "if not policy.retry(state):", "if True:", ("tests/unit/backends/test_retry.py",)),
-    Mutation("the cache never stores", "conscience/backends/cache.py",
+    Mutation("the cache never stores", "conscience/backends/storage/cache.py",
              "store.set(key, orjson.dumps(value).decode())", "pass", ("tests/unit/backends/test_cache.py",)),
     Mutation("a file is written in place", "conscience/_base/files.py",
              "os.replace(partial, path)", "path.write_bytes(partial.read_bytes())", ("tests/unit/base/test_files.py",)),

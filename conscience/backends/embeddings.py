@@ -15,8 +15,8 @@ from typing import Any
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.redaction import raise_alone, redact
 from conscience._dspy import LMError, litellm, litellm_errors, lm_errors, retryable
-from conscience.backends.openai_wire import aembed_locally, embed_locally
 from conscience.backends.timeouts import within
+from conscience.backends.wire.transport import aembed_locally, embed_locally
 from conscience.errors import BackendError, ConfigurationError
 
 LARGEST_HALF = 65_504
@@ -121,7 +121,7 @@ def _arguments(model: str, texts: Sequence[str], seconds: float) -> dict[str, An
     arguments: dict[str, Any] = {"model": model, "input": list(texts), "timeout": seconds, "encoding_format": "float"}
     arguments["drop_params"] = True  # not every provider knows encoding_format
     if model == "local":
-        from conscience.backends.local import endpoint
+        from conscience.backends.embedded.local import endpoint
 
         server = endpoint(embedding=True)
         arguments |= {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}

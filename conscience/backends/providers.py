@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 
 from conscience._dspy import litellm
-from conscience.backends.model_table import address_provider, is_name
+from conscience.backends.models.table import address_provider, is_name
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from conscience._dspy import settings
 from conscience.backends.backend import Backend
-from conscience.backends.journal import Journal
 from conscience.backends.rate_limit import RateLimiter
+from conscience.backends.storage.journal import Journal
 from conscience.errors import ConfigurationError
 from conscience.usage import ROLES, Role, UsageTracker
 

@@ -188,7 +188,7 @@ class LocalTransport(LiteLLMTransport):
         return []
 
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        from conscience.backends.local import endpoint
+        from conscience.backends.embedded.local import endpoint
 
         server = endpoint(self._weights)
         arguments = super()._arguments(messages, params, seconds)
@@ -289,7 +289,7 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
     if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
         raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
     if engine == "wire" and not model.endswith("/"):
-        from conscience.backends.openai_wire import wire_transport
+        from conscience.backends.wire.transport import wire_transport
 
         return wire_transport(model, options)
     if model == "local" or model.startswith("local:"):

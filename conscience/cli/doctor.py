@@ -32,6 +32,6 @@ def doctor_command(lm: str, timeout: float, as_json: bool) -> None:
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where to keep the weights.")
 def pull_command(to: Path | None) -> None:
     """Fetch the embedded model's weights (98 MB, SmolLM2-135M-Instruct, Apache-2.0) and check them."""
-    from conscience.backends.weights import pull as fetch
+    from conscience.backends.embedded.weights import pull as fetch
 
     fetch(to, progress=click.echo)

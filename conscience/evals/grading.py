@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy import module_context
 from conscience.backends.bound import BoundBackend
-from conscience.backends.journal import Journal
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.roles import Roles
+from conscience.backends.storage.journal import Journal
 from conscience.cases.case import Case
 from conscience.errors import ConfigurationError, InputError, ReviewError
 from conscience.evals.oracles import Grade, Oracle

@@ -8,8 +8,8 @@ from typing import Any
 
 from conscience._dspy import current_context
 from conscience.backends.backend import Backend
-from conscience.backends.journal import Journal
 from conscience.backends.rate_limit import RateLimiter
+from conscience.backends.storage.journal import Journal
 from conscience.cases.case import Case
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError

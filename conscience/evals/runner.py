@@ -16,9 +16,9 @@ from typing import Any
 from conscience._base.files import digest
 from conscience._base.flow import run_async
 from conscience.backends.backend import Backend
-from conscience.backends.journal import Journal
 from conscience.backends.lost import lost_backends
 from conscience.backends.rate_limit import RateLimiter
+from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ReviewError

@@ -10,7 +10,7 @@ import dspy
 import pytest
 
 from conscience import Backend, Conscience, InputError
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.testing import ScriptedLM
 from conscience.usage import CallContext, Usage, UsageTracker
 from tests.support.loopback import Loopback, chat, is_gate

@@ -13,7 +13,7 @@ import dspy
 import pytest
 
 from conscience import Backend, Conscience
-from conscience.backends.cache import ResponseCache, shared_cache
+from conscience.backends.storage.cache import ResponseCache, shared_cache
 from conscience.usage import CallUsage
 from tests.support.loopback import Loopback
 

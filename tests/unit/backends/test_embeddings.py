@@ -13,7 +13,7 @@ import pytest
 from conscience import Backend, Conscience, GateSettings, review
 from conscience._base.flow import run_async, run_sync
 from conscience.backends.embeddings import aembed, embed, is_available, pack, register_embedder, unpack
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.gate.probes import EmbeddingProbe, exchange_texts
 from conscience.gate.settings import CascadeStage

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from conscience.backends import http_client
-from conscience.backends.http_client import HTTPFailure, apost, close_idle, post
-from conscience.backends.origins import Proxy, UnknownScheme, locate, origin, proxy_settings
+from conscience.backends.wire import connection, http_client
+from conscience.backends.wire.http_client import HTTPFailure, apost, close_idle, post
+from conscience.backends.wire.origins import Proxy, UnknownScheme, locate, origin, proxy_settings
 from tests.conftest import ROOT
 from tests.support.loopback import Loopback, Raw, chat
 
@@ -280,9 +280,9 @@ def secure(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
     threading.Thread(target=serve, daemon=True).start()
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    http_client.tls_context.cache_clear()
+    connection.tls_context.cache_clear()
     yield listening.getsockname()[1]
-    http_client.tls_context.cache_clear()
+    connection.tls_context.cache_clear()
 
 
 def test_tls_sync_and_async(secure: int) -> None:
@@ -294,7 +294,7 @@ def test_tls_sync_and_async(secure: int) -> None:
 
 def test_tls_of_another_is_refused(secure: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    http_client.tls_context.cache_clear()
+    connection.tls_context.cache_clear()
     with pytest.raises(HTTPFailure, match="TLS"):
         post(f"https://localhost:{secure}/v1", HEADERS, BODY, 5.0)
 
@@ -344,7 +344,7 @@ def test_nothing_crosses_after_a_fork(server: Loopback) -> None:
     script = textwrap.dedent(
         """
         import asyncio, json, os, sys, threading
-        from conscience.backends.http_client import apost, post
+        from conscience.backends.wire.http_client import apost, post
         url, headers = sys.argv[1], [("content-type", "application/json")]
         def ask(words): return json.dumps({"say": words}).encode()
         threads = [threading.Thread(target=post, args=(url, headers, ask("warm"), 9.0)) for _ in range(8)]
@@ -376,7 +376,7 @@ def test_nothing_crosses_after_a_fork(server: Loopback) -> None:
 
 def test_an_interpreter_ends_without_warnings(server: Loopback) -> None:
     script = (
-        "import asyncio, sys; from conscience.backends.http_client import apost, post\n"
+        "import asyncio, sys; from conscience.backends.wire.http_client import apost, post\n"
         "h = [('content-type', 'application/json')]\n"
         "async def many(): await asyncio.gather(*(apost(sys.argv[1], h, b'{}', 9.0) for _ in range(9)))\n"
         "server = post(sys.argv[1], h, b'{}', 9.0); asyncio.run(many())\n"

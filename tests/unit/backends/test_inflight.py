@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conscience import Backend, BackendError
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.messages import Completion
 from conscience.testing import Fault, ScriptedLM
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from conscience import Conscience, Outcome
-from conscience.backends import local as embedded
-from conscience.backends.weights import weights_path
+from conscience.backends.embedded import local as embedded
+from conscience.backends.embedded.weights import weights_path
 from conscience.errors import ContextTooLong
 from conscience.testing import ScriptedLM
 
@@ -71,7 +71,7 @@ def test_a_forked_child_uses_its_parents_server(local_endpoint: Any) -> None:
     os.waitpid(child, 0)
 
 
-STARTER = "import sys, time; from conscience.backends.local import endpoint, _servers; endpoint(); \
+STARTER = "import sys, time; from conscience.backends.embedded.local import endpoint, _servers; endpoint(); \
 print(next(iter(_servers.values())).process.pid, flush=True); sys.stdin.read()"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from conscience.backends import model_table
-from conscience.backends.model_table import DIALECTS, PLAIN, route
+from conscience.backends.models import table as model_table
+from conscience.backends.models.prices import price
+from conscience.backends.models.table import DIALECTS, PLAIN, route
 from conscience.backends.providers import features
 from tests.conftest import ROOT
 
@@ -65,7 +66,7 @@ def test_prices_are_litellms(lite: Any) -> None:
             except Exception:  # how LiteLLM says that it knows no price
                 theirs = None
             counts = {"prompt_tokens": prompt, "completion_tokens": completion}
-            ours = model_table.price(to, {**counts, "prompt_tokens_details": {"cached_tokens": cached}})
+            ours = price(to, {**counts, "prompt_tokens_details": {"cached_tokens": cached}})
             assert ours == (theirs if theirs is None else pytest.approx(theirs, rel=1e-9)), (name, prompt, cached)
 
 
@@ -76,7 +77,7 @@ def test_every_provider_of_litellms_is_known(lite: Any) -> None:
 def test_what_it_tells_without_litellm() -> None:
     script = """
 import sys
-from conscience.backends.model_table import address_provider, is_name, route
+from conscience.backends.models.table import address_provider, is_name, route
 print([is_name(name) for name in ("nobody", "nobody/x", "anthropic/x", "gpt-4o", "claude-newer-9", "a:b")])
 print([address_provider(name) for name in ("openai/x", "gpt-4o", "local", "groq/x", "anthropic/x", "nobody")])
 print([route(name) and route(name).provider for name in ("gpt-4o", "openai/o1-pro", "anthropic/x", "azure/o3", "local")])

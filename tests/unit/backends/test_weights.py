@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conscience import BackendError, ConfigurationError
-from conscience.backends import local, weights
+from conscience.backends.embedded import local, weights
 
 
 @pytest.mark.parametrize(("name", "said"), [("missing.gguf", "no weights file"), ("x.gguf", "not a GGUF")])

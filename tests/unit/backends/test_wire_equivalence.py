@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conscience._dspy import LMError
-from conscience.backends import model_table, openai_wire
-from conscience.backends.openai_wire import wire_transport
+from conscience.backends.models import table as model_table
 from conscience.backends.transports import LiteLLMTransport
+from conscience.backends.wire import transport as openai_wire
+from conscience.backends.wire.transport import wire_transport
 from conscience.messages.completion import Completion, clean
 from tests.support.loopback import Body, Loopback, Raw, chat
 from tests.support.quirks import ANSWERS, BETTER, FAILURES
@@ -300,7 +301,7 @@ FIELDS = st.fixed_dictionaries(
     body=FIELDS | JSON, raw=st.binary(max_size=40), as_json=st.booleans(), status=st.sampled_from([200, 200, 400, 429, 503])
 )
 def test_any_body_ends_in_an_answer_or_an_error_of_ours(body: Any, raw: bytes, as_json: bool, status: int) -> None:
-    from conscience.backends.http_client import Reply
+    from conscience.backends.wire.http_client import Reply
 
     content = json.dumps(body).encode() if as_json else raw
     transport = wire_transport("openai/gpt-4o-mini", {"api_key": KEY})

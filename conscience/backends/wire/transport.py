@@ -15,13 +15,15 @@ from typing import Any
 import orjson
 
 from conscience._dspy import LMError, lm_errors
-from conscience.backends import model_table
-from conscience.backends.http_client import HTTPFailure, Reply, apost, post
-from conscience.backends.model_table import Route
-from conscience.backends.openai_replies import chat_body, reply_error
-from conscience.backends.openai_requests import has_plain_values, plain_messages, thinking_refuses
-from conscience.backends.origins import UnknownScheme, locate
+from conscience.backends.models import table as model_table
+from conscience.backends.models.prices import price
+from conscience.backends.models.table import Route
 from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport
+from conscience.backends.wire.connection import HTTPFailure, Reply
+from conscience.backends.wire.http_client import apost, post
+from conscience.backends.wire.origins import UnknownScheme, locate
+from conscience.backends.wire.replies import chat_body, reply_error
+from conscience.backends.wire.requests import has_plain_values, plain_messages, thinking_refuses
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
 
@@ -124,7 +126,7 @@ class OpenAIWireTransport(LiteLLMTransport):
             ticks = usage.get("cost_in_usd_ticks")
             if isinstance(ticks, int) and (told := _dollars(ticks / 1e10)) is not None:
                 return told
-        return model_table.price(self._to, usage, body.get("service_tier"))
+        return price(self._to, usage, body.get("service_tier"))
 
     # The request -----------------------------------------------------------------------------------------------------
 
@@ -258,7 +260,7 @@ class LocalWireTransport(LocalTransport):
         return await super().acall(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
     def _served(self) -> OpenAIWireTransport:
-        from conscience.backends.local import endpoint
+        from conscience.backends.embedded.local import endpoint
 
         server = endpoint(self._weights)
         options = {"api_base": server.base_url, "api_key": server.api_key}
@@ -298,7 +300,7 @@ async def aembed_locally(texts: Sequence[str], seconds: float) -> list[list[floa
 
 
 def _embedding_request(texts: Sequence[str]) -> Sent:
-    from conscience.backends.local import endpoint
+    from conscience.backends.embedded.local import endpoint
 
     server = endpoint(embedding=True)
     body = {"model": server.model, "input": list(texts), "encoding_format": "float"}

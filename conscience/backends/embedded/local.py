@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from conscience.backends.weights import gguf_file, verified, weights_path
+from conscience.backends.embedded.weights import gguf_file, verified, weights_path
 from conscience.errors import BackendError, ConfigurationError
 
 MODEL = "smollm2-135m-instruct"
@@ -141,7 +141,7 @@ def _spawn(log: IO[bytes]) -> subprocess.Popen[bytes]:
     # The package may have been found in a way that a new interpreter would not repeat, so its place is handed on.
     places = [str(Path(__file__).parent.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "conscience.backends.local_server"],
+        [sys.executable, "-P", "-m", "conscience.backends.embedded.server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from conscience._dspy import LMError, lm_errors
-from conscience.backends.http_client import Reply
+from conscience.backends.wire.connection import Reply
 from conscience.messages.completion import Body
 
 FINISH_REASONS: Mapping[str, str] = {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from conscience._base.flow import Flow, IOStep
-from conscience.backends.cache import ResponseCache
-from conscience.backends.journal import Journal
+from conscience.backends.storage.cache import ResponseCache
+from conscience.backends.storage.journal import Journal
 
 
 class InflightRequest:

@@ -1,0 +1,1 @@
+"""The embedded model: its weights, its server, and where it answers."""

@@ -1,0 +1,1 @@
+"""What is known of models without asking them: LiteLLM's table, read without importing LiteLLM."""

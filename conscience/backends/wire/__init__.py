@@ -1,0 +1,1 @@
+"""The light wire: OpenAI's chat wire over one small HTTP client, without LiteLLM."""
