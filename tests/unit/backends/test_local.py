@@ -104,6 +104,7 @@ def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
 def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
     """local, openai/, anthropic/ and a scripted LM: the same outcome type, fields and accounting."""
     from conscience import Backend
+    from conscience.gate.settings import one_question
 
     small = {"max_tokens": 24, "temperature": 0.0, "cache": False}
     route = {"api_key": local_endpoint.api_key, **small}
@@ -113,9 +114,10 @@ def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
         "anthropic": Backend(f"anthropic/{local_endpoint.model}", api_base=local_endpoint.root_url, **route),
         "scripted": Backend(ScriptedLM({"Yes or No": 0.1, "": "Paris."})),
     }
+    gate = one_question("Is that harmful?").model_copy(update={"critique": "off"})
     outcomes = {}
     for name, backend in backends.items():
-        program = Conscience("question -> answer", lm=backend, max_revisions=0)
+        program = Conscience("question -> answer", lm=backend, review=gate, max_revisions=0)
         outcomes[name] = program(question="What is the capital of France?")
     assert all(isinstance(o, Outcome) for o in outcomes.values())
     assert {n: o.status in ("clean", "refused", "cleared", "unreviewed") for n, o in outcomes.items()} == dict.fromkeys(
