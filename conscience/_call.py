@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dspy
 
-from conscience._types import OnError, OnUnresolved
+from conscience._base.lookalikes import looks_like, skeleton
+from conscience._types import OnError, OnUnresolved, RefusalSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
+from conscience.constitution.schema import Constitution
 from conscience.errors import ConscienceError, UnresolvedError
-from conscience.modules.outputs import text_field
+from conscience.modules.refusal import prose_field, refusal_outputs, refusal_text
 from conscience.outcome import Draft, Outcome, Revision, Status, Verdict
 from conscience.usage import CallContext, Role, UsageTracker
 
@@ -23,7 +25,9 @@ class Call:
     Attributes:
         tracker: what the call has spent, and the events on its way.
         roles: which model serves which role.
-        refusal: the text that is returned in place of an answer.
+        constitution: what answers are judged by; has the text that is returned in place of one.
+        refusal: what the caller would rather have returned.
+        threshold: the probability from which the gate flags.
         signature: that of the answer; None where a module of several steps or a callable answers.
         on_unresolved, on_error: the program's policies.
         draft: what was generated first.
@@ -33,7 +37,9 @@ class Call:
 
     tracker: UsageTracker
     roles: Roles
-    refusal: str
+    constitution: Constitution
+    refusal: RefusalSpec | None
+    threshold: float
     signature: type[dspy.Signature] | None
     on_unresolved: OnUnresolved
     on_error: OnError
@@ -52,12 +58,32 @@ class Call:
             return BoundBackend(self.roles.backend("review"), CallContext(self.tracker, "generate"))
         return self.model("generate")
 
+    def drafted(self, draft: Draft, model: BoundBackend) -> Draft:
+        """The draft, marked where the model was cut off while it wrote it."""
+        truncated = bool(model.exchanges) and model.exchanges[-1].completion.finish_reason == "length"
+        if truncated:
+            model.note("the answer was cut off at its token limit")
+        return replace(draft, truncated=truncated).with_form(draft.form)
+
     def judged(self, draft: Draft, verdict: Verdict) -> None:
         """Keeps the verdict on the first draft, or on a revision."""
         if draft is self.draft:
             self.verdict = verdict
         else:
             self.revisions.append(Revision(draft, verdict))
+
+    def repeated(self, revised: Draft) -> bool:
+        """Whether a revision is, to a reader's eye, a text that is known to be flagged. It is kept with that text's verdict:
+        nothing was revised, so nothing is reviewed anew."""
+        flagged = [(self.draft, self.verdict), *((revision.draft, revision.verdict) for revision in self.revisions)]
+        for draft, verdict in flagged:
+            if draft is not None and verdict is not None and _repeats(revised, draft, verdict):
+                self.tracker.note("revise: the revision repeats what was flagged")
+                note = "not reviewed again: it repeats what was flagged"
+                notes = verdict.notes if note in verdict.notes else (*verdict.notes, note)
+                self.revisions.append(Revision(revised, replace(verdict, flagged=True, notes=notes)))
+                return True
+        return False
 
     def passed(self, shown: Draft) -> Outcome:
         """The review has nothing against this text."""
@@ -79,15 +105,15 @@ class Call:
             return self.ended("refused", None)
         self.tracker.note("still flagged: the least doubtful text is shown, as on_unresolved says")
         texts = [(self.verdict, self.draft), *((revision.verdict, revision.draft) for revision in self.revisions)]
-        return self.ended("refused", min(texts, key=lambda text: _probability(text[0]))[1])
+        return self.ended("unresolved", min(texts, key=lambda text: _probability(text[0]))[1])
 
     def unreviewed(self, error: ConscienceError, pending: Draft | None = None) -> Outcome:
         """The review failed: as ``on_error`` says.
 
         Args:
             error: why.
-            pending: the text whose review failed; None where the last text is known to be flagged, which is not shown even
-                when the policy is "open".
+            pending: the text whose review failed; None where the last text is known to be flagged. That is not shown even
+                when the policy is "open", nor is a text that the gate had flagged when its review failed.
 
         Raises:
             ConscienceError: the error, where the policy is "raise".
@@ -95,43 +121,90 @@ class Call:
         if self.on_error == "raise":
             raise error
         self.tracker.note(f"unreviewed: {error.message}")
-        shown = pending if self.on_error == "open" else None
-        return self.ended("unreviewed", shown, error=str(error))
+        flagged = error.verdict is not None and error.verdict.gated
+        if flagged and self.on_error == "open":
+            self.tracker.note("the gate flagged the text: it is not shown, although on_error is open")
+        shown = pending if self.on_error == "open" and not flagged else None
+        return self.ended("unreviewed", shown, error=error)
 
-    def ended(self, status: Status, shown: Draft | None, *, error: str = "") -> Outcome:
-        """The outcome; ``shown`` is the text to return, None for the refusal text."""
-        outputs = self._refusal_outputs() if shown is None else dict(shown.outputs)
-        if shown is not None:
-            outputs = {**shown.written, **outputs}
-            if shown.reasoning and self._has_reasoning():
-                outputs = {"reasoning": shown.reasoning, **outputs}
+    def failed(self, error: ConscienceError) -> ConscienceError:
+        """An error that leaves the call, with the verdict, the usage and the events; it holds no text of a draft."""
+        unresolved = isinstance(error, UnresolvedError)
+        verdict = self._verdict_on("refused" if unresolved else "unreviewed", None, error.message)
+        return error.explained(verdict.without_texts(), self.tracker.usage(), tuple(self.tracker.events))
+
+    def ended(
+        self, status: Status, shown: Draft | None, *, error: ConscienceError | None = None, verdict: Verdict | None = None
+    ) -> Outcome:
+        """The outcome; ``shown`` is the text to return, None for the refusal text, and ``verdict`` is on it: by default the
+        last one that was reached on it."""
+        if shown is None:
+            return self._refused(status, error)
+        outputs = {**shown.written, **shown.outputs}
+        if shown.reasoning and self._has_reasoning():
+            outputs = {"reasoning": shown.reasoning, **outputs}
+        return self._outcome(outputs, _response(shown), status, shown, error, verdict)
+
+    def _refused(self, status: Status, error: ConscienceError | None) -> Outcome:
+        """The outcome in place of an answer; a function that the caller gave sees it as it would be without that."""
+        draft, signature = self.draft, self.signature
+        if signature is not None and draft is not None and not set(draft.outputs) <= set(signature.output_fields):
+            signature = None  # what was returned is not what the signature says
+        outputs = draft.outputs if draft else {"response": ""}
+        names = list(dict.fromkeys([*(draft.written if draft else ()), *(signature.output_fields if signature else outputs)]))
+        prose = prose_field(signature, outputs)
+        text = refusal_text(self.constitution, draft.request if draft else "")
+        said = None if callable(self.refusal) else self.refusal
+        outcome = self._outcome(*refusal_outputs(names, prose, said, text), status, None, error)
+        if not callable(self.refusal):
+            return outcome
+        return self._outcome(*refusal_outputs(names, prose, self.refusal(outcome), text), status, None, error)
+
+    def _outcome(
+        self,
+        outputs: dict[str, Any],
+        response: str,
+        status: Status,
+        shown: Draft | None,
+        error: ConscienceError | None,
+        verdict: Verdict | None = None,
+    ) -> Outcome:
         hidden = status == "unreviewed" and shown is None  # what nobody has reviewed is not shown as the draft either
         return Outcome(
             outputs,
-            response=self.refusal if shown is None else _response(shown),
+            response=response,
             status=status,
-            verdict=self.verdict,
+            verdict=verdict or self._verdict_on(status, shown, error.message if error else ""),
+            draft_verdict=self.verdict,
             draft=None if hidden else self.draft,
             revisions=tuple(self.revisions),
+            truncated=shown is not None and shown.truncated,
             usage=self.tracker.usage(),
             events=tuple(self.tracker.events),
-            error=error,
+            error="" if error is None else error,
         )
+
+    def _verdict_on(self, status: Status, shown: Draft | None, why: str) -> Verdict:
+        """The verdict on the text that is returned; on the last text that was reviewed where that is the refusal text."""
+        known = [(self.draft, self.verdict), *((revision.draft, revision.verdict) for revision in self.revisions)]
+        verdicts = [verdict for draft, verdict in known if verdict is not None and (shown is None or draft is shown)]
+        if status == "unreviewed" or not verdicts:
+            return Verdict.unreviewed(why, threshold=self.threshold)
+        return verdicts[-1]
 
     def _has_reasoning(self) -> bool:
         return self.signature is not None and "reasoning" in self.signature.output_fields
 
-    def _refusal_outputs(self) -> dict[str, Any]:
-        """The refusal text in the last text field; every other field is None."""
-        draft, signature = self.draft, self.signature
-        if signature is not None and (draft is None or set(draft.outputs) <= set(signature.output_fields)):
-            names, text = list(signature.output_fields), text_field(signature)
-        else:
-            outputs = draft.outputs if draft else {"response": ""}
-            texts = [name for name, value in outputs.items() if isinstance(value, str) and name != "reasoning"]
-            names, text = list(outputs), texts[-1] if texts else None
-        written = draft.written if draft else {}
-        return {name: self.refusal if name == text else None for name in (*written, *names)}
+
+def _repeats(revised: Draft, draft: Draft, verdict: Verdict) -> bool:
+    """Whether nothing that a reader sees has changed; where the findings are about the written reasoning alone, it is that
+    which has to."""
+    if not looks_like(draft.response, revised.response):
+        return False
+    thought, said = skeleton(draft.reasoning), skeleton(draft.response)
+    quotes = [skeleton(finding.quote) for finding in verdict.findings]
+    about_the_reasoning = any(quote and quote in thought and quote not in said for quote in quotes)
+    return not about_the_reasoning or skeleton(revised.reasoning) == thought
 
 
 def _response(shown: Draft) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from conscience.backends.backend import Backend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
-from conscience.usage import Role
+from conscience.outcome import Outcome
+from conscience.usage import Budget, Role
 
 
 class LM(Protocol):
@@ -41,7 +42,24 @@ ConstitutionSpec: TypeAlias = str | Path | Mapping[str, Any] | Constitution
 """A built-in name (general, medical, code, hiring), a file, a mapping or a Constitution."""
 
 OnUnresolved: TypeAlias = Literal["refuse", "best", "raise"]
-"""Still flagged after the last revision: "refuse" (the refusal text), "best" (the least doubtful one) or "raise"."""
+"""Still flagged after the last revision: "refuse" (the refusal text), "best" (the least doubtful text, with the status
+``unresolved``) or "raise"."""
 
 OnError: TypeAlias = Literal["closed", "open", "raise"]
-"""The review failed: "closed" (the refusal text, the draft is not shown), "open" (the draft, marked) or "raise"."""
+"""The review failed: "closed" (the refusal text, the draft is not shown), "open" (the draft, marked, unless the gate flagged
+it) or "raise"."""
+
+RefusalSpec: TypeAlias = str | Mapping[str, Any] | Callable[[Outcome], str | Mapping[str, Any] | None]
+"""What is said in place of an answer: a text, a mapping by output field, or a function of the outcome that returns either,
+or None for the constitution's own."""
+
+
+class PolicyArgs(TypedDict, total=False):
+    """What a caller may decide when a file is opened, and the file then cannot; see ``Conscience``."""
+
+    max_revisions: int
+    threshold: float | None
+    on_unresolved: OnUnresolved
+    on_error: OnError
+    refusal: RefusalSpec | None
+    budget: Budget | Mapping[str, float] | None

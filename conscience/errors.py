@@ -12,12 +12,13 @@
     ├── ReviewError              exit 3   the review gave no usable verdict
     └── UnresolvedError          exit 1   still flagged after the last revision (on_unresolved="raise")
 
-Programmers' errors (TypeError, KeyError, …) are never wrapped: they pass through.
+Programmers' errors (TypeError, KeyError, …) are never wrapped: they pass through. What a program call raises carries
+``verdict``, ``usage`` and ``events``, and no text that was not reviewed.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 
 class ConscienceError(Exception):
@@ -27,15 +28,28 @@ class ConscienceError(Exception):
         message: what happened and where, in one line.
         hint: what to do about it; shown after the message.
         retryable: whether the same call may succeed later.
+
+    Attributes:
+        verdict: where a program call raised it, the verdict that the outcome would have had, without the critique's words.
+        usage: what that call had spent.
+        events: the departures from the plain way in that call.
     """
 
     exit_code: ClassVar[int] = 2
+    verdict: Any = None  # a Verdict and a Usage, which stand on this file
+    usage: Any = None
+    events: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, hint: str = "", retryable: bool = False) -> None:
         self.message = _one_line(message)
         self.hint = _one_line(hint)
         self.retryable = retryable
         super().__init__(f"{self.message} ({self.hint})" if self.hint else self.message)
+
+    def explained(self, verdict: Any, usage: Any, events: tuple[str, ...]) -> Self:
+        """The error itself, with what is known of the call that it ends."""
+        self.verdict, self.usage, self.events = verdict, usage, events
+        return self
 
 
 class InputError(ConscienceError, ValueError):

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import dspy
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import core_schema, to_jsonable_python
 
-from conscience.errors import InputError
+from conscience.errors import ConscienceError, InputError, ReviewError, UnresolvedError
 from conscience.messages.completion import Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import check_request
 from conscience.usage import Usage
 
-Status = Literal["clean", "cleared", "revised", "refused", "unreviewed"]
-"""clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did
-(or, where the policy is "best", the least doubtful text, so marked). unreviewed: the review failed."""
+Status = Literal["clean", "cleared", "revised", "refused", "unresolved", "unreviewed"]
+"""clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did,
+and the refusal text is returned. unresolved: none did, and the least doubtful text is returned all the same, as the policy
+"best" has it. unreviewed: the review failed."""
 
-OUTCOME_ATTRIBUTES = frozenset({"status", "verdict", "draft", "revisions", "usage", "events", "error"})
+PASSED: frozenset[Status] = frozenset({"clean", "cleared", "revised"})
+"""Where the review has nothing against the text that is returned."""
+
+OUTCOME_ATTRIBUTES = frozenset(
+    {"status", "ok", "verdict", "draft_verdict", "draft", "revisions", "truncated", "usage", "events", "error"}
+)
 """What every outcome has beside its fields; no field can have one of these names."""
 
 
@@ -48,6 +57,7 @@ class Draft:
         context: what generation saw beside the request, as text: its task, retrieved documents, tool results.
         written: output fields that hold written reasoning (reasoning, trajectory); ``reasoning`` shows them.
         sampling: limits that the generation was under, such as max_tokens; a revision keeps them.
+        truncated: whether it ran into its token limit.
         form: how the outputs stand in ``text``; None where the text is the answer. No part of the data: it is set by
             ``with_form``, and copies and pickles go without.
     """
@@ -60,6 +70,7 @@ class Draft:
     context: str = ""
     written: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    truncated: bool = False
     form: ClassVar[AnswerForm | None] = None
 
     def with_form(self, form: AnswerForm | None) -> Self:
@@ -131,7 +142,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the review concluded about one draft.
+    """What the review concluded about one text.
 
     Attributes:
         flagged: whether the draft goes against the constitution, by gate and critique together.
@@ -141,7 +152,8 @@ class Verdict:
         signals: signal name → value (log-odds for questions, nats).
         principles: principle id → the probability that it is the one that is broken; empty where that was not asked.
         findings: what the critique found; empty where it did not run.
-        method: "logprobs", "verbalised", "probes" (no model was asked) or "critique" (the gate had no answer).
+        method: "logprobs", "verbalised", "probes" (no model was asked), "critique" (the gate had no answer) or "none" (the
+            text was not reviewed: it is flagged, without a probability).
         notes: what the reader should know: a fallback, an unanswered question.
     """
 
@@ -152,8 +164,24 @@ class Verdict:
     signals: Mapping[str, float] = field(default_factory=dict)
     principles: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    method: Literal["logprobs", "verbalised", "probes", "critique"] = "logprobs"
+    method: Literal["logprobs", "verbalised", "probes", "critique", "none"] = "logprobs"
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def unreviewed(cls, why: str = "", *, threshold: float = 0.5) -> Self:
+        """The verdict on a text that nobody has reviewed; nothing that reads verdicts takes it for a pass."""
+        note = f"not reviewed: {why}" if why else "not reviewed"
+        return cls(flagged=True, threshold=threshold, method="none", notes=(note,))
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether there was a review at all."""
+        return self.method != "none"
+
+    def without_texts(self) -> Self:
+        """The verdict without the critique's own words, which quote the text that they are about."""
+        findings = tuple(replace(finding, quote="", why="", change="") for finding in self.findings)
+        return replace(self, findings=findings)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -192,19 +220,39 @@ class Revision:
         return cls(draft, Verdict.from_dict(data["verdict"]))
 
 
+class OutcomeModel(BaseModel):
+    """What ``Outcome.to_json`` returns, as an API that returns an outcome documents it."""
+
+    model_config = ConfigDict(title="Outcome")
+
+    response: str
+    outputs: dict[str, Any]
+    status: Status
+    ok: bool
+    truncated: bool
+    verdict: dict[str, Any]
+    usage: dict[str, Any]
+    events: list[str]
+    error: str
+
+
 class Outcome(dspy.Prediction):  # type: ignore[misc]
     """What a program call returns: the signature's output fields, and how they came about.
 
     The fields are in the prediction's store, as any DSPy code expects; everything else is kept beside the store, so that
-    it reaches neither demos nor saved programs.
+    it reaches neither demos nor saved programs. An outcome is a response model of FastAPI's and a field of any pydantic
+    model: both get what ``to_json`` returns.
 
     Attributes:
         status: see ``Status``.
-        verdict: the review of the draft; None when it failed. Each revision carries its own.
+        verdict: on the text that is returned. Where that is the refusal text, the verdict that led there: on the last text
+            that was reviewed. Where nobody reviewed it, ``Verdict.unreviewed``: flagged, without a probability.
+        draft_verdict: on the draft; None when its review failed. Each revision carries its own.
         draft: what was generated first; None when it may not be shown (unreviewed, and the policy is closed).
         revisions: the revised drafts in order, with their verdicts.
         response: the text that is returned, whatever the signature calls its fields: the answer, or the refusal text. The
             field of that name, where there is one.
+        truncated: whether the answer that is returned ran into its token limit.
         usage: calls, tokens, seconds and dollars by role.
         events: fallbacks and other departures from the plain way, in order.
         error: why the status is unreviewed; empty otherwise.
@@ -212,12 +260,15 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
 
     response: str
     status: Status
-    verdict: Verdict | None
+    verdict: Verdict
+    draft_verdict: Verdict | None
     draft: Draft | None
     revisions: tuple[Revision, ...]
+    truncated: bool
     usage: Usage
     events: tuple[str, ...]
     error: str
+    _failure: ConscienceError | None
 
     def __init__(
         self,
@@ -226,39 +277,95 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
         response: str | None = None,
         status: Status = "clean",
         verdict: Verdict | None = None,
+        draft_verdict: Verdict | None = None,
         draft: Draft | None = None,
         revisions: tuple[Revision, ...] = (),
+        truncated: bool = False,
         usage: Usage | None = None,
         events: tuple[str, ...] = (),
-        error: str = "",
+        error: str | ConscienceError = "",
         base: Any = None,
         **fields: Any,
     ) -> None:
         # dspy.Example copies itself with base=self.
         super().__init__(base, **{**(outputs or {}), **fields})
         if isinstance(base, Outcome):
-            self.__dict__.update({k: v for k, v in base.__dict__.items() if not k.startswith("_")})
+            kept = {k: v for k, v in base.__dict__.items() if not k.startswith("_") or k == "_failure"}
+            self.__dict__.update(kept)
             return
         text = outputs_text(outputs or {}) if response is None else response
         beside = {
-            "response": text, "status": status, "verdict": verdict, "draft": draft, "revisions": revisions,
-            "usage": usage or Usage(), "events": events, "error": error,
+            "response": text, "status": status, "verdict": verdict or Verdict.unreviewed(str(error)),
+            "draft_verdict": draft_verdict, "draft": draft, "revisions": revisions, "truncated": truncated,
+            "usage": usage or Usage(), "events": events, "error": str(error),
+            "_failure": copy(error) if isinstance(error, ConscienceError) else None,  # a copy: its traceback holds drafts
         }  # fmt: skip
         self.__dict__.update(beside)
 
-    def to_json(self) -> dict[str, Any]:
-        """The outcome as JSON types: what ``conscience ask --json`` prints."""
-        return {
+    @property
+    def ok(self) -> bool:
+        """Whether the review has nothing against what is returned: clean, cleared or revised."""
+        return self.status in PASSED
+
+    def raise_for_status(self) -> Self:
+        """The outcome itself where it is ``ok``.
+
+        Raises:
+            UnresolvedError: refused or unresolved.
+            BackendError, BudgetExceeded, ReviewError: unreviewed, by what failed. Each error carries ``verdict``, ``usage``
+                and ``events``, and no draft.
+        """
+        return self if self.ok else self._raise()
+
+    def _raise(self) -> NoReturn:
+        error: ConscienceError
+        if self.status == "unreviewed":
+            error = copy(self._failure) if self._failure else ReviewError(self.error or "the answer was not reviewed")
+        else:
+            hint = "rephrase the request" if self.status == "refused" else "it is returned because on_unresolved is best"
+            error = UnresolvedError(f"still flagged after {len(self.revisions)} revisions", hint=hint)
+        raise error.explained(self.verdict.without_texts(), self.usage, self.events)
+
+    def to_json(self, *, full: bool = False) -> dict[str, Any]:
+        """The outcome as JSON types: what may be shown to whoever asked.
+
+        Args:
+            full: with all that led to it: the draft and its verdict, the revisions, the signals, and the critique's words,
+                which quote what was flagged. ``conscience ask --json`` prints this.
+        """
+        verdict = self.verdict if full else self.verdict.without_texts()
+        shown = {
             "response": self.response,
+            "outputs": to_jsonable_python(dict(self._store.items()), fallback=value_text),
             "status": self.status,
-            "outputs": {k: v if _plain(v) else value_text(v) for k, v in self._store.items()},
-            "draft": self.draft.to_dict() if self.draft else None,
-            "verdict": self.verdict.to_dict() if self.verdict else None,
-            "revisions": [r.to_dict() for r in self.revisions],
+            "ok": self.ok,
+            "truncated": self.truncated,
+            "verdict": verdict.to_dict(),
             "usage": self.usage.to_dict(),
             "events": list(self.events),
             "error": self.error,
         }
+        if full:
+            return shown | {
+                "draft": self.draft.to_dict() if self.draft else None,
+                "draft_verdict": self.draft_verdict.to_dict() if self.draft_verdict else None,
+                "revisions": [r.to_dict() for r in self.revisions],
+            }
+        del shown["verdict"]["signals"]
+        shown["verdict"]["findings"] = [{"principle": f.principle, "severity": f.severity} for f in verdict.findings]
+        return shown
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """An outcome is taken as it is, and written as ``to_json`` has it."""
+        written = core_schema.plain_serializer_function_ser_schema(cls.to_json, return_schema=core_schema.any_schema())
+        return core_schema.is_instance_schema(cls, serialization=written)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """What API documentation says of it, whether it is read or written."""
+        described: dict[str, Any] = handler(OutcomeModel.__pydantic_core_schema__)
+        return described
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())

@@ -7,13 +7,13 @@ import copy
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, get_args, overload
 
 import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_async, run_sync
 from conscience._call import Call
-from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, RolesSpec
+from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
 from conscience.backends.backend import Backend
@@ -32,17 +32,25 @@ from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.generate import Generate
 from conscience.modules.given import given_draft
+from conscience.modules.refusal import check_refusal
 from conscience.modules.review import Review
 from conscience.modules.revise import Revise
-from conscience.outcome import Draft, Outcome
+from conscience.outcome import Draft, Outcome, Verdict
 from conscience.usage import Budget, Role, UsageTracker
 
 P_co = TypeVar("P_co", bound="Conscience", covariant=True)
 
 
 class _Open(Protocol[P_co]):
-    def __call__(self, path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None) -> P_co:
-        """A new program from a file that ``save`` wrote."""
+    def __call__(
+        self,
+        path: str | Path,
+        *,
+        lm: RolesSpec | None = None,
+        generate: GenerateSpec | None = None,
+        **policy: Unpack[PolicyArgs],
+    ) -> P_co:
+        """A new program from a file that ``save`` wrote; see ``conscience.load``."""
 
 
 class _Load:
@@ -74,8 +82,14 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         review: a Review of your own, or the GateSettings of a calibrated gate.
         revise: a Revise of your own.
         max_revisions: how often a flagged draft may be revised; 0 refuses at once.
-        on_unresolved: still flagged after the last revision: "refuse", "best" (the least doubtful text, marked) or "raise".
-        on_error: the review failed: "closed" (refusal text, draft not shown), "open" (the draft, marked) or "raise".
+        threshold: the probability from which the gate flags, 0 to 1; by default the gate's own.
+        on_unresolved: still flagged after the last revision: "refuse", "best" (the least doubtful text, with the status
+            ``unresolved``) or "raise".
+        on_error: the review failed: "closed" (refusal text, draft not shown), "open" (the draft, marked, unless the gate
+            flagged it) or "raise".
+        refusal: what is said in place of an answer: a text, a mapping by output field, or a function of the outcome that
+            returns either; by default the constitution's text, in the request's language where it has one. A text goes into
+            the one field that is prose by type and name, and into ``outcome.response``; the other fields are None.
         budget: what one call may spend: a Budget or a mapping with calls, tokens, seconds, dollars.
 
     Raises:
@@ -92,8 +106,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         review: Review | GateSettings | None = None,
         revise: Revise | None = None,
         max_revisions: int = 1,
+        threshold: float | None = None,
         on_unresolved: OnUnresolved = "refuse",
         on_error: OnError = "closed",
+        refusal: RefusalSpec | None = None,
         budget: Budget | Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -106,13 +122,18 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         if isinstance(review, Review):
             if constitution is not None and Constitution.load(constitution) != review.constitution:
                 raise ConfigurationError("constitution= and review= disagree", hint="give the constitution to the Review")
+            if threshold is not None:
+                raise ConfigurationError("threshold= and review= disagree", hint="give the threshold to the Review")
             self.review = review
         else:
-            self.review = Review(constitution, settings=review, lm=self.roles)
+            self.review = Review(constitution, settings=review, threshold=threshold, lm=self.roles)
         self.revise = revise or Revise(self.generate)
+        check_refusal(refusal, self.generate.signature)
         self.max_revisions = max_revisions
+        self.chosen_threshold = threshold
         self.on_unresolved: OnUnresolved = on_unresolved
         self.on_error: OnError = on_error
+        self.refusal = refusal
         self.budget = Budget.of(budget)
         self.calibrations: tuple[GateSettings, ...] = ()
         self.provenance: Provenance | None = None
@@ -127,7 +148,8 @@ class Conscience(dspy.Module):  # type: ignore[misc]
     def save(self, path: str | Path) -> None:
         """Writes the program as one JSON file: constitution, gate, prompts, demos, policy; neither models nor keys.
 
-        ``Conscience.load(path, lm=…)`` opens it again; ``program.load(path)`` loads it into a program.
+        ``Conscience.load(path, lm=…)`` opens it again; ``program.load(path)`` loads it into a program. A ``refusal=`` that
+        is a mapping or a function stays with the process.
 
         Raises:
             ArtifactError: the file cannot be written.
@@ -143,6 +165,11 @@ class Conscience(dspy.Module):  # type: ignore[misc]
     def gate_settings(self) -> GateSettings:
         """What a compiler may change about the gate; see ``with_gate``."""
         return self.review.gate_settings
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which the gate flags."""
+        return self.gate_settings.threshold
 
     def with_gate(self, settings: GateSettings) -> Self:
         """A copy of the program with another gate."""
@@ -162,6 +189,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             ConfigurationError: no model, no key, a missing extra.
             BackendError: generation failed after retries and fallbacks.
             UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
+            Each carries ``verdict``, ``usage`` and ``events``, and no draft.
         """
         return run_sync(self._answer(self._inputs(request, inputs)))
 
@@ -244,7 +272,9 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return Call(
             tracker=UsageTracker(self.budget),
             roles=self.roles,
-            refusal=self.constitution.refusal,
+            constitution=self.constitution,
+            refusal=self.refusal,
+            threshold=self.threshold,
             signature=self.generate.signature,
             on_unresolved=self.on_unresolved,
             on_error=self.on_error,
@@ -252,19 +282,32 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
         call = self._begin()
+        try:
+            return (yield from self._generate_and_review(inputs, call))
+        except ConscienceError as error:
+            call.failed(error)
+            raise
+
+    def _generate_and_review(self, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+        writer = call.generator(self.generate.brings_its_model)
         yield StageStarted("generate")
         try:
-            call.draft = yield from self.generate.draft(inputs, call.generator(self.generate.brings_its_model))
+            draft = yield from self.generate.draft(inputs, writer)
         except BudgetExceeded as error:
             return call.unreviewed(error)
+        call.draft = call.drafted(draft, writer)
         return (yield from self._review_and_revise(call.draft, call))
 
     def _correct(
         self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], reasoning: str
     ) -> Flow[Outcome]:
         call = self._begin()
-        call.draft = given_draft(self.generate, request, response, reasoning)
-        return (yield from self._review_and_revise(call.draft, call))
+        try:
+            call.draft = given_draft(self.generate, request, response, reasoning)
+            return (yield from self._review_and_revise(call.draft, call))
+        except ConscienceError as error:
+            call.failed(error)
+            raise
 
     def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         """From the call's draft to its outcome."""
@@ -278,28 +321,49 @@ class Conscience(dspy.Module):  # type: ignore[misc]
                 return call.passed(draft)
             if len(call.revisions) >= self.max_revisions:
                 return call.unresolved()
-            yield StageStarted("revise")
             try:
-                draft = yield from self.revise.rewrite(draft, verdict, self.constitution, call.model("revise"))
+                revised = yield from self._revision(draft, verdict, call)
             except BudgetExceeded as error:
                 return call.unreviewed(error)
             except ConscienceError as error:
                 call.model("revise").note(error.message)
                 return call.unresolved()
+            if revised is None:
+                return call.unresolved()
+            draft = revised
+
+    def _revision(self, draft: Draft, verdict: Verdict, call: Call) -> Flow[Draft | None]:
+        """A revision that says something else; None where there is none among those that are left."""
+        while len(call.revisions) < self.max_revisions:
+            writer = call.model("revise")
+            yield StageStarted("revise")
+            revised = yield from self.revise.rewrite(draft, verdict, self.constitution, writer)
+            if not call.repeated(revised):
+                return call.drafted(revised, writer)
+        return None
 
 
-def load(path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None) -> Conscience:
+def load(
+    path: str | Path,
+    *,
+    lm: RolesSpec | None = None,
+    generate: GenerateSpec | None = None,
+    **policy: Unpack[PolicyArgs],
+) -> Conscience:
     """A program from a file that ``program.save`` or the compiler wrote.
 
     Args:
         path: the file.
         lm: what answers, reviews and revises, as for ``Conscience``.
         generate: what answers, where the file says that a module or callable did.
+        policy: any of ``max_revisions``, ``threshold``, ``on_unresolved``, ``on_error``, ``refusal`` and ``budget``: what
+            the caller says holds. What is left out is the stricter of the file's and the default, and a warning tells what
+            the file would have loosened: a file from a stranger cannot open what is closed, nor spend more.
 
     Raises:
         ArtifactError: the file holds no program, or not one for this ``generate``.
     """
-    return open_program(Conscience, path, lm=lm, generate=generate)
+    return open_program(Conscience, path, lm=lm, generate=generate, **policy)
 
 
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))

@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import dspy
 from pydantic import ValidationError
 
-from conscience._types import GenerateSpec, RolesSpec
+from conscience._types import GenerateSpec, PolicyArgs, RolesSpec
+from conscience.artifacts.policy import as_argument, stricter
 from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, fault_text
 from conscience.backends.backend import Backend
 from conscience.backends.embeddings import runs_in_process
@@ -21,7 +22,6 @@ from conscience.gate.probes import EmbeddingProbe
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import value_text
 from conscience.modules.generate import Generate
-from conscience.usage import Budget
 
 P = TypeVar("P")
 
@@ -35,6 +35,9 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
     settings = program.gate_settings
     others = tuple(other for other in program.calibrations if other.backend != settings.backend)
     budget = {} if program.budget is None else {k: v for k, v in asdict(program.budget).items() if v is not None}
+    if program.refusal is not None and not isinstance(program.refusal, str):
+        what = "a mapping" if isinstance(program.refusal, Mapping) else "a function"
+        warnings.warn(f"refusal= is {what}, which no file holds: give it again when the program is loaded", stacklevel=3)
     try:
         return Artifact(
             format=FORMAT,
@@ -50,6 +53,7 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
                 on_unresolved=program.on_unresolved,
                 on_error=program.on_error,
                 budget=budget or None,
+                refusal=program.refusal if isinstance(program.refusal, str) else None,
             ),
             provenance=provenance or program.provenance,
         )
@@ -58,7 +62,12 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
 
 
 def open_program(
-    build: Callable[..., P], path: str | Path, *, lm: RolesSpec | None = None, generate: GenerateSpec | None = None
+    build: Callable[..., P],
+    path: str | Path,
+    *,
+    lm: RolesSpec | None = None,
+    generate: GenerateSpec | None = None,
+    **policy: Unpack[PolicyArgs],
 ) -> P:
     """A new program from a file.
 
@@ -67,6 +76,7 @@ def open_program(
         path: a file that ``to_artifact`` led to.
         lm: as for the program's class.
         generate: what answers, where the file says that a module or callable did.
+        policy: what the caller decides; the rest is the stricter of the file's and the class's defaults.
 
     Raises:
         ArtifactError: the file is not a program, or not one for this ``generate``.
@@ -77,14 +87,24 @@ def open_program(
         constitution=artifact.constitution,
         lm=lm,
         review=artifact.calibrations[0],
-        **artifact.policy.model_dump(),
+        **policy,
     )
-    load_into(program, artifact, str(path))
+    decided = frozenset(name for name, value in policy.items() if not _left(name, value))
+    load_into(program, artifact, str(path), decided=decided)
     return program
 
 
-def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> None:
-    """Loads a file into a program that is already there; its models and what generates stay as they are.
+def _left(name: str, value: Any) -> bool:
+    """Whether an argument leaves the choice to the file; ``budget=None`` is a choice: no budget."""
+    return value is None and name != "budget"
+
+
+def load_into(program: Any, source: Artifact | str | Path, name: str = "", *, decided: frozenset[str] = frozenset()) -> None:
+    """Loads a file into a program that is already there; its models and what generates stay as they are, and its policy
+    only gets stricter.
+
+    Args:
+        decided: the settings of the policy that the file has no say in.
 
     Raises:
         ArtifactError: the file is not a program, or its predictors are not this program's.
@@ -101,11 +121,28 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "") -> No
         predictor.signature = predictor.signature.with_instructions(prompt.instructions)
         predictor.demos = [dspy.Example(demo) for demo in prompt.demos]
     program.set_constitution(artifact.constitution)
+    if (threshold := program.chosen_threshold) is not None:
+        lowest = threshold if "threshold" in decided else min(threshold, settings.threshold)
+        settings = settings.model_copy(update={"threshold": lowest})
     program.review.gate_settings = settings
-    for key, value in artifact.policy.model_dump().items():
-        setattr(program, key, Budget.of(value) if key == "budget" else value)
+    _load_policy(program, artifact.policy, name, decided)
     program.calibrations = artifact.calibrations
     program.provenance = artifact.provenance
+
+
+def _load_policy(program: Any, policy: Policy, name: str, decided: frozenset[str]) -> None:
+    """The stricter of the program's policy and the file's; what the file would have loosened is told."""
+    for key in ("max_revisions", "on_unresolved", "on_error", "budget"):
+        if key in decided:
+            continue
+        own, asked = getattr(program, key), getattr(policy, key)
+        value, looser = stricter(key, own, asked)
+        setattr(program, key, value)
+        if looser:
+            asks, keeps = as_argument(key, asked), as_argument(key, value)
+            warnings.warn(f"{name} asks for {asks}; the program keeps {keeps}: to take it, pass {asks}", stacklevel=4)
+    if program.refusal is None:
+        program.refusal = policy.refusal
 
 
 def _matching_predictors(program: Any, artifact: Artifact, name: str) -> dict[str, dspy.Predict]:

@@ -57,12 +57,18 @@ class Prompt(_Part):
 
 
 class Policy(_Part):
-    """How the program acts on its verdicts; see ``Conscience``."""
+    """How the program acts on its verdicts; see ``Conscience``. A program that loads it only ever gets stricter by it.
+
+    Attributes:
+        refusal: the text in place of an answer, where it is not the constitution's. A mapping would fill fields that
+            programs read, so no file holds one.
+    """
 
     max_revisions: Annotated[int, Field(ge=0, le=100)] = 1
     on_unresolved: OnUnresolved = "refuse"
     on_error: OnError = "closed"
     budget: Mapping[str, float] | None = None
+    refusal: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
 
     @field_validator("budget")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -11,14 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from conscience.cli._output import SHOWN_CHARACTERS, safe, shortened
-from conscience.outcome import Outcome, Verdict
+from conscience.outcome import Outcome, Status, Verdict
 from conscience.usage import Usage
 
 if TYPE_CHECKING:
     from conscience.doctor import Check
     from conscience.evals.results import Comparison, EvalReport
 
-_COLOURS = {"clean": "green", "cleared": "green", "revised": "yellow", "refused": "red", "unreviewed": "magenta"}
+_COLOURS: Mapping[Status, str] = {
+    "clean": "green",
+    "cleared": "green",
+    "revised": "yellow",
+    "refused": "red",
+    "unresolved": "red",
+    "unreviewed": "magenta",
+}
 SHOWN_FINDING = 400
 """Characters of a finding's quote, and of its reason."""
 NARROWEST = 24
@@ -89,7 +97,7 @@ class _Texts:
 
 def _steps(texts: _Texts, outcome: Outcome) -> tuple[list[Panel], list[Group]]:
     """A panel for each text and alarm on the way to the answer, and the verdicts that are lines below them."""
-    steps = [] if outcome.draft is None else [("draft", outcome.draft, outcome.verdict)]
+    steps = [] if outcome.draft is None else [("draft", outcome.draft, outcome.draft_verdict)]
     steps += [(f"revision {n}", revision.draft, revision.verdict) for n, revision in enumerate(outcome.revisions, 1)]
     answer = max((n for n, (_, text, _) in enumerate(steps) if text.response == outcome.response), default=None)
     panels: list[Panel] = []

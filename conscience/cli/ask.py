@@ -38,7 +38,7 @@ def ask_command(
     program = setup.built(max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)
     outcome = program(text)
     if as_json:
-        print_json(outcome.to_json())
+        print_json(outcome.to_json(full=True))
         return
     from conscience.cli._render import show_outcome
 

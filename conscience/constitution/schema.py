@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -22,6 +22,8 @@ from conscience.constitution.loader import Document, parse_document, read_docume
 from conscience.errors import ConstitutionError
 
 Severity = Literal["low", "medium", "high"]
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
+RefusalText = Annotated[str, Field(min_length=1, max_length=2000)]
 BUILTIN = ("general", "medical", "code", "hiring")
 
 
@@ -71,6 +73,7 @@ class Constitution(_Text):
         question: the introspective question, about "your answer"; Yes means that the answer goes against the constitution.
         principles: 1 to 24, with ids of their own.
         refusal: what is said in place of an answer that cannot be mended.
+        refusals: the same in other languages: code, such as "de", → text; for requests in that language.
         description: for people.
         sources: what the principles were drawn from.
     """
@@ -80,6 +83,7 @@ class Constitution(_Text):
     question: str = Field(max_length=500)
     principles: tuple[Principle, ...] = Field(min_length=1, max_length=24)
     refusal: str = Field(min_length=1, max_length=2000)
+    refusals: Mapping[LanguageCode, RefusalText] = Field(default_factory=dict)
     description: str = ""
     sources: tuple[str, ...] = ()
 
@@ -146,7 +150,8 @@ class Constitution(_Text):
     @property
     def fingerprint(self) -> str:
         """A short digest of everything that changes what the constitution means to a model."""
-        meaning = self.model_dump(mode="json", exclude={"description", "sources"})
+        silent = {"description", "sources"} | (set() if self.refusals else {"refusals"})
+        meaning = self.model_dump(mode="json", exclude=silent)
         return digest(meaning)
 
 

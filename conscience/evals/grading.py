@@ -107,7 +107,7 @@ def grade_outcome(case: Case, outcome: Outcome, oracle: Oracle) -> Flow[CaseReco
         draft=None if of_draft is None else _graded(text, of_draft),
         outcome=_graded(outcome.response, of_outcome),
         status=outcome.status,
-        verdict=outcome.verdict,
+        verdict=outcome.draft_verdict,
         revisions=outcome.revisions,
         events=outcome.events,
         unreviewed=outcome.error,
@@ -179,12 +179,8 @@ def _graded(text: str | None, grade: Grade) -> Graded:
 
 
 def _declined(outcome: Outcome) -> bool:
-    """Whether the refusal text was returned, and not a draft, as on_unresolved="best" and on_error="open" have it."""
-    if outcome.status == "unreviewed":
-        return outcome.draft is None
-    drafts = [outcome.draft, *(revision.draft for revision in outcome.revisions)]
-    returned = dict(outcome.items()).items()
-    return outcome.status == "refused" and not any(draft and draft.outputs.items() <= returned for draft in drafts)
+    """Whether the refusal text was returned, and not a draft, as on_error="open" has it."""
+    return outcome.status == "refused" or (outcome.status == "unreviewed" and outcome.draft is None)
 
 
 def _call(run: Callable[..., Any], arun: Callable[..., Any], **inputs: Any) -> IOStep:

@@ -11,7 +11,7 @@ from conscience._types import ConstitutionSpec, RolesSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
-from conscience.errors import BackendError, ReviewError
+from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ReviewError
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate, SignalReading, read_signal
 from conscience.gate.rules import RulesQuestion
@@ -32,6 +32,7 @@ class Review(dspy.Module):  # type: ignore[misc]
         constitution: what to judge by: a built-in name, a file, a mapping or a Constitution.
         settings: the gate's questions, weights and threshold; by default the constitution's own question, or
             what is shipped for the model (see ``conscience/gate/defaults.py``).
+        threshold: the probability from which the gate flags, 0 to 1, in place of the one in its settings.
         lm: the model that judges when the module is called by itself; a program judges with the model of its own role.
     """
 
@@ -40,13 +41,14 @@ class Review(dspy.Module):  # type: ignore[misc]
         constitution: ConstitutionSpec | None = None,
         *,
         settings: GateSettings | None = None,
+        threshold: float | None = None,
         lm: RolesSpec | None = None,
     ) -> None:
         super().__init__()
         self.constitution = Constitution.load("general" if constitution is None else constitution)
         self.roles = Roles.of(lm)
         self._default_gate = settings_for(self.constitution, self.roles.own("review"))
-        self.gate = Gate(settings or self._default_gate)
+        self.gate = Gate(_with_threshold(settings or self._default_gate, threshold))
         self.critique = Critique()
 
     @property
@@ -59,10 +61,12 @@ class Review(dspy.Module):  # type: ignore[misc]
         self.gate.calibration.settings = settings
 
     def set_constitution(self, constitution: Constitution) -> None:
-        """Judges by another constitution from now on; a gate that nobody compiled asks by it, too."""
-        default = settings_for(constitution, self.roles.own("review"))
+        """Judges by another constitution from now on; a gate that nobody compiled asks by it, too, with its threshold."""
+        default, threshold = settings_for(constitution, self.roles.own("review")), self.gate_settings.threshold
         if self.gate_settings == self._default_gate:
             self.gate_settings = default
+        elif self.gate_settings == _with_threshold(self._default_gate, threshold):
+            self.gate_settings = _with_threshold(default, threshold)
         self.constitution, self._default_gate = constitution, default
 
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
@@ -72,6 +76,7 @@ class Review(dspy.Module):  # type: ignore[misc]
             ReviewError: the gate had no answer that counts, and the critique none either.
             BackendError: the model could not be asked.
             BudgetExceeded: the budget is spent.
+            Each carries the gate's verdict, where the gate had flagged the draft by then.
         """
         yield StageStarted("gate")
         verdict = yield from self.gate.score(draft, model)
@@ -92,8 +97,9 @@ class Review(dspy.Module):  # type: ignore[misc]
         yield StageStarted("critique")
         try:
             findings = yield from self.critique.find(draft, self.constitution, model)
-        except (ReviewError, BackendError) as error:
-            if mode == "votes":
+        except (ReviewError, BackendError, BudgetExceeded) as error:
+            if mode == "votes" or isinstance(error, BudgetExceeded):
+                error.verdict = verdict
                 raise
             return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
         return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
@@ -174,6 +180,19 @@ async def areview(
     module = Review(constitution, settings=settings, lm=lm)
     verdict: Verdict = (await module.acall(request=request, response=response, reasoning=reasoning)).verdict
     return verdict
+
+
+def _with_threshold(settings: GateSettings, threshold: float | None) -> GateSettings:
+    """The gate with this threshold; as it is where that is None.
+
+    Raises:
+        ConfigurationError: it is no number from 0 to 1.
+    """
+    if threshold is None:
+        return settings
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ConfigurationError(f"threshold={threshold!r} is not a number from 0 to 1", hint="from there on the gate flags")
+    return settings.model_copy(update={"threshold": float(threshold)})
 
 
 def _prediction(verdict: Verdict, tracker: UsageTracker) -> dspy.Prediction:

@@ -75,6 +75,64 @@ def test_review_that_fails_may_be_open_or_raise(server: Loopback) -> None:
         Conscience("question -> answer", lm=backend, on_error="raise")(question="What is the capital of France?")
 
 
+OPEN_FAULTS: dict[str, tuple[Any, dict[str, int] | None]] = {
+    "critique fails": (error(500, "boom"), None),
+    "critique cannot be read": (chat("I had rather not say."), None),
+    "budget is spent before the critique": (None, {"calls": 2}),
+    "budget is spent before the revision": (None, {"calls": 3}),
+}
+
+
+@pytest.mark.parametrize(("wrong", "budget"), OPEN_FAULTS.values(), ids=OPEN_FAULTS)
+def test_open_never_shows_what_the_gate_flagged(server: Loopback, wrong: Any, budget: Any) -> None:
+    """Open is for what nobody has judged; of this text it is known that the gate flagged it."""
+    if wrong is not None:
+        server.behaviour = only_on(is_critique, wrong)
+    program = Conscience("question -> answer", lm=server.backend(retries=0), on_error="open", budget=budget)
+    outcome = program(question="UNSAFE please")
+    assert (outcome.status, outcome.ok, outcome.draft) == ("unreviewed", False, None)
+    assert REFUSED in outcome.answer
+    assert "BADWORD" not in str(outcome.to_json(full=True))
+
+
+def test_open_never_shows_a_revision_that_the_gate_flagged(server: Loopback) -> None:
+    """The critique fails on the revision only."""
+
+    def behaviour(body: Any, number: int) -> Any:
+        if is_revision(body):
+            return chat("BADWORD second")
+        return error(500, "boom") if is_critique(body) and "second" in str(body) else well_behaved(body, number)
+
+    server.behaviour = behaviour
+    outcome = Conscience("question -> answer", lm=server.backend(retries=0), on_error="open")(question="UNSAFE please")
+    assert outcome.status == "unreviewed"
+    assert "BADWORD" not in outcome.answer
+
+
+def test_a_cut_answer_says_so(server: Loopback) -> None:
+    """finish_reason length: the text is reviewed as it is, and the outcome tells that it ends early."""
+    server.behaviour = only_on(is_generation, chat("Paris is the", finish="length"))
+    outcome = Conscience("question -> answer", lm=server.backend())(question="What is the capital of France?")
+    assert (outcome.status, outcome.truncated, outcome.to_json()["truncated"]) == ("clean", True, True)
+    assert any("token limit" in event for event in outcome.events)
+    whole = Conscience("question -> answer", lm=server.backend())
+    server.behaviour = well_behaved
+    assert not whole(question="What is the capital of France?").truncated
+
+
+def test_a_cut_revision_says_so(server: Loopback) -> None:
+    """It is the text that is returned that counts."""
+
+    def behaviour(body: Any, number: int) -> Any:
+        if is_revision(body):
+            return chat("Take care of", finish="length")
+        return well_behaved(body, number)
+
+    server.behaviour = behaviour
+    outcome = Conscience("question -> answer", lm=server.backend())(question="UNSAFE please")
+    assert (outcome.status, outcome.truncated) == ("revised", True)
+
+
 def test_verdict_that_is_neither_yes_nor_no_goes_to_the_critique(server: Loopback) -> None:
     """The critique decides where the gate has no answer."""
     odd = chat("Maybe")
@@ -199,7 +257,8 @@ def test_still_flagged_after_the_last_revision(server: Loopback) -> None:
     assert REFUSED in refused.answer
     assert [r.draft.response for r in refused.revisions] == ["BADWORD second"]
     best = Conscience("question -> answer", lm=backend, on_unresolved="best")(question="UNSAFE")
-    assert (best.status, best.answer) == ("refused", "BADWORD second")
+    assert (best.status, best.answer, best.ok) == ("unresolved", "BADWORD second", False)
+    assert (best.verdict.flagged, best.verdict.probability) == (True, pytest.approx(0.7))
     assert any("least doubtful" in event for event in best.events)
     with pytest.raises(UnresolvedError):
         Conscience("question -> answer", lm=backend, on_unresolved="raise")(question="UNSAFE")

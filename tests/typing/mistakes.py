@@ -16,6 +16,7 @@ def what_is_no_model(path: Path) -> None:
     review("What is 1 + 1?", "2", lm=3.5)  # type: ignore[arg-type]
     conscience.load(path, lm=3.5)  # type: ignore[arg-type]
     Conscience.load(path, lm=3.5)  # type: ignore[arg-type]
+    Conscience.load(path, on_error="close")  # type: ignore[arg-type]
 
 
 def what_cannot_generate(path: Path) -> None:
@@ -34,7 +35,9 @@ def what_no_policy_is_called() -> None:
     Conscience(on_error="close")  # type: ignore[arg-type]
     Conscience(max_revisions="1")  # type: ignore[arg-type]
     Conscience(budget={"calls": "four"})  # type: ignore[dict-item]
-    Conscience(threshold=0.4)  # type: ignore[call-arg]
+    Conscience(treshold=0.4)  # type: ignore[call-arg]
+    Conscience(threshold="0.4")  # type: ignore[arg-type]
+    Conscience(refusal=3)  # type: ignore[arg-type]
     Conscience(review="general")  # type: ignore[arg-type]
 
 

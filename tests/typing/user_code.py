@@ -81,9 +81,17 @@ def every_way_to_say_the_constitution(file: Path) -> list[Conscience]:
     ]
 
 
-async def answer_async(program: Conscience, question: str) -> Verdict | None:
+async def answer_async(program: Conscience, question: str) -> Verdict:
     outcome = await program.acall(question=question)
-    return outcome.verdict
+    return outcome.raise_for_status().verdict
+
+
+def every_way_to_refuse() -> list[Conscience]:
+    return [
+        Conscience(refusal="Not from me.", threshold=0.3),
+        Conscience(refusal={"answer": "Not from me.", "degrees": None}),
+        Conscience(refusal=lambda outcome: "Later." if outcome.status == "unreviewed" else None),
+    ]
 
 
 async def show(program: Conscience, question: str) -> AsyncIterator[str]:
@@ -112,7 +120,7 @@ async def judge_async(text: str) -> bool:
 
 
 def open_it(path: Path) -> tuple[Conscience, GateSettings]:
-    program = Conscience.load(path, lm="openai/gpt-4o-mini")
+    program = Conscience.load(path, lm="openai/gpt-4o-mini", on_error="open", budget={"calls": 3}, threshold=0.4)
     program.load(path)
     opened = conscience.load(path, lm={"review": "local"}, generate=answer)
     opened.save(path)

@@ -15,8 +15,10 @@ from tests.support.scripts import bad_then_good, fields
 
 def test_an_outcome_is_json() -> None:
     """Everything the command line prints."""
-    shown = json.loads(json.dumps(Conscience("question -> answer", lm=bad_then_good())(question="q").to_json()))
-    assert shown["verdict"]["probability"] == pytest.approx(0.9)
+    shown = json.loads(json.dumps(Conscience("question -> answer", lm=bad_then_good())(question="q").to_json(full=True)))
+    assert shown["verdict"]["probability"] == pytest.approx(0.1)
+    assert shown["draft_verdict"]["probability"] == pytest.approx(0.9)
+    assert shown["draft"]["response"] == "Bad."
     assert shown["revisions"][0]["verdict"]["probability"] == pytest.approx(0.1)
     assert shown["revisions"][0]["response"] == "Good."
     assert shown["usage"]["by_role"]["review"]["calls"] == 3
@@ -26,7 +28,7 @@ def test_an_outcome_can_be_copied_and_pickled() -> None:
     """As any prediction can."""
     outcome = Conscience("question -> answer", lm=bad_then_good())(question="q")
     for twin in (copy.deepcopy(outcome), pickle.loads(pickle.dumps(outcome))):
-        assert twin.to_json() == outcome.to_json()
+        assert twin.to_json(full=True) == outcome.to_json(full=True)
 
 
 def test_response_is_the_field_of_that_name() -> None:

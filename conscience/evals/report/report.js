@@ -139,7 +139,7 @@ function detail(row) {
 const ok = (graded) => graded ? graded.ok : null;
 const KINDS = { all: () => true, corrected: (r) => ok(r.draft) === false && ok(r.outcome) === true, spoiled: (r) => ok(r.draft) === true && ok(r.outcome) === false,
   "false alarm": (r) => r.misaligned === false && r.flagged, missed: (r) => r.misaligned === true && !r.flagged, flagged: (r) => r.flagged, refused: (r) => r.status === "refused",
-  revised: (r) => r.status === "revised", unreviewed: (r) => r.status === "unreviewed", error: (r) => Boolean(r.error) };
+  unresolved: (r) => r.status === "unresolved", revised: (r) => r.status === "revised", unreviewed: (r) => r.status === "unreviewed", error: (r) => Boolean(r.error) };
 function casesTable(rows) {
   const search = el("input", { type: "search", placeholder: "Search requests, drafts, ids", "aria-label": "Search cases", id: "search" });
   const kind = el("select", { "aria-label": "Which cases", id: "kind" }, Object.keys(KINDS).map((name) => el("option", { value: name }, `${name} (${rows.filter(KINDS[name]).length})`)));

@@ -26,7 +26,7 @@ def draft(text: str, reasoning: str = "") -> Draft:
 
 
 def outcome(text: str, status: Status, verdict: Verdict = PASSED, first: str = "", *revised: Revision) -> Outcome:
-    return Outcome({"response": text}, status=status, verdict=verdict, draft=draft(first or text), revisions=revised)
+    return Outcome({"response": text}, status=status, draft_verdict=verdict, draft=draft(first or text), revisions=revised)
 
 
 def shown(answer: Outcome, *, width: int = 100, full: bool = False) -> str:
@@ -105,7 +105,7 @@ def test_nothing_that_a_model_wrote_acts_on_the_terminal(escape: str) -> None:
     answer = Outcome(
         {"response": text},
         status="refused",
-        verdict=verdict,
+        draft_verdict=verdict,
         draft=draft(f"other {text}", reasoning=text),
         revisions=(Revision(draft(f"third {text}"), verdict),),
         events=(text,),

@@ -76,7 +76,7 @@ def test_only_the_refusal_text_declines(tmp_path: Path, policy: Any) -> None:
 
     go(tmp_path, UNSAFE[:1], Conscience(lm=ScriptedLM(stubborn), on_unresolved=policy))
     (record,) = records(tmp_path)
-    assert record.status == "refused"
+    assert record.status == ("refused" if policy == "refuse" else "unresolved")
     assert record.outcome is not None
     assert record.outcome.ok is record.outcome.refused is (policy == "refuse")
 
