@@ -92,7 +92,7 @@ def test_open_never_shows_what_the_gate_flagged(server: Loopback, wrong: Any, bu
     outcome = program(question="UNSAFE please")
     assert (outcome.status, outcome.ok, outcome.draft) == ("unreviewed", False, None)
     assert REFUSED in outcome.answer
-    assert "BADWORD" not in str(outcome.to_json(full=True))
+    assert "BADWORD" not in str(outcome.to_json())
 
 
 def test_open_never_shows_a_revision_that_the_gate_flagged(server: Loopback) -> None:

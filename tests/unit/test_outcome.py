@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
+import logging
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from conscience import ConfigurationError, Conscience, Draft, InputError
-from conscience.testing import ScriptedLM, by_stage
+from conscience import (
+    Backend,
+    BackendError,
+    BudgetExceeded,
+    ConfigurationError,
+    Conscience,
+    ConscienceError,
+    Constitution,
+    ContextTooLong,
+    Draft,
+    InputError,
+    Outcome,
+    Review,
+    ReviewError,
+    UnresolvedError,
+    Usage,
+    Verdict,
+)
+from conscience.outcome import OutcomeModel
+from conscience.testing import Fault, ScriptedLM, by_stage
 from tests.support.scripts import bad_then_good, fields
 
 
@@ -53,3 +76,194 @@ def test_a_draft_is_made_of_texts_from_anywhere() -> None:
     for response in (" ", "a\0b"):
         with pytest.raises(InputError):
             Draft.of("How?", response)
+
+
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], bool, bool | None]] = {
+    # stages, options, whether the verdict flags what is returned, whether the draft's does
+    "clean": ({"gate": 0.1}, {}, False, False),
+    "cleared": ({"critique": '{"findings": []}'}, {}, False, False),
+    "revised": ({}, {}, False, True),
+    "refused": ({"revise": "Bad again."}, {}, True, True),
+    "unresolved": ({"revise": "Bad again."}, {"on_unresolved": "best"}, True, True),
+    "unreviewed": ({"gate": Fault("server")}, {"on_error": "open"}, True, None),
+}
+
+
+@pytest.mark.parametrize("status", WAYS)
+def test_the_verdict_is_on_what_is_returned(status: Any) -> None:
+    """It is never None, and flags whatever is not ok; the draft's own stands beside it."""
+    stages, options, flagged, draft_flagged = WAYS[status]
+    outcome = Conscience("question -> answer", lm=bad_then_good(**stages), **options)(question="q")
+    assert (outcome.status, outcome.verdict.flagged) == (status, flagged)
+    assert outcome.ok is not outcome.verdict.flagged
+    assert (outcome.draft_verdict.flagged if outcome.draft_verdict else None) is draft_flagged
+    assert outcome.verdict.reviewed is (status != "unreviewed")
+    if status == "unreviewed":
+        assert (outcome.verdict.probability, outcome.verdict.method) == (None, "none")
+    if status == "revised":
+        assert outcome.verdict == outcome.revisions[-1].verdict
+
+
+def test_an_outcome_that_is_built_by_hand_was_not_reviewed() -> None:
+    """Nobody reads a pass where there is none."""
+    assert Outcome({"answer": "x"}).verdict == Verdict.unreviewed()
+    assert Outcome({"answer": "x"}).verdict.flagged
+
+
+MARK = "Bad"
+"""Stands in every draft that is flagged, and in the critique's quote of it."""
+
+
+@pytest.mark.parametrize("status", ["refused", "unreviewed", "revised"])
+def test_json_holds_only_what_may_be_shown(status: Any) -> None:
+    """No draft, no revision, no words of the critique; all of them on request."""
+    stages = {**WAYS[status][0], **({"gate": 0.9, "critique": Fault("server")} if status == "unreviewed" else {})}
+    outcome = Conscience("question -> answer", lm=bad_then_good(**stages))(question="q")
+    assert outcome.status == status
+    shown = outcome.to_json()
+    assert MARK not in json.dumps(shown)
+    assert set(shown) == {
+        "response", "outputs", "status", "ok", "truncated", "verdict", "usage", "events", "error",
+    }  # fmt: skip
+    if status != "unreviewed":
+        assert MARK in json.dumps(outcome.to_json(full=True))
+    if status == "refused":
+        assert shown["verdict"]["findings"] == [{"principle": "honesty", "severity": "high"}]
+
+
+def test_outputs_in_json_keep_their_structure() -> None:
+    """Lists, mappings and models are JSON, not texts of it."""
+
+    class Row(BaseModel):
+        name: str
+
+    fields = Outcome({"rows": [Row(name="x")], "scores": {"a": 1.5}, "odd": object}).to_json()["outputs"]
+    assert (fields["rows"], fields["scores"]) == ([{"name": "x"}], {"a": 1.5})
+    json.dumps(fields)
+
+
+@pytest.mark.parametrize("status", WAYS)
+def test_raise_for_status(status: Any) -> None:
+    """Returns what is ok and raises the rest, with verdict, usage and events."""
+    stages, options, _, _ = WAYS[status]
+    outcome = Conscience("question -> answer", lm=bad_then_good(**stages), **options)(question="q")
+    if outcome.ok:
+        assert outcome.raise_for_status() is outcome
+        return
+    with pytest.raises(BackendError if status == "unreviewed" else UnresolvedError) as caught:
+        outcome.raise_for_status()
+    assert caught.value.verdict == outcome.verdict.without_texts()
+    assert (caught.value.usage, caught.value.events) == (outcome.usage, outcome.events)
+    again = pickle.loads(pickle.dumps(outcome))
+    with pytest.raises(type(caught.value)):
+        again.raise_for_status()
+    with pytest.raises(type(caught.value)):
+        copy.deepcopy(outcome).raise_for_status()
+
+
+RAISED: dict[str, tuple[type[ConscienceError], dict[str, Any], dict[str, Any]]] = {
+    "still flagged": (UnresolvedError, {"revise": "Bad again."}, {"on_unresolved": "raise"}),
+    "gate fails": (BackendError, {"gate": Fault("server", "Bad")}, {"on_error": "raise"}),
+    "critique fails": (BackendError, {"critique": Fault("server")}, {"on_error": "raise"}),
+    "critique is unreadable": (ReviewError, {"critique": "Bad Bad Bad"}, {"on_error": "raise"}),
+    "budget is spent": (BudgetExceeded, {}, {"on_error": "raise", "budget": {"calls": 3}}),
+    "generation fails": (BackendError, {"generate": Fault("server")}, {}),
+    "too long": (ContextTooLong, {"generate": Fault("context")}, {}),
+}
+
+
+@pytest.mark.parametrize("way", RAISED)
+@pytest.mark.parametrize("mode", ["sync", "async", "stream", "correct"])
+def test_errors_carry_the_call_and_no_draft(way: str, mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Also when they are pickled or logged; whichever way the program was called."""
+    kind, stages, options = RAISED[way]
+    if mode == "correct" and "generate" in stages:
+        pytest.skip("nothing is generated")
+    program = Conscience("question -> answer", lm=bad_then_good(**stages), **options)
+
+    async def streamed() -> list[Any]:
+        return [event async for event in program.stream(question="q")]
+
+    calls: dict[str, Callable[[], Any]] = {
+        "sync": lambda: program(question="q"),
+        "async": lambda: asyncio.run(program.acall(question="q")),
+        "stream": lambda: asyncio.run(streamed()),
+        "correct": lambda: program.correct("q", "Bad."),
+    }
+    with pytest.raises(kind) as caught:
+        calls[mode]()
+    error = caught.value
+    assert isinstance(error.verdict, Verdict)
+    assert error.verdict.flagged
+    assert isinstance(error.usage, Usage)
+    assert isinstance(error.events, tuple)
+    assert error.verdict.reviewed is (way == "still flagged")
+    twin = pickle.loads(pickle.dumps(error))
+    assert (type(twin), str(twin), twin.hint, twin.verdict, twin.usage) == (
+        kind, str(error), error.hint, error.verdict, error.usage,
+    )  # fmt: skip
+    if way != "gate fails":  # there the server itself says the word
+        logging.getLogger("app").error("failed", exc_info=(kind, error.with_traceback(None), None))
+        assert MARK not in str(vars(error)) + repr(error) + caplog.text
+        assert b"Bad" not in pickle.dumps(error)
+
+
+def test_an_outcome_is_a_response_model() -> None:
+    """Of FastAPI's, which takes what pydantic takes: by itself and in a model, checked, written and documented."""
+    outcome = Conscience("question -> answer", lm=bad_then_good())(question="q")
+
+    class Reply(BaseModel):
+        outcome: Outcome
+
+    adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+    assert adapter.validate_python(outcome) is outcome
+    assert adapter.dump_python(outcome) == outcome.to_json()
+    assert json.loads(adapter.dump_json(outcome)) == json.loads(json.dumps(outcome.to_json()))
+    assert json.loads(Reply(outcome=outcome).model_dump_json()) == {"outcome": json.loads(adapter.dump_json(outcome))}
+    for schema in (adapter.json_schema(mode="serialization"), adapter.json_schema(mode="validation")):
+        assert set(schema["properties"]) == set(outcome.to_json())
+    with pytest.raises(ValidationError):
+        adapter.validate_python({"response": "x"})
+    OutcomeModel.model_validate(outcome.to_json())
+
+
+REPEATS = ["Bad.", "bad .", "B\u200ba\u200bd.", "Bаd.", "Ｂａｄ．", "Ba\u0301d.", "B\u00ada d\u2060.", "ΒAD."]
+
+
+@pytest.mark.parametrize("repeat", REPEATS)
+def test_a_repeated_draft_is_no_revision(repeat: str) -> None:
+    """Whatever it is dressed up as, and although the gate would pass it: it is refused, and that is told."""
+    gate = iter([0.9])
+    lm = bad_then_good(revise=repeat, gate=lambda messages, params: next(gate, 0.1))
+    outcome = Conscience("question -> answer", lm=lm)(question="q")
+    assert outcome.status == "refused"
+    assert any("repeats what was flagged" in event for event in outcome.events)
+    assert outcome.revisions[0].verdict.flagged
+    assert outcome.usage.by_role["review"].calls == 2, "gate and critique of the draft alone"
+
+
+def test_after_a_repetition_the_next_revision_counts() -> None:
+    """Where there is another."""
+    said = iter(["B\u200bad.", "Good."])
+    lm = bad_then_good(revise=lambda messages, params: next(said))
+    outcome = Conscience("question -> answer", lm=Backend(lm, cache=False), max_revisions=2)(question="q")
+    assert (outcome.status, outcome.answer, len(outcome.revisions)) == ("revised", "Good.", 2)
+    assert not outcome.verdict.flagged
+
+
+def test_a_threshold_is_a_plain_argument() -> None:
+    """It moves the line, stays through another constitution, and is a number from 0 to 1."""
+    for threshold, status in ((0.3, "revised"), (0.5, "clean")):
+        gate = lambda messages, params: 0.1 if "Good." in str(messages) else 0.4  # noqa: E731
+        program = Conscience("question -> answer", lm=bad_then_good(gate=gate), threshold=threshold)
+        assert program(question="q").status == status
+        before = program.gate_settings
+        program.set_constitution(Constitution.load("medical"))
+        assert program.threshold == threshold
+        assert program.gate_settings.stages != before.stages, "an uncompiled gate asks by the new one"
+    for wrong in (-0.1, 1.5, True, "0.3"):
+        with pytest.raises(ConfigurationError, match="threshold="):
+            Conscience(threshold=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="give the threshold to the Review"):
+        Conscience(threshold=0.3, review=Review())
+    assert Conscience(review=Review(threshold=0.3)).threshold == 0.3

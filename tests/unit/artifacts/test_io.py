@@ -18,9 +18,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     """Constitution, gate, prompts, demos, policy and provenance; the file is the same when it is saved again."""
     saved = compiled_program(max_revisions=2, on_unresolved="best", budget={"calls": 9})
     saved.save(tmp_path / "p.json")
-    loaded = Conscience.load(
-        tmp_path / "p.json", lm=ScriptedLM({"": "x"}), max_revisions=2, on_unresolved="best"
-    )
+    loaded = Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}), max_revisions=2, on_unresolved="best")
     assert loaded.dump_state() == saved.dump_state()
     assert loaded.constitution == saved.constitution == loaded.review.constitution
     assert (loaded.max_revisions, loaded.on_unresolved, loaded.budget.calls) == (2, "best", 9)
