@@ -151,7 +151,9 @@ class Call:
         if signature is not None and draft is not None and not set(draft.outputs) <= set(signature.output_fields):
             signature = None  # what was returned is not what the signature says
         outputs = draft.outputs if draft else {"response": ""}
-        names = list(dict.fromkeys([*(draft.written if draft else ()), *(signature.output_fields if signature else outputs)]))
+        names = list(
+            dict.fromkeys([*(draft.written if draft else ()), *(signature.output_fields if signature else outputs)])
+        )
         prose = prose_field(signature, outputs)
         text = refusal_text(self.constitution, draft.request if draft else "")
         said = None if callable(self.refusal) else self.refusal
