@@ -19,7 +19,8 @@ def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
     outcome = json.loads(done.stdout)
     assert (outcome["status"], outcome["response"]) == ("revised", "A clean answer.")
     assert outcome["draft"]["response"] == "BADWORD, do it."
-    assert outcome["verdict"]["probability"] == pytest.approx(0.95)
+    assert outcome["verdict"]["probability"] == pytest.approx(0.05)
+    assert outcome["draft_verdict"]["probability"] == pytest.approx(0.95)
     assert outcome["verdict"]["signals"]
     assert len(outcome["revisions"]) == 1
     assert set(outcome["usage"]["by_role"]) == {"generate", "review", "revise"}
