@@ -165,6 +165,12 @@ class _Played:
         self.calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def answer(self, request: lm15.Request) -> lm15.Response:
         messages, params = _plain(request)
         with self._lock:
