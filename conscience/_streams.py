@@ -1,8 +1,8 @@
 """``dspy.streamify`` around a program: its listeners find the fields, and only what was reviewed is sent.
 
-While a call runs, nothing that it asks a model is streamed (``silent``): drafts, answers to the gate, critiques and revisions
-are not for anybody to see. What goes out meanwhile are status messages, made from no more than the name of what begins or
-ends. When the call is over, the text that it returns is sent in words, as DSPy's own stream events.
+While a call runs, nothing that it asks a model is streamed (``silent``): drafts, answers to the gate, critiques and
+revisions are not for anybody to see. What goes out meanwhile are status messages, made from no more than the name of what
+begins or ends. When the call is over, the text that it returns is sent in words, as DSPy's own stream events.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import anyio
 import dspy
 from dspy.clients.engines.streaming import EngineChunk
-from dspy.dsp.utils.settings import settings
 from dspy.streaming.messages import StatusMessage, StatusStreamingCallback, StreamResponse
 from dspy.streaming.streaming_listener import find_predictor_for_stream_listeners
 
@@ -42,8 +41,8 @@ class ReviewedStream:
     """
 
     def __init__(self, ours: Callable[[Any], bool]) -> None:
-        self._stream = settings.send_stream
-        listeners = settings.stream_listeners or []
+        self._stream = dspy.settings.send_stream
+        listeners = dspy.settings.stream_listeners or []
         self._listeners = [listener for listener in listeners if ours(listener.predict)]
         self._plain = not listeners
         self._loop = _loop() if self._stream is not None else None
@@ -53,7 +52,9 @@ class ReviewedStream:
         """Sends the fields of a call that was driven sync."""
         if self._loop is None:
             return
-        if _running() is self._loop:  # a sync call that blocks the loop: nobody takes the words in turn, and there is little room
+        if (
+            _running() is self._loop
+        ):  # a sync call that blocks the loop: nobody takes the words in turn, and there is little room
             for event in self._events(fields, model, whole=True):
                 self.send_soon(event)
             return
@@ -150,13 +151,13 @@ class _Progress(StatusStreamingCallback):  # type: ignore[misc]
 
 def silent(stream: ReviewedStream) -> AbstractContextManager[Any]:
     """Nothing is streamed in here but status messages without content."""
-    if settings.send_stream is None:
+    if dspy.settings.send_stream is None:
         return nullcontext()
     callbacks = [
         _Progress(stream, callback.status_message_provider) if isinstance(callback, StatusStreamingCallback) else callback
-        for callback in settings.callbacks
+        for callback in dspy.settings.callbacks
     ]
-    return settings.context(callbacks=callbacks, **SILENT)  # type: ignore[no-any-return]
+    return dspy.settings.context(callbacks=callbacks, **SILENT)  # type: ignore[no-any-return]
 
 
 class Listened(dspy.Predict):  # type: ignore[misc]
@@ -225,9 +226,14 @@ def _pieces(text: str, whole: bool) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return "" if isinstance(value, dspy.Type) else value_text(value)
+    """A value as it is streamed; of DSPy's own types, those that are text: a picture comes with the prediction."""
+    if isinstance(value, dspy.Type):
+        return next((text for name in ("code", "content") if isinstance(text := getattr(value, name, None), str)), "")
+    return value_text(value)
 
 
 def _chunk(model: str, piece: str) -> EngineChunk:
     delta = EngineChunk(content=piece)
-    return EngineChunk(id=None, model=model, predict_id=None, choices=[EngineChunk(index=0, delta=delta, finish_reason=None)])
+    return EngineChunk(
+        id=None, model=model, predict_id=None, choices=[EngineChunk(index=0, delta=delta, finish_reason=None)]
+    )

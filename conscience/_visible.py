@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 import dspy
-from dspy.dsp.utils.settings import settings
 from dspy.utils.callback import with_callbacks
 
 from conscience.messages.completion import Body, Completion, Message
@@ -23,7 +22,9 @@ Answered = tuple[Body, float | None]
 """An OpenAI chat body, and its price in dollars where it is known."""
 
 
-def seen(lm: Any, model: str, messages: Sequence[Message], params: Mapping[str, Any], call: Callable[[], Answered]) -> Answered:
+def seen(
+    lm: Any, model: str, messages: Sequence[Message], params: Mapping[str, Any], call: Callable[[], Answered]
+) -> Answered:
     """Makes a call that DSPy's callbacks, histories and usage trackers see as this LM's."""
     answers: list[Answered] = []
 
@@ -53,9 +54,9 @@ async def aseen(
 
 def seen_again(lm: Any, model: str, messages: Sequence[Message], params: Mapping[str, Any], body: Body) -> None:
     """Shows an answer from the response cache: as a call that cost nothing."""
-    if settings.disable_history and not settings.callbacks:
+    if dspy.settings.disable_history and not dspy.settings.callbacks:
         return
-    with settings.context(usage_tracker=None):
+    with dspy.settings.context(usage_tracker=None):
         seen(lm, model, messages, params, lambda: (body, None))
 
 
@@ -63,9 +64,9 @@ def _record(lm: Any, model: str, messages: Any, params: Mapping[str, Any], answe
     body, dollars = answer
     outputs: list[Any] = [Completion(body, model).text]
     usage = dict(body.get("usage") or {})
-    if settings.usage_tracker:
-        settings.usage_tracker.add_usage(model, usage)
-    if not settings.disable_history:
+    if dspy.settings.usage_tracker:
+        dspy.settings.usage_tracker.add_usage(model, usage)
+    if not dspy.settings.disable_history:
         lm.update_history(
             {
                 "prompt": None, "messages": messages, "kwargs": dict(params), "response": body, "outputs": outputs,
@@ -85,13 +86,13 @@ unseen_acall = dspy.LM.acall.__wrapped__
 @contextmanager
 def unseen(**overrides: Any) -> Iterator[None]:
     """Neither history nor usage tracker sees what is called in here, until ``visible_again``."""
-    watchers = {"disable_history": settings.disable_history, "usage_tracker": settings.usage_tracker}
-    with settings.context(conscience_watchers=watchers, disable_history=True, usage_tracker=None, **overrides):
+    watchers = {"disable_history": dspy.settings.disable_history, "usage_tracker": dspy.settings.usage_tracker}
+    with dspy.settings.context(conscience_watchers=watchers, disable_history=True, usage_tracker=None, **overrides):
         yield
 
 
 @contextmanager
 def visible_again() -> Iterator[None]:
     """Ends ``unseen`` for what is called in here."""
-    with settings.context(**settings.get("conscience_watchers", {})):
+    with dspy.settings.context(**dspy.settings.get("conscience_watchers", {})):
         yield

@@ -288,8 +288,8 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle by value, as signatures made from text, functions and classes of a notebook need it; plain ``pickle``, and
-        with it ``multiprocessing``, takes it too. It holds no credentials."""
+        """A pickle by value, as signatures made from text, functions and classes of a notebook need it, for plain ``pickle``
+        and ``multiprocessing`` too. It holds no credentials."""
         return _unpickled, (type(self), cloudpickle.dumps(self.__getstate__()))
 
     def _begin(self) -> Call:

@@ -113,12 +113,27 @@ def by_stage(
         generate, gate, critique, revise: what this stage is answered, or a function ``(messages, params) -> answer``.
     """
 
-    def script(messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
-        stages = ((is_gate, gate), (is_written_score, gate), (is_critique, critique), (is_revision, revise))
-        answer = next((answer for is_stage, answer in stages if is_stage(messages)), generate)
-        return answer(messages, params) if callable(answer) else answer
+    return _ByStage(generate, gate, critique, revise)
 
-    return script
+
+@dataclass(frozen=True)
+class _ByStage:
+    """A class rather than a function inside of one, so that a pickle can hold it."""
+
+    generate: Answer
+    gate: Answer
+    critique: Answer
+    revise: Answer
+
+    def __call__(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
+        stages = (
+            (is_gate, self.gate),
+            (is_written_score, self.gate),
+            (is_critique, self.critique),
+            (is_revision, self.revise),
+        )
+        answer = next((answer for is_stage, answer in stages if is_stage(messages)), self.generate)
+        return answer(messages, params) if callable(answer) else answer
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc]

@@ -219,7 +219,10 @@ class Backend:
             left = self._claim(ctx)
             deadline.set(left)
             seconds = min(self.timeout, left)
-            call, acall = partial(transport.call, messages, params, seconds), partial(transport.acall, messages, params, seconds)
+            call, acall = (
+                partial(transport.call, messages, params, seconds),
+                partial(transport.acall, messages, params, seconds),
+            )
             if isinstance(transport, LMTransport):  # shows itself
                 return IOStep(call, acall)
             shown = self.lm, transport.name, messages, params

@@ -217,9 +217,8 @@ class LMTransport:
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
 
     def __getstate__(self) -> dict[str, Any]:
-        if not SECRET_OPTIONS & self.lm.kwargs.keys():
-            return self.__dict__
         lm = copy.copy(self.lm)
+        lm.history = []
         lm.kwargs = {name: value for name, value in self.lm.kwargs.items() if name not in SECRET_OPTIONS}
         return self.__dict__ | {"lm": lm}
 

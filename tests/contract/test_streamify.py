@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import dspy
@@ -19,7 +18,7 @@ from conscience.testing import ScriptedLM, is_critique, is_gate, is_revision
 
 MARK = "UNSEEN"
 DRAFT, GATE, CRITIQUE, FIRST = (f"{MARK}-{stage}" for stage in ("draft", "gate", "critique", "first-revision"))
-GOOD = "A kind answer,  in\n\nsome words. It has more of them than the buffer of a stream has places: so here are a few, and few more."
+GOOD = "A kind answer,  in\n\nsome words: more of them than a stream's buffer has places, so here are a few and a few more."
 FINDINGS = json.dumps(
     {"findings": [{"principle": "honesty", "quote": DRAFT, "why": CRITIQUE, "change": CRITIQUE, "severity": "high"}]}
 )
@@ -168,7 +167,8 @@ def test_a_listener_hears_the_reviewed_text_in_words(kind: str, is_async: bool, 
     assert text_of(events) == GOOD == events[-1].answer
     assert len(chunks) > 20
     assert [chunk.is_last_chunk for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
-    assert isinstance(events[-1], dspy.Prediction) and events[-1].status == "revised"
+    assert isinstance(events[-1], dspy.Prediction)
+    assert events[-1].status == "revised"
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync program", "async program"])
@@ -186,9 +186,7 @@ def test_without_a_listener_the_reviewed_text_comes_as_a_models_chunks(kind: str
 def test_the_prediction_can_be_left_out(final: bool) -> None:
     """As ``include_final_prediction_in_output_stream`` says, where a listener heard something."""
     listeners = [StreamListener("answer")]
-    events = streamed(
-        program_of("text"), stream_listeners=listeners, include_final_prediction_in_output_stream=final
-    )
+    events = streamed(program_of("text"), stream_listeners=listeners, include_final_prediction_in_output_stream=final)
     assert text_of(events) == GOOD
     assert any(isinstance(event, dspy.Prediction) for event in events) is final
 
