@@ -15,6 +15,7 @@ from dspy.utils.callback import BaseCallback
 from conscience import Conscience
 from conscience.messages.rendering import content_text
 from conscience.testing import ScriptedLM, is_critique, is_gate, is_revision
+from tests.support.loopback import Loopback, chat
 
 MARK = "UNSEEN"
 DRAFT, GATE, CRITIQUE, FIRST = (f"{MARK}-{stage}" for stage in ("draft", "gate", "critique", "first-revision"))
@@ -301,6 +302,57 @@ def test_a_stream_may_be_left_early() -> None:
             return event
 
     assert asyncio.run(asyncio.wait_for(first(), 20)).chunk == "A "
+
+
+class Blocking(Outer):
+    """Calls its program sync on the event loop: the stream's reader cannot run meanwhile."""
+
+    async def aforward(self, question: str) -> dspy.Prediction:
+        return self.forward(question)
+
+
+class Threads(Outer):
+    """Calls its program in threads that no event loop knows of."""
+
+    def forward(self, question: str) -> dspy.Prediction:
+        (outcome,) = dspy.Parallel(num_threads=2, disable_progress_bar=True)([(self.inner, {"question": question})])
+        return dspy.Prediction(answer=outcome.answer)
+
+
+@pytest.mark.parametrize(("outer", "is_async"), [(Blocking, True), (Threads, False)])
+def test_where_words_cannot_be_sent_in_turn_the_call_ends_all_the_same(outer: Any, is_async: bool) -> None:
+    """The prediction comes, and before it what there was room for."""
+    program = outer(program_of("text"))
+    options: dict[str, Any] = {"stream_listeners": [StreamListener("answer")], "status_message_provider": Chatty()}
+    events = streamed(program, is_async_program=is_async, **options)
+    assert MARK not in shown(events)
+    assert events[-1].answer == GOOD
+    assert text_of(events) in (GOOD, "")
+
+
+@pytest.mark.parametrize("signature", ["question -> answer", Typed], ids=["text", "typed"])
+@pytest.mark.parametrize("model", ["a string", "a Backend", "dspy.configure", "through LiteLLM"])
+def test_over_the_wire(server: Loopback, monkeypatch: pytest.MonkeyPatch, model: str, signature: Any) -> None:
+    """A server is asked for whole answers, and none of its words leaves before its review."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-secret-0123")
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    played = marks()
+
+    def answer(body: dict[str, Any], number: int) -> Any:
+        said = played._played._pick(number - 1, body["messages"], {})
+        return chat("Yes" if said > 0.5 else "No", yes=said) if isinstance(said, float) else chat(said)
+
+    server.behaviour = answer
+    ours = {"a string": "openai/fake", "a Backend": server.backend()}.get(model)
+    engine = "litellm" if model == "through LiteLLM" else "auto"
+    theirs = dspy.LM("openai/fake", api_base=server.url, api_key="sk-test-secret-0123", cache=False, engine=engine)
+    program = Conscience(signature, lm=ours, max_revisions=2)
+    with dspy.context(lm=None if ours else theirs):
+        for is_async in (False, True):
+            events = streamed(program, stream_listeners=[StreamListener("answer")], is_async_program=is_async)
+            assert MARK not in shown(events)
+            assert text_of(events) == events[-1].answer == GOOD
+    assert not any(call.get("stream") for call in server.calls)
 
 
 def test_a_refusal_is_streamed_as_the_answer() -> None:
