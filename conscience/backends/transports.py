@@ -139,9 +139,12 @@ class LiteLLMTransport:
             missing = litellm().validate_environment(self.name)["missing_keys"]
             # Several keys, as clouds have, may also come from a profile or a role that nobody sees here.
             if len(missing) == 1 and missing[0].endswith("_API_KEY"):
-                left_behind = " (its key was an argument, and a pickle holds none)" if self._key_left_behind else ""
-                raise ConfigurationError(f"{self.name}: no credentials{left_behind}", hint=f"set {missing[0]}")
+                raise self._no_key(missing[0])
         self._checked = True
+
+    def _no_key(self, name: str) -> ConfigurationError:
+        left_behind = " (its key was an argument, and a pickle holds none)" if self._key_left_behind else ""
+        return ConfigurationError(f"{self.name}: no credentials{left_behind}", hint=f"set {name}")
 
 
 LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
