@@ -17,7 +17,7 @@ from dspy.clients.base_lm import GLOBAL_HISTORY  # noqa: TID251 - what dspy.insp
 from dspy.utils.callback import BaseCallback
 
 from conscience import ArtifactError, Backend, Conscience
-from conscience.backends.cache import cache_home
+from conscience.backends.storage.cache import cache_home
 from conscience.testing import ScriptedLM, by_stage
 from tests.support.loopback import Loopback, chat, is_critique, is_gate
 

@@ -16,7 +16,7 @@ import dspy
 import pytest
 
 from conscience import Backend, ConfigurationError, Conscience, Constitution, Review
-from conscience.backends.journal import Journal
+from conscience.backends.storage.journal import Journal
 from conscience.testing import ScriptedLM, by_stage
 from tests.conftest import ROOT
 from tests.support.loopback import Loopback
