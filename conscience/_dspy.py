@@ -24,13 +24,15 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
+from conscience._streams import SILENT
+from conscience._visible import unseen, unseen_acall, unseen_call, visible_again
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
 from conscience.usage import CallContext
 
 __all__ = [
     "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
-    "acall_lm", "call_lm", "current_context", "field_messages", "module_context", "module_errors",
+    "acall_lm", "call_lm", "current_context", "dspy_keeps_on_disk", "field_messages", "module_context", "module_errors",
     "litellm", "litellm_errors", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
 
@@ -40,6 +42,12 @@ def litellm() -> Any:
     """LiteLLM, imported on first use, without its start-up fetch of a price list and without its chatter."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     return get_litellm(feature="conscience")
+
+
+def dspy_keeps_on_disk() -> bool:
+    """Whether DSPy may keep answers on disk; ``dspy.configure_cache`` says so. Asking builds no cache."""
+    cache = vars(dspy).get("cache")
+    return cache is None or bool(cache.enable_disk_cache)
 
 
 # Call state ------------------------------------------------------------------------------------------------------------
@@ -57,7 +65,7 @@ def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
     whoever traces outside sees them as always."""
     steps: list[Any] = []
     outer, limit = settings.trace, settings.max_trace_size
-    overrides: dict[str, Any] = {"conscience_context": ctx, "trace": steps, "max_trace_size": max(limit, 1000)}
+    overrides: dict[str, Any] = {"conscience_context": ctx, "trace": steps, "max_trace_size": max(limit, 1000), **SILENT}
     if lm is not None:
         overrides["lm"] = lm
     try:
@@ -146,14 +154,18 @@ class _Engine:
 
     def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        completion = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        with visible_again():
+            completion = self.backend.complete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
         return response_from_openai_chat(completion.body, model=request.model)
 
 
 class _AsyncEngine(_Engine):
     async def complete(self, request: Request) -> Response:
         params = request_kwargs(request, "chat")
-        completion = await self.backend.acomplete(params.pop("messages"), params, salt=settings.get("conscience_rollout"))
+        with visible_again():
+            completion = await self.backend.acomplete(
+                params.pop("messages"), params, salt=settings.get("conscience_rollout")
+            )
         return response_from_openai_chat(completion.body, model=request.model)
 
 
@@ -168,12 +180,12 @@ class BackendLM(dspy.LM):  # type: ignore[misc]
 
     # DSPy keeps the rollout id away from engines; the backend's cache must see it, or two rollouts would be one.
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with settings.context(conscience_rollout=self._rollout(kwargs)):
-            return super().__call__(*args, **kwargs)
+        with unseen(conscience_rollout=self._rollout(kwargs), **SILENT):
+            return unseen_call(self, *args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        with settings.context(conscience_rollout=self._rollout(kwargs)):
-            return await super().acall(*args, **kwargs)
+        with unseen(conscience_rollout=self._rollout(kwargs), **SILENT):
+            return await unseen_acall(self, *args, **kwargs)
 
     def _rollout(self, kwargs: Mapping[str, Any]) -> Any:
         return kwargs.get("rollout_id", self.kwargs.get("rollout_id"))
@@ -185,6 +197,9 @@ class BackendLM(dspy.LM):  # type: ignore[misc]
     def __deepcopy__(self, memo: Any) -> BackendLM:
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.backend, "lm")
+
 
 # A user's LM as a backend --------------------------------------------------------------------------------------------
 
@@ -195,12 +210,14 @@ def call_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) 
     Raises:
         LMError: DSPy's own error tree.
     """
-    return _body(lm(_request(lm, messages, params), cache=False))
+    with settings.context(**SILENT):
+        return _body(lm(_request(lm, messages, params), cache=False))
 
 
 async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
     """The async form of ``call_lm``."""
-    return _body(await lm.acall(_request(lm, messages, params), cache=False))
+    with settings.context(**SILENT):
+        return _body(await lm.acall(_request(lm, messages, params), cache=False))
 
 
 def _request(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Request:

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, get_args, overload
 
+import cloudpickle
 import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_async, run_sync
 from conscience._call import Call
+from conscience._dspy import settings
+from conscience._streams import Listened, ReviewedStream, listened, looking_for, silent, words
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
@@ -191,11 +194,11 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
             Each carries ``verdict``, ``usage`` and ``events``, and no draft.
         """
-        return run_sync(self._answer(self._inputs(request, inputs)))
+        return self._run(self._answer(self._inputs(request, inputs)))
 
     async def aforward(self, *request: Any, **inputs: Any) -> Outcome:
         """The async form of ``forward``."""
-        return await run_async(self._answer(self._inputs(request, inputs)))
+        return await self._arun(self._answer(self._inputs(request, inputs)))
 
     def correct(
         self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], *, reasoning: str = ""
@@ -214,13 +217,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         Raises:
             InputError: the response is empty, or a text holds what no provider can receive.
         """
-        return run_sync(self._correct(request, response, reasoning))
+        return self._run(self._correct(request, response, reasoning))
 
     async def acorrect(
         self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], *, reasoning: str = ""
     ) -> Outcome:
         """The async form of ``correct``."""
-        return await run_async(self._correct(request, response, reasoning))
+        return await self._arun(self._correct(request, response, reasoning))
 
     async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | str | Outcome]:
         """Streams a call: a StageStarted when each begins, then the reviewed text in pieces, then the Outcome.
@@ -229,7 +232,8 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         """
         queue: asyncio.Queue[StageStarted | None] = asyncio.Queue()
         flow = self._answer(self._inputs(request, inputs))
-        task = asyncio.ensure_future(run_async(flow, queue.put_nowait))
+        with silent(ReviewedStream(self._is_ours)):
+            task = asyncio.ensure_future(run_async(flow, queue.put_nowait))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (stage := await queue.get()) is not None:
@@ -237,10 +241,16 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             outcome = await task
         finally:
             task.cancel()
-        words = outcome.response.split(" ")
-        for index, word in enumerate(words):
-            yield word if index == len(words) - 1 else word + " "
+        for word in words(outcome.response):
+            yield word
         yield outcome
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """As any DSPy module's; where ``dspy.streamify`` looks for who writes a field, the program writes it."""
+        wanted, found = looking_for(), super().named_parameters()
+        if not wanted:
+            return found  # type: ignore[no-any-return]
+        return list(listened(self, [(name, part) for name, part in found if isinstance(part, dspy.Predict)], wanted))
 
     def set_lm(self, lm: RolesSpec | None) -> None:
         """Sets the model of every role, and that of every predictor: some of DSPy's optimizers want each to have one."""
@@ -266,6 +276,49 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def _inputs(self, request: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
         return self.generate.named(request, inputs)
+
+    def _run(self, flow: Flow[Outcome]) -> Outcome:
+        """Drives a call; where it is streamed by DSPy, what it returns is sent, and nothing of what led there."""
+        stream = ReviewedStream(self._is_ours)
+        with silent(stream):
+            outcome = run_sync(flow)
+        stream.send(dict(outcome.items()), self._model_name)
+        return outcome
+
+    async def _arun(self, flow: Flow[Outcome]) -> Outcome:
+        stream = ReviewedStream(self._is_ours)
+        with silent(stream):
+            outcome = await run_async(flow)
+        await stream.asend(dict(outcome.items()), self._model_name)
+        return outcome
+
+    def _is_ours(self, predictor: Any) -> bool:
+        """Whether what this predictor writes comes out of this program."""
+        if settings.caller_modules and settings.caller_modules[0] is self:
+            return True
+        inside = any(predictor is part for _, part in self.named_sub_modules())
+        return inside or (isinstance(predictor, Listened) and predictor.program is self)
+
+    @property
+    def _model_name(self) -> str:
+        backend = self.roles.own("generate")
+        return backend.name if backend is not None else str(getattr(settings.lm, "model", ""))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(self.__getstate__())
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle by value, as signatures made from text, functions and classes of a notebook need it, for plain ``pickle``
+        and ``multiprocessing`` too. It holds no credentials."""
+        return _unpickled, (type(self), cloudpickle.dumps(self.__getstate__()))
 
     def _begin(self) -> Call:
         """The state of a new call."""
@@ -367,6 +420,12 @@ def load(
 
 
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
+
+
+def _unpickled(build: type[Conscience], state: bytes) -> Conscience:
+    program = build.__new__(build)
+    program.__setstate__(cloudpickle.loads(state))
+    return program
 
 
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

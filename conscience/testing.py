@@ -113,12 +113,27 @@ def by_stage(
         generate, gate, critique, revise: what this stage is answered, or a function ``(messages, params) -> answer``.
     """
 
-    def script(messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
-        stages = ((is_gate, gate), (is_written_score, gate), (is_critique, critique), (is_revision, revise))
-        answer = next((answer for is_stage, answer in stages if is_stage(messages)), generate)
-        return answer(messages, params) if callable(answer) else answer
+    return _ByStage(generate, gate, critique, revise)
 
-    return script
+
+@dataclass(frozen=True)
+class _ByStage:
+    """A class rather than a function inside of one, so that a pickle can hold it."""
+
+    generate: Answer
+    gate: Answer
+    critique: Answer
+    revise: Answer
+
+    def __call__(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
+        stages = (
+            (is_gate, self.gate),
+            (is_written_score, self.gate),
+            (is_critique, self.critique),
+            (is_revision, self.revise),
+        )
+        answer = next((answer for is_stage, answer in stages if is_stage(messages)), self.generate)
+        return answer(messages, params) if callable(answer) else answer
 
 
 class ScriptedLM(dspy.LM):  # type: ignore[misc]
@@ -164,6 +179,12 @@ class _Played:
         self.script, self.name, self.logprobs, self.schema, self.seconds = script, name, logprobs, schema, seconds
         self.calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def answer(self, request: lm15.Request) -> lm15.Response:
         messages, params = _plain(request)

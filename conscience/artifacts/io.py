@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, get_args
 
 import dspy
 from pydantic import ValidationError
@@ -43,6 +44,7 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
             format=FORMAT,
             constitution=program.constitution,
             signature=program.generate.declared,
+            fields=None if program.generate.declared is not None else _fields(program.generate),
             calibrations=(settings, *others),
             predictors={
                 name: Prompt(instructions=predictor.signature.instructions, demos=tuple(map(_demo, predictor.demos)))
@@ -184,7 +186,10 @@ def _embedders_elsewhere(settings: GateSettings, backend: Backend | None) -> lis
 
 def _generate(artifact: Artifact, name: str) -> Generate:
     if artifact.signature is None:
-        raise ArtifactError(f"{name}: a module or callable answers in this program", hint="pass it: generate=…")
+        if artifact.fields is None:
+            raise ArtifactError(f"{name}: a module or callable answers in this program", hint="pass it: generate=…")
+        who, _, fields = artifact.fields.partition(": ")
+        raise ArtifactError(f"{name}: {who} answers in this program: {fields}", hint="pass it: generate=…")
     try:
         return Generate(artifact.signature)
     except ConfigurationError as error:
@@ -192,6 +197,24 @@ def _generate(artifact: Artifact, name: str) -> Generate:
     except Exception as error:  # pydantic keeps some names for itself, and says so in many ways
         reason = str(error).partition("\n")[0]
         raise ArtifactError(f"{name}: key 'signature': {artifact.signature!r} cannot be used: {reason}") from None
+
+
+def _fields(generate: Generate) -> str | None:
+    """What answers, with its fields and their types, for people to read: types are code, and no file holds code."""
+    if (signature := generate.signature) is None:
+        return None
+    asked, given = (
+        ", ".join(f"{name}: {_type(field.annotation)}" for name, field in fields.items())
+        for fields in (signature.input_fields, signature.output_fields)
+    )
+    own = isinstance(generate.predict, dspy.Predict)
+    who = f"the signature {signature.__name__}" if own else f"a module ({type(generate.predict).__name__})"
+    return f"{who}: {asked} -> {given}"
+
+
+def _type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
 
 
 def _demo(demo: Any) -> dict[str, Any]:

@@ -126,7 +126,8 @@ class Artifact(_Part):
         format: ``FORMAT``.
         constitution: whole.
         signature: inputs and outputs of the generating signature, such as "question -> answer", where all are texts; None
-            where a module or callable generates, which is then passed to ``Conscience.load``.
+            where a typed signature, a module or a callable generates, which is then passed to ``Conscience.load``.
+        fields: what generates where ``signature`` is None, with its fields and types, for people to read; or None.
         calibrations: a gate for each backend; the first is the one that the program was compiled for.
         predictors: name → prompt, all of the program's predictors.
         policy: what the program does with verdicts and errors.
@@ -136,6 +137,7 @@ class Artifact(_Part):
     format: Literal["conscience-program/2"]
     constitution: Constitution
     signature: str | None = None
+    fields: str | None = None
     calibrations: tuple[Annotated[GateSettings, AfterValidator(_finite)], ...] = Field(min_length=1)
     predictors: Mapping[str, Prompt]
     policy: Policy = Policy()

@@ -6,7 +6,8 @@
     Backend("openai/gpt-4o-mini", timeout=20, cache=False, api_base=…)      with options
     Roles.of({"generate": "openai/gpt-4o", "review": "local"})              a backend for each role
 
-Credentials come from the environment or from arguments. They are in no repr, error, log, cache or file.
+Credentials come from the environment or from arguments. They are in no repr, error, log, cache, file or pickle: a process
+that is handed a pickled backend takes them from its own environment.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.redaction import raise_alone
-from conscience._dspy import BackendLM, BaseLM, LMError, current_context
+from conscience._dspy import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
+from conscience._visible import aseen, seen, seen_again
 from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.lost import record_lost
@@ -33,7 +35,7 @@ from conscience.backends.retry import Deadline, retry_policy, retrying
 from conscience.backends.storage.cache import ResponseCache, shared_cache
 from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
-from conscience.backends.transports import Transport, transport_for
+from conscience.backends.transports import LMTransport, Transport, transport_for
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.requests import check_text
@@ -53,7 +55,8 @@ class Backend:
             ``"auto"`` to let DSPy choose its native engine where it has one.
         timeout: seconds for one attempt, above 0.
         retries: further attempts after a passing failure, with jitter and the server's retry-after.
-        cache: keep answers on disk: True, False, or a folder. ``CONSCIENCE_CACHE=0`` turns it off everywhere.
+        cache: keep answers on disk: True, False, or a folder. ``CONSCIENCE_CACHE=0`` turns it off everywhere, and so does
+            ``dspy.configure_cache(enable_disk_cache=False, …)``, at any time.
         options: address and credentials (api_key, api_base, …) and default sampling parameters (temperature, …).
 
     Raises:
@@ -85,25 +88,25 @@ class Backend:
         self._lacking: set[str] = set()
         self.lm = BackendLM(self)
 
-    @classmethod
-    def of(cls, value: Any) -> Backend:
+    @staticmethod
+    def of(value: Any) -> Backend:
         """A backend from a model string, a ``dspy.LM``, a backend, or a list of these (fallbacks in order)."""
         if isinstance(value, Backend):
             return value
         if isinstance(value, BackendLM):
             return value.backend  # type: ignore[return-value]
         if isinstance(value, str):
-            return cls(value)
+            return Backend(value)
         if isinstance(value, BaseLM):
             with _wrapped_lock:
                 if value not in _wrapped:
-                    _wrapped[value] = cls(value)
+                    _wrapped[value] = Backend(value)
                 return _wrapped[value]
         if isinstance(value, list | tuple) and value:
             first, *rest = value
             if not rest:
-                return cls.of(first)
-            backends = [cls.of(v) for v in (first, *rest)]
+                return Backend.of(first)
+            backends = [Backend.of(v) for v in (first, *rest)]
             return _like(backends[0], [t for b in backends for t in b.transports])
         raise ConfigurationError(
             f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
@@ -111,6 +114,17 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"Backend({', '.join(repr(t.name) for t in self.transports)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: the models and their options without credentials, neither a run nor its journal. Another
+        process takes its keys from its own environment."""
+        kept = self._cache if isinstance(self._cache, ResponseCache) else None
+        gone: dict[str, Any] = {"_cache": kept, "_rate_limiter": None, "_meter": None}
+        return {name: value for name, value in self.__dict__.items() if name != "lm"} | gone
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.lm = BackendLM(self)
 
     def __copy__(self) -> Backend:
         return self
@@ -205,15 +219,24 @@ class Backend:
             left = self._claim(ctx)
             deadline.set(left)
             seconds = min(self.timeout, left)
-            return IOStep(
-                partial(transport.call, messages, params, seconds), partial(transport.acall, messages, params, seconds)
+            call, acall = (
+                partial(transport.call, messages, params, seconds),
+                partial(transport.acall, messages, params, seconds),
             )
+            if isinstance(transport, LMTransport):  # shows itself
+                return IOStep(call, acall)
+            shown = self.lm, transport.name, messages, params
+            return IOStep(partial(seen, *shown, call), partial(aseen, *shown, acall))
 
         fallback = transport is not self.transports[0]
-        key = self._key(transport, messages, params, salt)
-        with InflightRequest(self._cache, key) as request:
+        cache = self._kept_in()
+        key = None if cache is None else self._key(transport, messages, params, salt)
+        with InflightRequest(cache, key) as request:
             if (entry := (yield from request.lookup())) is not None:
                 self._enter_kept(ctx, key, entry["spend"])
+                if isinstance(cache, ResponseCache):
+                    lm = transport.lm if isinstance(transport, LMTransport) else self.lm
+                    seen_again(lm, transport.name, messages, params, entry["body"])
                 return Completion(entry["body"], transport.name, cached=True, fallback=fallback)
             if self._rate_limiter is not None:
                 yield self._rate_limiter.acquire()
@@ -239,7 +262,9 @@ class Backend:
             BudgetExceeded: the program call's budget is spent.
         """
         served = not runs_in_process(model)
-        cache = None if is_registered(model) and isinstance(self._cache, ResponseCache) else self._cache
+        cache = self._kept_in()
+        if is_registered(model) and isinstance(cache, ResponseCache):
+            cache = None
         where = {"address": address(model)} if cache and served and model != "local" else {}
         key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else None
         with InflightRequest(cache, key) as request:
@@ -282,9 +307,12 @@ class Backend:
         if self._meter is not None and self._cache is not None and key and self._cache.is_first_use(key):
             self._meter.enter(_role(ctx), usage, replayed=True)
 
-    def _key(self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str | None:
-        if self._cache is None:
-            return None
+    def _kept_in(self) -> ResponseCache | Journal | None:
+        """Where answers are kept now: nowhere, once ``dspy.configure_cache`` has turned the disk off; a run's journal is the
+        run's own record, and stays."""
+        return None if isinstance(self._cache, ResponseCache) and not dspy_keeps_on_disk() else self._cache
+
+    def _key(self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str:
         parts = {"v": 1, "to": transport.identity(params), "messages": list(messages), "params": dict(params), "salt": salt}
         return ResponseCache.key(parts)
 

@@ -6,6 +6,7 @@ A transport raises only ``LMError`` for a failing model. Retries, fallbacks, cac
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -65,6 +66,7 @@ class LiteLLMTransport:
     """
 
     retries_itself = False
+    _key_left_behind = False
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
         self.name = model
@@ -75,6 +77,10 @@ class LiteLLMTransport:
     @property
     def sampling(self) -> Mapping[str, Any]:
         return self._defaults
+
+    def __getstate__(self) -> dict[str, Any]:
+        client = {name: value for name, value in self._client.items() if name not in SECRET_OPTIONS}
+        return self.__dict__ | {"_client": client, "_checked": False, "_key_left_behind": "api_key" in self._client}
 
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
@@ -133,8 +139,12 @@ class LiteLLMTransport:
             missing = litellm().validate_environment(self.name)["missing_keys"]
             # Several keys, as clouds have, may also come from a profile or a role that nobody sees here.
             if len(missing) == 1 and missing[0].endswith("_API_KEY"):
-                raise ConfigurationError(f"{self.name}: no credentials", hint=f"set {missing[0]}")
+                raise self._no_key(missing[0])
         self._checked = True
+
+    def _no_key(self, name: str) -> ConfigurationError:
+        left_behind = " (its key was an argument, and a pickle holds none)" if self._key_left_behind else ""
+        return ConfigurationError(f"{self.name}: no credentials{left_behind}", hint=f"set {name}")
 
 
 LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
@@ -208,6 +218,12 @@ class LMTransport:
         self.lm = lm
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        lm = copy.copy(self.lm)
+        lm.history = []
+        lm.kwargs = {name: value for name, value in self.lm.kwargs.items() if name not in SECRET_OPTIONS}
+        return self.__dict__ | {"lm": lm}
 
     @property
     def sampling(self) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ def _medium(value: Any) -> Any:
     if isinstance(value, str):
         if match := _DATA_ADDRESS.fullmatch(value):
             return f"({match.group(1) or 'data'})"
-        return f"({len(value)} characters of data)" if len(value) > 256 and not re.search(r"\s", value) else value
+        return f"({len(value)} characters of data)" if len(value) > 40 and not re.search(r"\s", value) else value
     if isinstance(value, Mapping):
         if value.get("type") == "text" and isinstance(value.get("text"), str):
             return value["text"]

@@ -44,6 +44,9 @@ class ResponseCache:
         self._store: Any = None
         self._broken = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shared_cache, (None if self is shared_cache() else self.directory,)
+
     @staticmethod
     def key(parts: Mapping[str, Any]) -> str:
         """A digest of everything that shapes the answer; ``parts`` must be JSON."""

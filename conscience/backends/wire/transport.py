@@ -178,7 +178,7 @@ class OpenAIWireTransport(LiteLLMTransport):
                 hint = f"set {dialect.bases[0]}, or pass api_base"
                 raise ConfigurationError(f"{self.name}: no address of the server", hint=hint)
             if not key:
-                raise ConfigurationError(f"{self.name}: no credentials", hint=f"set {dialect.key_name}")
+                raise self._no_key(dialect.key_name)
             if provider == "mistral" and not base.rstrip("/").endswith("/v1"):
                 return None
             path = "/chat/completions"
