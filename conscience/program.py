@@ -14,8 +14,8 @@ import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_async, run_sync
 from conscience._call import Call
-from conscience._dspy import settings
-from conscience._streams import Listened, ReviewedStream, listened, looking_for, silent, words
+from conscience._dspy.lm import settings
+from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance

@@ -24,18 +24,19 @@ from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.redaction import raise_alone
-from conscience._dspy import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
-from conscience._visible import aseen, seen, seen_again
+from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
+from conscience._dspy.visible import aseen, seen, seen_again
 from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.lost import record_lost
 from conscience.backends.providers import address
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.retry import Deadline, retry_policy, retrying
+from conscience.backends.routing import transport_for
 from conscience.backends.storage.cache import ResponseCache, shared_cache
 from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
-from conscience.backends.transports import LMTransport, Transport, transport_for
+from conscience.backends.transports import LMTransport, Transport
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.requests import check_text

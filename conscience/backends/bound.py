@@ -10,7 +10,7 @@ import dspy
 
 from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy import module_context, module_errors
+from conscience._dspy.lm import module_context, module_errors
 from conscience.backends.backend import Backend
 from conscience.messages.completion import Message
 from conscience.usage import CallContext, Exchange

@@ -14,7 +14,7 @@ from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.redaction import raise_alone, redact
-from conscience._dspy import LMError, litellm, litellm_errors, lm_errors, retryable
+from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
 from conscience.backends.timeouts import within
 from conscience.backends.wire.transport import aembed_locally, embed_locally
 from conscience.errors import BackendError, ConfigurationError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from conscience._base.redaction import redact
-from conscience._dspy import LMError, lm_errors, retryable
+from conscience._dspy.lm import LMError, lm_errors, retryable
 from conscience.backends.transports import Transport
 from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ContextTooLong
 from conscience.messages.completion import clean

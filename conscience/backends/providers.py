@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from conscience._dspy import litellm
+from conscience._dspy.lm import litellm
 from conscience.backends.models.table import address_provider, is_name
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body

@@ -19,7 +19,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy import LMError, retryable
+from conscience._dspy.lm import LMError, retryable
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause than this is left for the next fallback."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from conscience._dspy import settings
+from conscience._dspy.lm import settings
 from conscience.backends.backend import Backend
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from conscience._dspy import BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience._dspy.lm import BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
 from conscience.backends.providers import address, features, list_price
 from conscience.backends.timeouts import call_within
 from conscience.errors import ConfigurationError
@@ -285,35 +285,3 @@ def _unpack(raw: Any) -> Answer:
     body = raw.model_dump(exclude_none=True)
     cost = getattr(raw, "_hidden_params", {}).get("response_cost")
     return body, float(cost) if isinstance(cost, int | float) and cost > 0 else None
-
-
-def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transport:
-    """The transport of a model.
-
-    Args:
-        model: a LiteLLM model string, "local", "local:FILE.gguf", or a ``dspy.LM``.
-        engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
-        options: see ``LiteLLMTransport``.
-
-    Raises:
-        ConfigurationError: an empty or malformed name, or options beside a ``dspy.LM``.
-    """
-    if isinstance(model, BaseLM):
-        if options:
-            raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
-        return LMTransport(model)
-    if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
-        raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
-    if engine == "wire" and not model.endswith("/"):
-        from conscience.backends.wire.transport import wire_transport
-
-        return wire_transport(model, options)
-    if model == "local" or model.startswith("local:"):
-        return LocalTransport(model[6:] or None, options)
-    if model.endswith("/"):
-        raise ConfigurationError(f"{model!r} names a provider but no model", hint="write provider/model")
-    if engine == "auto":
-        import dspy
-
-        return LMTransport(dspy.LM(model, cache=False, **options))
-    return LiteLLMTransport(model, options)

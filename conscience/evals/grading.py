@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy import module_context
+from conscience._dspy.lm import module_context
 from conscience.backends.bound import BoundBackend
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.roles import Roles

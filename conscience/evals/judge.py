@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from conscience._dspy import current_context
+from conscience._dspy.lm import current_context
 from conscience.backends.backend import Backend
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal

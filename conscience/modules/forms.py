@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from conscience._dspy import AdapterParseError, settings
+from conscience._dspy.lm import AdapterParseError, settings
 from conscience.messages.rendering import value_text
 from conscience.messages.values import plain_value
 

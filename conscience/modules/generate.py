@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 
 from conscience._base.flow import Flow, run_sync
-from conscience._dspy import ChatPredict
+from conscience._dspy.lm import ChatPredict
 from conscience._types import GenerateSpec
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from conscience._dspy import field_messages
+from conscience._dspy.lm import field_messages
 from conscience.errors import InputError
 from conscience.messages.completion import Message, clean
 from conscience.messages.rendering import Request, outputs_text

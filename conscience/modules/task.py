@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from conscience._dspy import settings
+from conscience._dspy.lm import settings
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Message
 from conscience.messages.requests import check_request, check_string, is_conversation, turns

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import dspy
 
-from conscience._dspy import AdapterParseError, LMError
+from conscience._dspy.lm import AdapterParseError, LMError
 from conscience.backends.backend import Backend
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError

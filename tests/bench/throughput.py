@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience  # noqa: E402 - the environment comes first
-from conscience._dspy import litellm  # noqa: E402
+from conscience._dspy.lm import litellm  # noqa: E402
 from conscience.cases.case import Case  # noqa: E402
 from conscience.evals.runner import EvalConfig, run  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO  # noqa: E402

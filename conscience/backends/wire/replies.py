@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from conscience._dspy import LMError, lm_errors
+from conscience._dspy.lm import LMError, lm_errors
 from conscience.backends.wire.connection import Reply
 from conscience.messages.completion import Body
 

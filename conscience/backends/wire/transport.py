@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from conscience._dspy import LMError, lm_errors
+from conscience._dspy.lm import LMError, lm_errors
 from conscience.backends.models import table as model_table
 from conscience.backends.models.prices import price
 from conscience.backends.models.table import Route

@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 @pytest.fixture(scope="module")
 def lite() -> Any:
-    from conscience._dspy import litellm
+    from conscience._dspy.lm import litellm
 
     return litellm()
 

@@ -10,7 +10,7 @@ import pytest
 
 from conscience import Backend, BackendError
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
-from conscience._dspy import LMError, lm_errors
+from conscience._dspy.lm import LMError, lm_errors
 from conscience.backends.retry import LONGEST_WAIT, Deadline, retry_policy, retrying
 from conscience.testing import Fault, ScriptedLM
 

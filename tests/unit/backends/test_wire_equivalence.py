@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conscience._dspy import LMError
+from conscience._dspy.lm import LMError
 from conscience.backends.models import table as model_table
 from conscience.backends.transports import LiteLLMTransport
 from conscience.backends.wire import transport as openai_wire
@@ -128,7 +128,7 @@ def test_what_litellm_cannot_read_is_read(quirky: Loopback, name: str) -> None:
 
 
 def test_no_answer_and_no_server_are_transport_errors(quirky: Loopback) -> None:
-    from conscience._dspy import lm_errors, retryable
+    from conscience._dspy.lm import lm_errors, retryable
 
     quirky.behaviour = lambda body, number: Raw(hang=5.0, text="{}")
     with pytest.raises(lm_errors.LMTimeoutError, match=r"within 0\.3 seconds"):

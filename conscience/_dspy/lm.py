@@ -24,8 +24,8 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
-from conscience._streams import SILENT
-from conscience._visible import unseen, unseen_acall, unseen_call, visible_again
+from conscience._dspy.streams import SILENT
+from conscience._dspy.visible import unseen, unseen_acall, unseen_call, visible_again
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
 from conscience.usage import CallContext

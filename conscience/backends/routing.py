@@ -1,0 +1,41 @@
+"""Which transport a model's name, or an LM, is called through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conscience._dspy.lm import BaseLM
+from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalTransport, Transport
+from conscience.backends.wire.transport import wire_transport
+from conscience.errors import ConfigurationError
+
+
+def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transport:
+    """The transport of a model.
+
+    Args:
+        model: a LiteLLM model string, "local", "local:FILE.gguf", or a ``dspy.LM``.
+        engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
+        options: see ``LiteLLMTransport``.
+
+    Raises:
+        ConfigurationError: an empty or malformed name, or options beside a ``dspy.LM``.
+    """
+    if isinstance(model, BaseLM):
+        if options:
+            raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
+        return LMTransport(model)
+    if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
+        raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
+    if engine == "wire" and not model.endswith("/"):
+        return wire_transport(model, options)
+    if model == "local" or model.startswith("local:"):
+        return LocalTransport(model[6:] or None, options)
+    if model.endswith("/"):
+        raise ConfigurationError(f"{model!r} names a provider but no model", hint="write provider/model")
+    if engine == "auto":
+        import dspy
+
+        return LMTransport(dspy.LM(model, cache=False, **options))
+    return LiteLLMTransport(model, options)
