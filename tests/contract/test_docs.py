@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.loopback import Loopback, chat, is_critique, is_gate, is_revision
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def hosted(body: Any, number: int) -> Any:
+    """The hosted model of the pages: it makes up a study, and knows better when it is asked."""
+    invented = "Harris and Lindqvist (Nature, 2014) proved it."
+    if is_gate(body):
+        return chat("x", yes=0.93 if invented in body["messages"][-2]["content"] else 0.04)
+    if is_critique(body):
+        why, change = "There is no such study.", "Say what is known, and that it is not proved."
+        return chat(json.dumps({"findings": [{"principle": "honesty", "quote": invented, "why": why, "change": change}]}))
+    if is_revision(body):
+        return chat(
+            "No study has proved it. Octopuses change colour while they sleep, "
+            "and some researchers take that for a sign of dreams."
+        )
+    return chat(invented if "octopuses" in str(body["messages"]) else "Paris.")
+
+
+@pytest.fixture
+def hosted_model(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OpenAI's names lead to."""
+    server.behaviour = hosted
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-secret-0123")
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL"):  # LiteLLM's, and the openai SDK's
+        monkeypatch.setenv(name, server.url)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -21,13 +50,22 @@ def test_links_resolve(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.usefixtures("hosted_model")
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
 def test_python_blocks_run(page: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
-    """In order, in one namespace; a page that uses the embedded model needs it."""
+    """In order, in one namespace; a page that uses the embedded model needs it. OpenAI's models are on loopback."""
     code = "\n".join(BLOCK.findall(page.read_text()))
     if 'lm="local"' in code:
         request.getfixturevalue("local_endpoint")
     exec(compile(code, str(page), "exec"), {"__name__": "docs"})
+
+
+@pytest.mark.usefixtures("hosted_model")
+def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first five minutes, word for word."""
+    section = (ROOT / "README.md").read_text().split("## In an application")[0]
+    exec(compile("\n".join(BLOCK.findall(section)), "README.md", "exec"), {"__name__": "docs"})
+    assert capsys.readouterr().out == "".join(PRINTED.findall(section))
 
 
 def test_yaml_constitution_in_the_docs_loads(tmp_path: Path) -> None:
