@@ -57,14 +57,14 @@ def test_python_blocks_run(page: Path, request: pytest.FixtureRequest, capsys: p
     code = "\n".join(BLOCK.findall(page.read_text()))
     if 'lm="local"' in code:
         request.getfixturevalue("local_endpoint")
-    exec(compile(code, str(page), "exec"), {"__name__": "docs"})
+    exec(compile(code, str(page), "exec", dont_inherit=True), {"__name__": "docs"})
 
 
 @pytest.mark.usefixtures("hosted_model")
 def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """The first five minutes, word for word."""
     section = (ROOT / "README.md").read_text().split("## In an application")[0]
-    exec(compile("\n".join(BLOCK.findall(section)), "README.md", "exec"), {"__name__": "docs"})
+    exec(compile("\n".join(BLOCK.findall(section)), "README.md", "exec", dont_inherit=True), {"__name__": "docs"})
     assert capsys.readouterr().out == "".join(PRINTED.findall(section))
 
 

@@ -82,8 +82,9 @@ def test_fastapi_app_tells_what_failed() -> None:
     failed = client.post("/answer", params=asked)
     assert (failed.status_code, list(failed.json())) == (503, ["error"])
     assert "event: error" in client.get("/stream", params=asked).text
-    documented = client.get("/openapi.json").json()["components"]["schemas"]["Outcome"]["properties"]
-    assert {"response", "outputs", "status", "ok"} <= set(documented)
+    answers = client.get("/openapi.json").json()["paths"]["/answer"]["post"]["responses"]
+    documented = answers["200"]["content"]["application/json"]["schema"]
+    assert {"response", "outputs", "status", "ok"} <= set(documented["properties"])
 
 
 def test_switch_provider(run: Run) -> None:
