@@ -42,12 +42,20 @@ def hosted_model(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, server.url)
 
 
+def headings(page: Path) -> list[str]:
+    """As links name them."""
+    titles = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_resolve(page: Path) -> None:
     """To files that are there, and to headings in them."""
-    for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text()):
-        if target and "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        if "://" not in target:
+            there = page.parent / target if target else page
+            assert there.exists(), target
+            assert not heading or heading in headings(there), f"{target}#{heading}"
 
 
 @pytest.mark.usefixtures("hosted_model")
