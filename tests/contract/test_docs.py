@@ -77,12 +77,19 @@ def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_yaml_constitution_in_the_docs_loads(tmp_path: Path) -> None:
-    """The example that people copy."""
-    from conscience import Constitution
+    """The example that people copy; and it is asked as the page shows it."""
+    from conscience import Conscience
+    from conscience.testing import ScriptedLM, by_stage
 
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "constitution.md").read_text(), re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs" / "constitution.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "kitchen.yaml").write_text(block)
-    assert Constitution.load(tmp_path / "kitchen.yaml").name == "kitchen"
+    lm = ScriptedLM(by_stage())
+    program = Conscience("question -> answer", constitution=tmp_path / "kitchen.yaml", lm=lm)
+    assert program.constitution.name == "kitchen"
+    program(question="When is chicken done?")
+    asked = lm.calls[1][0][-1]["content"]
+    assert "".join(f"    {line}\n" for line in asked.splitlines()) in page
 
 
 def test_every_command_in_the_readme_exists() -> None:
