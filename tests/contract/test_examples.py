@@ -63,6 +63,30 @@ def test_demo(run: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> No
     assert "135 million" in said
 
 
+def test_fastapi_app(run: Run) -> None:
+    """The answer that was mended goes out, as JSON and as a stream; of the draft nothing does."""
+    said = run("fastapi_app.py")
+    assert said.startswith("{'answer': 'Nobody has proved it.'}")
+    kinds = [line.removeprefix("event: ") for line in said.splitlines() if line.startswith("event: ")]
+    assert list(dict.fromkeys(kinds)) == ["stage", "text", "outcome"]
+    assert "Kim" not in said
+
+
+def test_fastapi_app_tells_what_failed() -> None:
+    """Without a key the route answers 503, and the stream ends with an error; an outcome is documented by its fields."""
+    from fastapi.testclient import TestClient
+
+    app = runpy.run_path(str(ROOT / "examples" / "fastapi_app.py"))["app"]
+    client = TestClient(app)
+    asked = {"question": "Who proved that octopuses dream?"}
+    failed = client.post("/answer", params=asked)
+    assert (failed.status_code, list(failed.json())) == (503, ["error"])
+    assert "event: error" in client.get("/stream", params=asked).text
+    answers = client.get("/openapi.json").json()["paths"]["/answer"]["post"]["responses"]
+    documented = answers["200"]["content"]["application/json"]["schema"]
+    assert {"response", "outputs", "status", "ok"} <= set(documented["properties"])
+
+
 def test_switch_provider(run: Run) -> None:
     """The old threshold flags every fair answer of the new model, the new one does not."""
     said = run("switch_provider.py")
