@@ -122,7 +122,8 @@ def test_every_field_of_a_signature_is_read(kinds: list[str]) -> None:
     fields: dict[str, Any] = {"question": (str, dspy.InputField())}
     fields |= {name: (annotation, dspy.OutputField()) for name, annotation in world.types.items()}
     outcome = Conscience(dspy.Signature(fields), lm=world.lm)(question="How?")
-    assert outcome.status == "revised"
+    same = world.values[DRAFT] == world.values[REVISION]  # a revision that changes nothing is none
+    assert outcome.status == ("refused" if same else "revised")
     world.check(outcome)
 
 

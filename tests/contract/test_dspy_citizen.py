@@ -235,7 +235,7 @@ def test_typed_signatures_save_and_load(tmp_path: Path, kind: str) -> None:
     program.generate.predictors()[0].demos = [dspy.Example(question="q", answer="a")]
     program.save(path)
     assert json.loads(path.read_text())["signature"] is None
-    loaded = Conscience.load(path, generate=make())
+    loaded = Conscience.load(path, generate=make(), max_revisions=2)
     assert loaded.generate.signature.output_fields.keys() == program.generate.signature.output_fields.keys()
     assert loaded.dump_state() == program.dump_state()
     assert loaded.max_revisions == 2
