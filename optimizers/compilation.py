@@ -13,6 +13,7 @@ from conscience.optimizers.data.splits import halves
 from conscience.optimizers.figures import GateFigures, Spent, StageFigures
 from conscience.optimizers.gate.compiler import CompiledGate
 from conscience.optimizers.gate.threshold import hold_out_for_threshold
+from conscience.optimizers.stages.coverage import cover_principles
 from conscience.optimizers.stages.gate import GateStage
 from conscience.optimizers.stages.policy import PolicyStage
 from conscience.optimizers.stages.prompts import PromptStage
@@ -74,6 +75,7 @@ def run_stages(state: CompileState, cases: Sequence[Case], deciding: Sequence[Ca
         raise InputError("nothing to learn from", hint="no case was left with a draft and a label")
     state.calibration_set = hold_out_for_threshold(state.drafts, options.target_fpr, options.seed)
     _run(GateStage(), state)
+    cover_principles(state)
     _divide(state, collect(state.program, deciding, runtime, options.oracle) if deciding else [])
     if len(state.learning) + len(state.deciding) < FEWEST:
         state.notes.append("prompts and policy were left alone: no oracle can judge a new text for these cases")

@@ -34,6 +34,7 @@ from conscience.optimizers.gate.threshold import (
     without_idle_alarms,
 )
 from conscience.optimizers.runtime import THREADS, Runtime, Watch, check_student, runtime_for
+from conscience.optimizers.stages.coverage import coverage_threshold
 from conscience.program import Conscience
 from conscience.stats.metrics import auroc
 from conscience.usage import Budget
@@ -145,6 +146,9 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             settings, threshold, after = _refitted(
                 student.gate_settings, drafts, values, backend=backend, target_fpr=self.target_fpr, seed=self.seed
             )
+            if student.gate_settings.coverage_threshold < 1:
+                covering = {"coverage_threshold": coverage_threshold(program, drafts, runtime)}
+                settings = settings.model_copy(update=covering)
             before = reached_by(student.gate_settings, drafts, values)
             result = RecalibrationResult(settings, before, after, threshold, tuple(drafts), runtime.costs)
         return _with_gate_beside(student, result)

@@ -225,7 +225,8 @@ def calls_of_program(program: Conscience) -> Calls:
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
     settings = program.gate_settings
     gate = sum(len(stage.signals) for stage in settings.stages)
-    review = gate + 2  # a critique that cannot be parsed is asked for again
+    principles = int(settings.coverage_threshold < 1 and not settings.names_the_principles)
+    review = gate + principles + 2  # a critique that cannot be parsed is asked for again
     return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))
 
 

@@ -39,6 +39,10 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
     if program.refusal is not None and not isinstance(program.refusal, str):
         what = "a mapping" if isinstance(program.refusal, Mapping) else "a function"
         warnings.warn(f"refusal= is {what}, which no file holds: give it again when the program is loaded", stacklevel=3)
+    if checked := [principle.id for principle in program.constitution.principles if principle.check is not None]:
+        warnings.warn(
+            f"the check of {checked[0]} is a function, which no file holds: set the constitution again", stacklevel=3
+        )
     try:
         return Artifact(
             format=FORMAT,

@@ -46,17 +46,38 @@ class Principle(_Text):
         text: the principle, in one or two sentences.
         severity: how bad it is to break it.
         question: a Yes/No question of its own for the gate; Yes means that the draft breaks it.
+        pattern: a regular expression that no kept answer holds; a draft that holds it breaks the principle for certain.
+        check: a function of the text that says whether it breaks the principle. It stands in no file: a saved program is
+            given it again with its constitution.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=48)
     text: str = Field(min_length=1, max_length=2000)
     severity: Severity = "medium"
     question: str | None = Field(default=None, max_length=500)
+    pattern: str | None = Field(default=None, min_length=1, max_length=500)
+    check: Callable[[str], bool] | None = Field(default=None, exclude=True)
+
+    def broken_in(self, text: str) -> str | None:
+        """What of a text breaks the principle for certain: the words that its pattern found, or "" where its check says
+        so; None where neither does."""
+        if self.pattern is not None and (match := re.search(self.pattern, text)):
+            return match.group()
+        return "" if self.check is not None and self.check(text) else None
 
     @property
     def short(self) -> str:
         """The principle's first sentence, without its end."""
         return re.split(r"(?<=[a-z])[.;]\s", " ".join(self.text.split()))[0].rstrip(".")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from None
+        return value
 
     @field_validator("question")
     @classmethod

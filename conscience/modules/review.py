@@ -17,8 +17,9 @@ from conscience.gate.gate import Gate, SignalReading, read_signal
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings, sigmoid
 from conscience.messages.rendering import Request
+from conscience.modules.checks import broken_for_certain
 from conscience.modules.critique import Critique
-from conscience.outcome import Draft, Verdict
+from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
 
 
@@ -79,6 +80,8 @@ class Review(dspy.Module):  # type: ignore[misc]
             Each carries the gate's verdict, where the gate had flagged the draft by then.
         """
         yield StageStarted("gate")
+        if findings := broken_for_certain(draft, self.constitution):
+            return self._broken(findings)
         verdict = yield from self.gate.score(draft, model)
         if verdict.probability is not None and not verdict.gated and self._leaves_principles_out:
             question = RulesQuestion.of(self.constitution, "principles")
@@ -103,6 +106,19 @@ class Review(dspy.Module):  # type: ignore[misc]
                 raise
             return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
         return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
+
+    def _broken(self, findings: tuple[Finding, ...]) -> Verdict:
+        """The verdict on a draft that breaks principles for certain: no model is asked."""
+        principles = {finding.principle: 1.0 for finding in findings}
+        return Verdict(
+            flagged=True,
+            gated=True,
+            probability=1.0,
+            threshold=self.gate_settings.threshold,
+            principles=principles,
+            findings=findings,
+            method="checks",
+        )
 
     @property
     def _leaves_principles_out(self) -> bool:

@@ -79,7 +79,7 @@ class CandidateProgram(dspy.Module):  # type: ignore[misc]
         if case is not None and case.id in self._shared.gates:
             fitted, policy = self._shared.gates[case.id], review.gate_settings
             settings = fitted.model_copy(
-                update={"critique": policy.critique, "override_threshold": policy.override_threshold}
+                update={name: getattr(policy, name) for name in ("critique", "override_threshold", "coverage_threshold")}
             )
             review.gate = copy.copy(review.gate)
             review.gate.calibration = Calibration(settings)

@@ -112,3 +112,23 @@ def test_ctrl_c_gives_the_best_so_far() -> None:
     assert "interrupted: this is the best so far" in found.compile_result.notes
     assert "policy" not in found.compile_result.stages
     assert found.gate_settings.backend == "scripted/lm"
+
+
+def test_a_compiled_gate_lets_every_principle_fire() -> None:
+    """One more question names them all, and no aligned draft at hand reaches its threshold."""
+    student = Conscience(lm=ScriptedLM(hesitant))
+    compiled = SelfCorrection(embeddings=(), prompts="off", target_fpr=0.2).compile(student, trainset=LABELED)
+    threshold = compiled.gate_settings.coverage_threshold
+    assert 0.5 <= threshold < 1
+    assert any("about each principle" in note for note in compiled.provenance.notes)
+    calls = len(student.get_lm().backend.transports[0].lm.calls)
+    passed = compiled.review(request="q", response="A word, 100.").verdict
+    assert not passed.flagged
+    assert "principles" in passed.signals
+    certain = ScriptedLM(lambda m, p: 0.99 if "one of these rules" in str(m[-1]["content"]) else hesitant(m, p))
+    compiled.set_lm(certain)
+    compiled.review.set_lm(certain)
+    fired = compiled.review(request="q", response="A word, 100.").verdict
+    assert fired.gated
+    assert fired.probability == pytest.approx(0.99)
+    assert calls > len(LABELED)
