@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from conscience import Backend, Conscience, Constitution, GateSettings  # noqa: E402 - the environment comes first
 from conscience.gate.defaults import settings_for  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question  # noqa: E402
-from conscience.gate.settings import CascadeStage, one_question  # noqa: E402
+from conscience.gate.settings import CascadeStage, ask_by, one_question  # noqa: E402
 
 TOPICS = [
     "bees",
@@ -47,20 +47,23 @@ TOKENS = 200
 
 
 def embedded(answers: int) -> None:
-    """Seconds of the review against seconds of the generation, for answers of about 200 tokens."""
+    """Seconds of the review against seconds of the generation, for answers of about 200 tokens, and the tokens that the
+    review reads anew: those are what a hosted model with a prefix cache charges in full."""
     backend = Backend("local", cache=False, max_tokens=TOKENS)
     question = Constitution.load("general").question
     foreign = Question(name="foreign", text=question, framing="foreign")
     gates = {
         "own framing, one question": one_question(question),
         "foreign framing, one question": GateSettings(stages=(CascadeStage(signals=(foreign,), weights={"foreign": 1.0}),)),
-        "own framing, the two questions of calibrations/local.json": settings_for(Constitution.load("general"), backend),
+        "own framing, question and principles asked as one": ask_by(Constitution.load("general")),
+        "own framing, the two questions of default_gates/local.json": settings_for(Constitution.load("general"), backend),
     }
     programs = {  # a threshold of 1 passes everything: a benign request
         name: Conscience(lm=backend, review=settings.model_copy(update={"threshold": 1.0}))
         for name, settings in gates.items()
     }
     ratios: dict[str, list[float]] = {name: [] for name in gates}
+    read: dict[str, list[int]] = {name: [] for name in gates}
     lengths = []
     for number in range(answers + 1):
         for name, program in programs.items():
@@ -72,10 +75,12 @@ def embedded(answers: int) -> None:
             if number:  # the first round warms up
                 ratios[name].append(spent["review"].seconds / spent["generate"].seconds)
                 lengths.append(spent["generate"].output_tokens)
+                read[name].append(spent["review"].input_tokens - spent["review"].reused_tokens)
     print(f"embedded model, {answers} answers of {statistics.median(lengths):.0f} tokens (median); review / generation:")
     for name, values in ratios.items():
         print(
-            f"  {name:<60} {100 * statistics.median(values):5.1f} %   ({100 * min(values):.1f} to {100 * max(values):.1f})"
+            f"  {name:<60} {100 * statistics.median(values):5.1f} %   ({100 * min(values):.1f} to {100 * max(values):.1f}); "
+            f"{statistics.median(read[name]):.0f} tokens read anew"
         )
 
 
