@@ -55,7 +55,7 @@ MUTATIONS = (
              ("tests/unit/optimizers/stages/test_state.py",)),
     Mutation("the objective does not mind a spoiled answer", "optimizers/objective.py",
              "return outcome_ok - SPOILED * spoiled", "return outcome_ok + SPOILED * spoiled",
-             ("tests/unit/optimizers/test_compilation.py", "tests/unit/optimizers/test_self_correction.py")),
+             ("tests/unit/optimizers/test_objective.py",)),
     Mutation("a certified threshold certifies nothing", "optimizers/gate/threshold.py",
              "value, alarms = _above(scores, most)", "value, alarms = _above(scores, most + 5)",
              ("tests/unit/optimizers/gate/test_threshold.py",)),
