@@ -11,9 +11,12 @@ def broken_for_certain(draft: Draft, constitution: Constitution) -> tuple[Findin
 
     Reasoning and response are looked at, every output field included. An error of a check passes through.
     """
+    decided = [principle for principle in constitution.principles if principle.pattern or principle.check]
+    if not decided:  # as with most constitutions: then no text is made of the outputs
+        return ()
     text = f"{draft.reasoning}\n{draft.response}" if draft.reasoning else draft.response
     findings = []
-    for principle in constitution.principles:
+    for principle in decided:
         quote = principle.broken_in(text)
         if quote is not None:
             findings.append(

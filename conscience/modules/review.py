@@ -1,4 +1,4 @@
-"""Review: the gate, then the critique on what it flags. (``conscience.review`` is the function, hence this file's name.)"""
+"""Review: what is certain without a model, the gate, the principles, then the critique on what is flagged."""
 
 from __future__ import annotations
 
