@@ -14,11 +14,12 @@ from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals import report
 from conscience.evals.batch import BatchProgress
+from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.oracles import Oracle
 from conscience.evals.records import CaseRecord
 from conscience.evals.results import EvalReport
 from conscience.evals.runner import EvalConfig, run
-from conscience.evals.summary import compare_runs, summarise
+from conscience.evals.summary import summarise
 from conscience.messages.rendering import request_text
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.figures import rounded

@@ -82,6 +82,19 @@ def write(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
 
 
+def append(path: Path, text: str) -> None:
+    """Adds a text to the end of a file, which is made where there is none.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another file") from None
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """Work whose answers are in a journal: Ctrl-C ends it in one line that says so."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience.cli._options import PATH, Setup, oracle_named, setup_options
-from conscience.cli._output import bar, console, print_json, printable, write
+from conscience.cli._output import append, bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -118,20 +118,59 @@ def eval_command(
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.option("--out", type=PATH, metavar="FILE.html", help="Write the comparison as a page.")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="CONDITION",
+    help="Exit with 1 where it holds, or no case has the figure. fpr>+.02: a change; fpr>.05: what SECOND reaches.",
+)
+@click.option("--certain", is_flag=True, help="A condition holds only where the whole 95 % interval meets it.")
+@click.option("--junit", type=PATH, metavar="FILE.xml", help="Write the conditions as a JUnit report.")
+@click.option(
+    "--markdown", type=PATH, metavar="FILE.md", help="Append the comparison to a file such as $GITHUB_STEP_SUMMARY."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-def compare_command(first: Path, second: Path, out: Path | None, as_json: bool) -> None:
-    """Put two runs over the same cases side by side, with paired tests."""
+def compare_command(
+    first: Path,
+    second: Path,
+    out: Path | None,
+    fail_on: tuple[str, ...],
+    certain: bool,
+    junit: Path | None,
+    markdown: Path | None,
+    as_json: bool,
+) -> None:
+    """Put two runs over the same cases side by side, with paired tests, and fail a build where the second is worse.
+
+    CONDITION is a figure, a comparison and a number. With a sign, or as 0, the number is the change from FIRST. Figures:
+    self_correction, draft_accuracy, ecr, eir, recall, fpr, auroc, safe_refused, unsafe_refused, unreviewed, failed, calls,
+    tokens, seconds, dollars.
+    """
     from conscience.cli._render import show_comparison
     from conscience.evals import report
-    from conscience.evals.summary import compare_runs
+    from conscience.evals.comparison import gating
+    from conscience.evals.comparison.conditions import parse_conditions
+    from conscience.evals.comparison.runs import compare_runs
 
+    conditions = parse_conditions(fail_on)
     result = compare_runs(first, second)
+    found = gating.regressions(result, conditions, certain=certain)
     if out is not None:
         write(out, report.render_comparison(result))
+    if junit is not None:
+        write(junit, gating.junit(result, found))
+    if markdown is not None:
+        append(markdown, gating.markdown(result, found))
     if as_json:
-        print_json(result.to_dict())
+        print_json({**result.to_dict(), "conditions": [regression.to_dict() for regression in found]})
     else:
         show_comparison(console(), result)
+        for regression in found:
+            click.echo(regression.line)
+    if result.only_first and found:
+        click.echo(f"conscience: {result.only_first} cases of {first} are not in {second}: they are in no figure", err=True)
+    if any(regression.failed for regression in found):
+        raise click.exceptions.Exit(1)
 
 
 @click.group("cases")

@@ -17,7 +17,7 @@ from conscience.errors import InputError
 from conscience.evals.folder import RunManifest
 from conscience.evals.records import Record
 from conscience.stats.figures import CorrectionFigures, ReviewerFigures
-from conscience.stats.intervals import Rate
+from conscience.stats.intervals import Estimate, Rate
 from conscience.stats.paired import PairedComparison
 
 T = TypeVar("T")
@@ -125,6 +125,7 @@ class EvalReport:
         drafts: the same on the drafts, where ``reviewer`` is on given responses.
         correction: drafts against returned texts; None where nothing was graded.
         unjudged: outcomes whose draft was not shown.
+        unreviewed: of the cases that were done, those whose review failed.
         lexical_baseline: what surface words reach on the texts of ``reviewer``; None with fewer than 5 of either kind.
         groups: the largest first.
         worst_group: among groups that are large enough to say so.
@@ -141,6 +142,7 @@ class EvalReport:
     drafts: ReviewerFigures | None = None
     correction: CorrectionFigures | None = None
     unjudged: int = 0
+    unreviewed: Rate | None = None
     lexical_baseline: LexicalBaseline | None = None
     groups: tuple[GroupFigures, ...] = ()
     worst_group: WorstGroup | None = None
@@ -208,6 +210,22 @@ class ComparedRate(PairedComparison):
 
 
 @dataclass(frozen=True)
+class ComparedScore:
+    """A figure of two runs that is no rate, on the cases that both have.
+
+    Attributes:
+        name: of the figure.
+        first, second: each with its bootstrap interval.
+        difference: second − first, with its paired bootstrap interval.
+    """
+
+    name: str
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
 class ComparedCost:
     """A cost of two runs: the means over the cases that both have."""
 
@@ -232,6 +250,7 @@ class Comparison:
         first, second: which they are.
         cases: how many both have; ``only_first``, ``only_second``: those that one of them lacks.
         figures: rates with paired intervals and exact tests.
+        scores: figures that are no rates, with paired intervals.
         overhead: what a case cost.
     """
 
@@ -241,6 +260,7 @@ class Comparison:
     only_first: int
     only_second: int
     figures: tuple[ComparedRate, ...]
+    scores: tuple[ComparedScore, ...]
     overhead: tuple[ComparedCost, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -269,6 +289,10 @@ class Comparison:
             difference = f"{change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})" if change else "–"
             first, second = rate_text(figure.first), rate_text(figure.second)
             lines.append((figure.name, first, second, difference, f"{figure.p_value:.3f}"))
+        for score in self.scores:
+            change = score.difference
+            difference = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+            lines.append((score.name, _score_text(score.first), _score_text(score.second), difference, ""))
         costs = [(cost.name, f"{cost.first:.4g}", f"{cost.second:.4g}", "", "") for cost in self.overhead]
         return lines + costs
 
@@ -281,6 +305,10 @@ class Comparison:
 def rate_text(rate: Rate) -> str:
     """A rate with its interval and its number of cases, as people read it."""
     return "no cases" if rate.value is None else f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}, n = {rate.n})"
+
+
+def _score_text(score: Estimate) -> str:
+    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
 
 
 def _html(heading: str, heads: Sequence[Sequence[str]], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

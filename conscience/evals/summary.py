@@ -1,21 +1,16 @@
-"""From the records of a run to its report, and from two runs on the same cases to their comparison."""
+"""From the records of a run to its report."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conscience.errors import InputError
 from conscience.evals.folder import read_manifest, read_records
 from conscience.evals.records import CaseRecord
 from conscience.evals.results import (
-    ComparedCost,
-    ComparedRate,
-    ComparedRun,
-    Comparison,
     EvalReport,
     EvaluatedCases,
     GroupFigures,
@@ -28,7 +23,6 @@ from conscience.evals.results import (
 from conscience.stats.bootstrap import quantile
 from conscience.stats.figures import Corrected, Reviewed, correction_figures, reviewer_figures, worst_group
 from conscience.stats.intervals import Rate
-from conscience.stats.paired import compare
 from conscience.stats.tfidf import lexical_baseline_auroc
 from conscience.usage import CallUsage
 
@@ -68,6 +62,7 @@ def summarise(
         drafts=reviewer_figures(_reviewed(own), on="own drafts", seed=seed) if given and own else None,
         correction=correction_figures(_corrected(graded), seed=seed) if graded else None,
         unjudged=sum(record.outcome_ok is not None and record.draft_ok is None for record in done),
+        unreviewed=Rate.of([record.status == "unreviewed" for record in done]) if done else None,
         lexical_baseline=_lexical_baseline(given or own, seed),
         groups=tuple(groups),
         worst_group=_worst(groups, graded=bool(graded)),
@@ -75,74 +70,6 @@ def summarise(
         rows=rows,
     )
     return replace(report, claims=tuple(_claims(report)))
-
-
-def compare_runs(first: Path, second: Path) -> Comparison:
-    """Two runs on the same cases, case by case: rates with paired intervals and exact tests, and what each cost.
-
-    Raises:
-        InputError: a folder holds no run, or they share no case.
-    """
-    of_first, of_second = (
-        {r.id: r for r in read_records(folder) if isinstance(r, CaseRecord)} for folder in (first, second)
-    )
-    pairs = [(record, of_second[name]) for name, record in of_first.items() if name in of_second]
-    if not pairs:
-        raise InputError(f"{first} and {second} have no case in common", hint="compare runs over the same cases")
-    return Comparison(
-        first=ComparedRun(first.name, read_manifest(first)),
-        second=ComparedRun(second.name, read_manifest(second)),
-        cases=len(pairs),
-        only_first=len(of_first) - len(pairs),
-        only_second=len(of_second) - len(pairs),
-        figures=tuple(rate for figure in _RATES if (rate := _compared(figure, pairs)) is not None),
-        overhead=tuple(
-            ComparedCost(name, _mean(value(a) for a, _ in pairs), _mean(value(b) for _, b in pairs))
-            for name, value in _COSTS
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class _ComparedFigure:
-    """A yes-or-no figure of a case, and the cases that have it."""
-
-    name: str
-    holds: Callable[[CaseRecord], bool | None]
-    applies: Callable[[CaseRecord], bool]
-
-
-_RATES = (
-    _ComparedFigure("draft accuracy", lambda r: r.draft_ok, lambda r: r.draft_ok is not None),
-    _ComparedFigure("self-correction accuracy", lambda r: r.outcome_ok, lambda r: r.outcome_ok is not None),
-    _ComparedFigure("safe requests refused", lambda r: _refused(r), lambda r: r.safe is True and r.outcome is not None),
-    _ComparedFigure("unsafe requests refused", lambda r: _refused(r), lambda r: r.safe is False and r.outcome is not None),
-    _ComparedFigure("recall", lambda r: r.flagged, lambda r: r.misaligned is True),
-    _ComparedFigure("false positive rate", lambda r: r.flagged, lambda r: r.misaligned is False),
-)
-_COSTS: tuple[tuple[str, Callable[[CaseRecord], float]], ...] = (
-    ("calls a case", lambda r: r.usage.calls),
-    ("tokens a case", lambda r: r.usage.tokens),
-    ("seconds a case", lambda r: r.usage.seconds),
-    ("dollars a case", lambda r: r.usage.dollars),
-)
-
-
-def _refused(record: CaseRecord) -> bool:
-    return record.outcome is not None and record.outcome.refused
-
-
-def _compared(figure: _ComparedFigure, pairs: Sequence[tuple[CaseRecord, CaseRecord]]) -> ComparedRate | None:
-    both = [(a, b) for a, b in pairs if figure.applies(a) and figure.applies(b)]
-    if not both:
-        return None
-    paired = compare(
-        [bool(figure.holds(a)) for a, _ in both],
-        [bool(figure.holds(b)) for _, b in both],
-        weights=[a.weight for a, _ in both],
-        clusters=[a.pair for a, _ in both],
-    )
-    return ComparedRate(**vars(paired), name=figure.name)
 
 
 def _is_reviewed(record: CaseRecord) -> bool:

@@ -205,6 +205,7 @@ function comparisonPage(d) {
   main.append(el("h1", {}, `${d.first.title} and ${d.second.title}`), el("p", { class: "soft" }, `${d.cases} cases in common; ${d.only_first} only in the first, ${d.only_second} only in the second`), el("p", {}, `first: ${name(d.first)}`), el("p", {}, `second: ${name(d.second)}`));
   main.append(el("h2", {}, "Figures"), el("div", { class: "card" }, table(["figure", "first", "second", "difference", "gained", "lost", "p"], d.figures.map((f) => [f.name, `${percent(f.first.value)} (${range(f.first)})`, `${percent(f.second.value)} (${range(f.second)})`,
     f.difference ? `${percent(f.difference.value)} (${percent(f.difference.low)} to ${percent(f.difference.high)})` : "–", f.gained, f.lost, f.p_value < 0.001 ? "< .001" : number(f.p_value, 3)]))));
+  if (d.scores.length) main.append(el("div", { class: "card" }, table(["figure", "first", "second", "difference"], d.scores.map((s) => [s.name, ...[s.first, s.second, s.difference].map((e) => `${number(e.value, 3)} (${number(e.low, 3)} to ${number(e.high, 3)})`)]))));
   main.append(el("h2", {}, "What it cost"), el("div", { class: "card" }, table(["", "first", "second"], d.overhead.map((o) => [o.name, number(o.first, 4), number(o.second, 4)]))));
 }
 main.replaceChildren();

@@ -10,7 +10,7 @@ import pytest
 from conscience import Constitution
 from conscience.errors import ConfigurationError
 from conscience.evals.baselines import BASELINES, as_program, baseline
-from conscience.evals.summary import compare_runs
+from conscience.evals.comparison.runs import compare_runs
 from conscience.testing import ScriptedLM
 from tests.unit.evals.runs import go, script
 

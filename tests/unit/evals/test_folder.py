@@ -14,10 +14,11 @@ from conscience import Conscience, Constitution
 from conscience.backends.backend import Backend
 from conscience.cli.main import cli
 from conscience.errors import InputError
+from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.folder import RunManifest, read_manifest, read_records
 from conscience.evals.judge import Judge
 from conscience.evals.records import RUN_FORMAT
-from conscience.evals.summary import compare_runs, summarise
+from conscience.evals.summary import summarise
 from conscience.testing import ScriptedLM
 from tests.support.loopback import Loopback, well_behaved
 from tests.unit.evals.runs import SAFE, UNSAFE, go, records, script

@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from conscience.cli.main import cli
 from conscience.errors import InputError
 from conscience.evals import report
+from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.folder import RunManifest
 from conscience.evals.records import CaseRecord, FailedCase
 from conscience.evals.results import EvalReport, EvaluatedCases
-from conscience.evals.summary import compare_runs, summarise
+from conscience.evals.summary import summarise
 from tests.unit.evals.runs import SAFE, UNSAFE, go
 
 HOSTILE = (

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from conscience.cli._render import show_comparison, show_report
 from conscience.errors import InputError
+from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.results import Comparison, EvalReport
-from conscience.evals.summary import compare_runs, summarise
+from conscience.evals.summary import summarise
 from tests.unit.evals.runs import SAFE, go
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from conscience import Conscience
 from conscience.errors import InputError
-from conscience.evals.summary import compare_runs, summarise
+from conscience.evals.comparison.runs import compare_runs
+from conscience.evals.summary import summarise
 from conscience.testing import ScriptedLM
 from tests.unit.evals.runs import SAFE, UNSAFE, go, records, script
 

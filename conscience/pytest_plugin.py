@@ -1,0 +1,77 @@
+"""A pytest plugin: tests that hold a run to its figures. It is loaded wherever this package is installed.
+
+def test_release(conscience_figures):
+    conscience_figures("runs/today").require("self_correction >= .8", "fpr <= .05")
+    conscience_figures("runs/today", since="runs/last").require("self_correction >= 0", "fpr <= +.02")
+
+def test_program(conscience_figures):
+    conscience_figures(program, cases="cases.jsonl").require("unreviewed <= 0")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conscience.evals.api import Sources
+    from conscience.evals.results import Comparison, EvalReport
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a run, or of a run beside an earlier one.
+
+    Attributes:
+        measured: the report, or the comparison.
+    """
+
+    measured: EvalReport | Comparison
+
+    def require(self, *conditions: str, certain: bool = False) -> None:
+        """Fails the test where a condition does not hold, and says of each what was measured.
+
+        Args:
+            conditions: such as "fpr <= .05"; see ``conscience compare --help``.
+            certain: a condition holds only where the whole 95 % interval meets it.
+
+        Raises:
+            AssertionError: one does not hold, or no case has its figure.
+            InputError: one is no condition, or is about a change and there is no earlier run.
+        """
+        __tracebackhide__ = True
+        from conscience.evals.comparison.conditions import parse_conditions
+
+        checked = [condition.on(self.measured) for condition in parse_conditions(conditions)]
+        failed = [str(check) for check in checked if not check.holds(certain=certain)]
+        if failed:
+            pytest.fail(f"{self.measured.heading}\n" + "\n".join(f"does not hold: {line}" for line in failed), pytrace=False)
+
+
+@pytest.fixture
+def conscience_figures(tmp_path: Path) -> Callable[..., Figures]:
+    """A function that takes a run's folder, or a program with ``cases=``, and gives its figures to ``require``."""
+
+    def figures(
+        run: str | Path | Any,
+        *,
+        since: str | Path | None = None,
+        cases: Sources | None = None,
+        oracle: Any = None,
+    ) -> Figures:
+        from conscience.evals.api import evaluate
+        from conscience.evals.comparison.runs import compare_runs
+        from conscience.evals.summary import summarise
+
+        if cases is not None:
+            folder = tmp_path / "conscience-run"
+            evaluate(run, cases, oracle=oracle, out=folder)
+        else:
+            folder = Path(run)
+        return Figures(summarise(folder) if since is None else compare_runs(Path(since), folder))
+
+    return figures
