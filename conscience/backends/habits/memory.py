@@ -1,0 +1,166 @@
+"""The memory of what one model at one address was seen to do: traits that its answers show, parameters that it refuses.
+
+One answer proves little. A trait is taken as known once it showed, or was missing, ``FEW`` times in a row; ``MANY`` times
+where the opposite was seen before, so that a faulty answer among good ones changes nothing. What is known is forgotten after
+a while and found out again by the next call; what proves right again is known for twice as long.
+
+    habits = habits_of("openai/x", "http://host/v1")
+    habits.saw("logprobs", False)                       after each answer that was to have some
+    habits.knows("logprobs")                            True, False, or None: ask the table of models
+    habits.refused("temperature", Legal())              after a call that went through without it
+    habits.legal()                                      {"temperature": Legal()}: what the next call is to mind
+
+It lasts as long as the process, which all backends of the same model and address share it in.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from conscience.backends.habits.legal import Legal
+
+FEW = 2
+"""Answers in a row that settle a trait of which nothing else was ever seen."""
+
+MANY = 8
+"""Answers in a row that settle it against what was seen before: of a server that leaves something out of every fifth answer
+at random, eight in a row are 3 in a million."""
+
+SHORTEST = 600.0
+"""Seconds for which something is known at first."""
+
+LONGEST = 86_400.0
+"""Seconds for which it is known at last, as it proves right again and again."""
+
+Clock = Callable[[], float]
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How long something is known, on the memory's clock; until 0 it is not."""
+
+    until: float = 0.0
+    seconds: float = SHORTEST
+
+    def again(self, now: float) -> _Known:
+        """Known from now on: twice as long, where it had to prove right once more."""
+        proved = 0 < self.until <= now
+        seconds = min(2 * self.seconds, LONGEST) if proved else self.seconds
+        return _Known(now + seconds, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trait:
+    """Answers in a row that show a trait, or do not; ``mixed`` where the opposite was ever seen."""
+
+    shown: bool
+    answers: int = 1
+    mixed: bool = False
+    known: _Known = _Known()
+
+    @property
+    def is_settled(self) -> bool:
+        return self.answers >= (MANY if self.mixed else FEW)
+
+
+class Habits:
+    """What one model at one address was seen to do. Threads may share it; readers never wait.
+
+    Args:
+        clock: seconds, as ``time.monotonic`` counts them.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self._traits: Mapping[str, _Trait] = {}
+        self._refused: Mapping[str, tuple[Legal, _Known]] = {}
+
+    # Traits ------------------------------------------------------------------------------------------------------------
+
+    def saw(self, trait: str, shown: bool, *, certain: bool = False) -> None:
+        """Counts a fresh answer that shows a trait, or lacks it.
+
+        Args:
+            trait: such as "logprobs" or "thinks".
+            shown: which of both.
+            certain: whether this one answer settles it.
+        """
+        old, now = self._traits.get(trait), self.clock()
+        if old is not None and old.shown == shown and now < old.known.until - old.known.seconds / 2:
+            return  # nothing new, as nearly always
+        with _lock:
+            old = self._traits.get(trait)
+            if old is None or old.shown != shown:
+                new = _Trait(shown, MANY if certain else 1, mixed=old is not None)
+            else:
+                new = replace(old, answers=MANY if certain else min(old.answers + 1, MANY))
+            if new.is_settled:
+                new = replace(new, known=new.known.again(now))
+            self._traits = {**self._traits, trait: new}
+
+    def knows(self, trait: str) -> bool | None:
+        """Whether the model shows a trait; None where nothing was settled, or not lately."""
+        trait_ = self._traits.get(trait)
+        return trait_.shown if trait_ is not None and self.clock() < trait_.known.until else None
+
+    # Parameters --------------------------------------------------------------------------------------------------------
+
+    def refused(self, name: str, legal: Legal) -> None:
+        """Learns that a parameter is refused, and what was taken in its place."""
+        with _lock:
+            _, known = self._refused.get(name, (legal, _Known()))
+            self._refused = {**self._refused, name: (legal, known.again(self.clock()))}
+
+    def took(self, name: str) -> None:
+        """Learns that a parameter is taken, which was refused once; forgets that."""
+        if name in self._refused:
+            with _lock:
+                self._refused = {other: kept for other, kept in self._refused.items() if other != name}
+
+    def legal(self) -> Mapping[str, Legal]:
+        """Parameter → what is taken in its place, of those that were refused lately."""
+        if not self._refused:
+            return _NOTHING
+        now = self.clock()
+        return {name: legal for name, (legal, known) in self._refused.items() if now < known.until}
+
+    def describe(self) -> list[str]:
+        """What is known now, a line each, for people to read."""
+        traits = [
+            f"{'shows' if shown else 'shows no'} {name}" for name in self._traits if (shown := self.knows(name)) is not None
+        ]
+        return [*traits, *(f"{name}: {legal}" for name, legal in self.legal().items())]
+
+
+_NOTHING: Mapping[str, Legal] = MappingProxyType({})
+_habits: dict[tuple[str, str], Habits] = {}
+
+
+def habits_of(model: str, address: str) -> Habits:
+    """The memory of a model at an address, one for the process.
+
+    Args:
+        model: its LiteLLM model string.
+        address: where it is served; empty for its provider's own.
+    """
+    found = _habits.get((model, address))
+    if found is None:
+        with _lock:
+            found = _habits.setdefault((model, address), Habits())
+    return found
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
