@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 import dspy
 from dspy import lm15
 
+from conscience._base.forks import ForkLock
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
 from conscience.modules.critique import SHAPE
@@ -178,13 +178,7 @@ class _Played:
     def __init__(self, script: Script, name: str, logprobs: bool, schema: bool, seconds: float) -> None:
         self.script, self.name, self.logprobs, self.schema, self.seconds = script, name, logprobs, schema, seconds
         self.calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self._lock = ForkLock()
 
     def answer(self, request: lm15.Request) -> lm15.Response:
         messages, params = _plain(request)

@@ -6,7 +6,6 @@ A tracker takes a lock for each entry, so modules that use threads inside a call
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self, get_args
 
+from conscience._base.forks import ForkLock
 from conscience.errors import BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message
 
@@ -139,7 +139,7 @@ class UsageTracker:
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._by_role: dict[str, CallUsage] = {}
         self._started_calls = 0
         self._started = time.perf_counter()
@@ -236,7 +236,7 @@ class IdleTime:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._open = 0
         self._since = 0.0
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
+from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
@@ -330,7 +330,7 @@ def _like(first: Backend, transports: Sequence[Transport], **changes: Any) -> Ba
 
 
 _wrapped: weakref.WeakKeyDictionary[Any, Backend] = weakref.WeakKeyDictionary()
-_wrapped_lock = threading.Lock()
+_wrapped_lock = ForkLock()
 
 
 def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:

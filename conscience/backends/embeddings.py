@@ -6,13 +6,13 @@ import asyncio
 import base64
 import math
 import struct
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
+from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone, redact
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
 from conscience.backends.timeouts import within
@@ -133,7 +133,7 @@ def _vectors(response: Any) -> Vectors:
     return [[float(value) for value in row["embedding"]] for row in rows]
 
 
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def _in_process(model: str, texts: Sequence[str]) -> Vectors:

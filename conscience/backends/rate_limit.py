@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 
 from conscience._base.flow import IOStep
+from conscience._base.forks import ForkLock
 from conscience.usage import idle
 
 
@@ -23,7 +23,7 @@ class RateLimiter:
     def __init__(self, requests: float | None = None, tokens: float | None = None) -> None:
         self._seconds_per_request = 60 / requests if requests else 0.0
         self._seconds_per_token = 60 / tokens if tokens else 0.0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._next_request = 0.0
         self._tokens_paid = 0.0  # when the tokens used so far will have been allowed
 

@@ -16,12 +16,12 @@ import select
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from conscience._base.forks import ForkLock
 from conscience.backends.embedded.weights import gguf_file, verified, weights_path
 from conscience.errors import BackendError, ConfigurationError
 
@@ -61,19 +61,15 @@ class _Server:
     def alive(self) -> bool:
         if self.owner == os.getpid():
             return self.process.poll() is None
-        return True  # a forked child cannot wait for its parent's child; a dead server shows when it is called
+        # A forked child cannot wait for its parent's child. It has the other end of the server's output, which closes.
+        assert self.process.stdout is not None
+        hung_up = select.poll()
+        hung_up.register(self.process.stdout, 0)
+        return not hung_up.poll(0)
 
 
 _servers: dict[tuple[str, bool], _Server] = {}
-_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread may have held it when the process forked
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_lock = ForkLock()
 
 
 @atexit.register

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import socket
 import ssl
 import threading
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 
 import h11
 
+from conscience._base.forks import after_fork
 from conscience.backends.wire.connection import CHUNK, IDLE_SECONDS, Connection, HTTPFailure, HungUp, Reply, Traffic
 from conscience.backends.wire.origins import Origin, UnknownScheme, is_loopback, locate, origin, proxy_settings
 
@@ -45,7 +45,7 @@ def _after_fork() -> None:
     _idle.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
 
 
 def close_idle() -> None:
