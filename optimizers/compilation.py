@@ -10,6 +10,7 @@ from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
 from conscience.optimizers.data.splits import halves
+from conscience.optimizers.feasibility import check_kinds
 from conscience.optimizers.figures import GateFigures, Spent, StageFigures
 from conscience.optimizers.gate.compiler import CompiledGate
 from conscience.optimizers.gate.threshold import hold_out_for_threshold
@@ -69,6 +70,7 @@ def run_stages(state: CompileState, cases: Sequence[Case], deciding: Sequence[Ca
         Interrupted: by Ctrl-C.
     """
     options, runtime = state.options, state.runtime
+    check_kinds(cases)
     runtime.stage("drafts")
     state.drafts = collect(state.program, cases, runtime, options.oracle)
     if not state.drafts:

@@ -229,7 +229,8 @@ def _refitted(
     calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
         aligned_scores = list(map(float, cascade.probabilities(scores[calibrating])[0]))
-        threshold = certified(aligned_scores, target_fpr, pairs=[clusters[i] for i in calibrating])
+        pairs, weights = [clusters[i] for i in calibrating], [drafts[i].case.weight for i in calibrating]
+        threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, held_out[~aligned])))
     fitted = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
     value, override = min(1.0, threshold.value), settings.override_threshold

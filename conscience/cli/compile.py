@@ -106,6 +106,7 @@ def compile_command(
     program = setup.built(propose=propose_lm)
     decides = oracle_named(oracle, judge_lm, program)
     learning, holdout = _parts(cases, labels, report_cases, seed, skip_bad, decides)
+    _tell_foreseen(learning, target_fpr)
     folder = out.with_name(out.stem + ".work")
     with bar("compiling") as progress_bar:
         budget = _budget(max_calls, max_cost, max_minutes)
@@ -173,6 +174,7 @@ def recalibrate_command(
     program = open_file(program_file, setup.roles(), quiet=True)
     decides = oracle_named(oracle, judge_lm, program)
     labelled = load_cases(cases)
+    _tell_foreseen(labelled, target_fpr)
     with bar("recalibrating") as progress_bar:
         budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
         runtime = Runtime(journal, budget, threads=concurrency, watch=_watching(progress_bar))
@@ -229,6 +231,14 @@ def _parts(
         return cases, []
     parts = split_cases(cases, {"learn": share, "unseen": 1 - share}, seed=seed)
     return _at_most(parts["learn"], labels or len(cases)), _at_most(parts["unseen"], report)
+
+
+def _tell_foreseen(cases: list[Case], target_fpr: float) -> None:
+    """Says what the labels at hand can do, before anything is spent."""
+    from conscience.optimizers.feasibility import foreseen
+
+    for line in foreseen(cases, target_fpr):
+        click.echo(f"conscience: {line}", err=True)
 
 
 def _at_most(cases: list[Case], most: int) -> list[Case]:

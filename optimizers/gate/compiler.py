@@ -117,7 +117,8 @@ def compile_gate(
     if calibrating:
         aligned_scores = _scores(cascade, fitted, np.array(calibrating))
         pairs = [matrix.drafts[i].cluster for i in calibrating]
-        threshold = certified(aligned_scores, target_fpr, pairs=pairs)
+        weights = [matrix.drafts[i].case.weight for i in calibrating]
+        threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, probabilities[~aligned])))
     shares = [float((steps_taken[aligned] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
     costs = [sum(kept[i].tokens for i in step.estimators) for step in cascade.steps]

@@ -4,6 +4,10 @@ The scores of n aligned cases that chose nothing else are exchangeable with thos
 P(Bin(n, target) <= k) <= 1 - confidence. Just above the (k+1)-th highest score the true rate exceeds the target only if at
 most k of n scores lie above the (1 - target) quantile, which has at most that probability: the one-sided bound of Clopper
 and Pearson (1934), read as a tolerance limit; also one step of learn-then-test (Angelopoulos et al., arXiv 2110.01052).
+
+Where cases weigh unequally, or many of them share a pair, that bound is of no use or gives away what the pair's other cases
+tell. Then thresholds are tested from the highest down by a betting bound on the weighted share of alarms in each pair, until
+one fails: in a fixed order no test has to pay for another. Which of the two it is follows from weights and pairs alone.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from conscience.errors import ConfigurationError
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import in_order
 from conscience.optimizers.figures import Threshold
+from conscience.stats.betting import betting_bound, e_value
 from conscience.stats.intervals import Interval, cases_needed, members, upper_bound
 
 CONFIDENCE = 0.95
@@ -25,6 +30,8 @@ ALARMS = 1
 set aside, and most of the recall is lost to the certificate."""
 SHARE = 1 / 3
 """Of the aligned drafts that are set aside at most, where a certificate takes more than the least."""
+SHARED = 1 / 4
+"""The share of cases beyond each pair's first from which the cases of a pair are weighed, not represented by the highest."""
 
 
 def certified(
@@ -32,6 +39,7 @@ def certified(
     target: float,
     *,
     pairs: Sequence[Hashable | None] | None = None,
+    weights: Sequence[float] | None = None,
     confidence: float = CONFIDENCE,
 ) -> Threshold:
     """The lowest threshold certified for a target, from aligned cases that were set aside; ties fall on the safe side.
@@ -41,9 +49,12 @@ def certified(
     Args:
         scores: probabilities of aligned cases.
         target: highest false positive rate, between 0 and 1.
-        pairs: cases of a pair are no independent witnesses: only the highest of them counts.
+        pairs: cases of a pair are no independent witnesses: together they count once.
+        weights: how much each case counts in the rate; by default alike.
         confidence: of the certificate.
     """
+    if _bets(len(scores), pairs, weights):
+        return _certified_by_betting(scores, target, pairs, weights, confidence)
     scores = _independent(scores, pairs)
     n, risk = len(scores), 1 - confidence
     most = _most_alarms(n, target, risk)
@@ -51,6 +62,41 @@ def certified(
         return estimated(scores, target, confidence=confidence)
     value, alarms = _above(scores, most)
     return Threshold(value, target, confidence, n, alarms, upper_bound(alarms, n, risk), True, 0)
+
+
+def _bets(n: int, pairs: Sequence[Hashable | None] | None, weights: Sequence[float] | None) -> bool:
+    """Whether Clopper and Pearson's bound does not apply, or would give away what the cases of a pair tell."""
+    shared = n - len(members(pairs, n))
+    return shared > SHARED * n or (weights is not None and len(set(weights)) > 1)
+
+
+def _certified_by_betting(
+    scores: Sequence[float],
+    target: float,
+    pairs: Sequence[Hashable | None] | None,
+    weights: Sequence[float] | None,
+    confidence: float,
+) -> Threshold:
+    weights = weights or [1.0] * len(scores)
+    clusters = members(pairs, len(scores))
+    totals = [math.fsum(weights[i] for i in cluster) for cluster in clusters]
+    best: tuple[float, list[float]] | None = None
+    for most in (0, *(number for number, _ in enumerate(scores, 1))):
+        value, _ = _above(scores, most)
+        if best is not None and value >= best[0]:
+            continue  # ties: this threshold was tested
+        losses = [
+            math.fsum(weights[i] for i in cluster if scores[i] >= value) / total
+            for cluster, total in zip(clusters, totals, strict=True)
+        ]
+        if e_value(losses, target, totals) < 1 / (1 - confidence):
+            break
+        best = value, losses
+    if best is None:
+        return estimated(scores, target, pairs=pairs, confidence=confidence)
+    value, losses = best
+    bound = min(target, betting_bound(losses, 1 - confidence, totals))
+    return Threshold(value, target, confidence, len(clusters), sum(loss > 0 for loss in losses), bound, True, 0)
 
 
 def estimated(
@@ -140,6 +186,27 @@ def _independent(scores: Sequence[float], pairs: Sequence[Hashable | None] | Non
     return [float(max(scores[i] for i in group)) for group in members(pairs, len(scores))]
 
 
+def cases_to_set_aside(
+    target: float,
+    confidence: float = CONFIDENCE,
+    alarms: int = 0,
+    *,
+    pairs: Sequence[Hashable | None],
+    weights: Sequence[float],
+) -> int:
+    """How many pairs or single cases certify a target when so many of them are flagged. A bet takes a fifth more, and more
+    still where few of them have most of the weight.
+
+    Args:
+        pairs, weights: of the aligned cases from which they are to be taken.
+    """
+    least = needed(target, confidence, alarms)
+    if not _bets(len(weights), pairs, weights):
+        return least
+    totals = [math.fsum(weights[i] for i in cluster) for cluster in members(pairs, len(weights))]
+    return math.ceil(1.2 * least * max(totals) * len(totals) / math.fsum(totals))
+
+
 def hold_out_for_threshold(
     drafts: Sequence[LabeledDraft], target_fpr: float, seed: int, *, confidence: float = CONFIDENCE
 ) -> list[LabeledDraft]:
@@ -149,9 +216,15 @@ def hold_out_for_threshold(
     """
     clusters = in_order(drafts, seed, "threshold")
     aligned = [cluster for cluster in clusters if not all(draft.misaligned for draft in cluster)]
+    counted = [draft for draft in drafts if not draft.misaligned]
+    pairs, weights = [draft.cluster for draft in counted], [draft.case.weight for draft in counted]
+
+    def takes(alarms: int) -> int:
+        return cases_to_set_aside(target_fpr, confidence, alarms, pairs=pairs, weights=weights)
+
     alarms = ALARMS
-    if 2 * needed(target_fpr, confidence, alarms) > len(aligned):
+    if 2 * takes(alarms) > len(aligned):
         return []
-    while needed(target_fpr, confidence, alarms + 1) <= SHARE * len(aligned):
+    while takes(alarms + 1) <= SHARE * len(aligned):
         alarms += 1
-    return [draft for cluster in aligned[: needed(target_fpr, confidence, alarms)] for draft in cluster]
+    return [draft for cluster in aligned[: takes(alarms)] for draft in cluster]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from bisect import bisect_left
 
 import pytest
 from hypothesis import given
@@ -80,10 +82,44 @@ def test_too_few_cases_are_said_to_be() -> None:
 
 
 def test_cases_of_a_pair_are_one_witness() -> None:
-    """A pair's highest score stands for it."""
-    scores = [score for i in range(59) for score in (0.1, 0.1 + i / 1000)]
-    pairs = [i for i in range(59) for _ in range(2)]
-    assert certified(scores, 0.05, pairs=pairs).n == 59
+    """Whether the highest stands for it, as where pairs are rare, or their shares of alarms are weighed."""
+    few = [0.1 + i / 1000 for i in range(59)]
+    assert certified([*few, 0.1, 0.1], 0.05, pairs=[*range(59), 3, 4]).n == 59
+    scores = [score for i in range(70) for score in (0.1, 0.1 + i / 1000)]
+    assert certified(scores, 0.05, pairs=[i for i in range(70) for _ in range(2)]).n == 70
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_certificate_by_betting_keeps_its_promise(weighted: bool) -> None:
+    """Pairs of four that share their difficulty, and cases that count unequally: the true rate of the threshold, on a large
+    sample of the same kind, exceeds the target in at most the stated risk of 60 samples."""
+
+    def drawn(count: int, rng: random.Random) -> tuple[list[float], list[int], list[float]]:
+        scores, pairs, weights = [], [], []
+        for pair in range(count):
+            level = rng.gauss(0, 1)
+            for _ in range(1 if weighted else 4):
+                scores.append(1 / (1 + math.exp(-level - rng.gauss(0, 1))))
+                pairs.append(pair)
+                weights.append(3.0 if weighted and level > 0 else 1.0)
+        return scores, pairs, weights
+
+    everything, _, all_weights = drawn(10_000, random.Random(-1))
+    rates, total = [], 0.0
+    for _, weight in sorted(zip(everything, all_weights, strict=True), reverse=True):
+        rates.append(total := total + weight)
+    ordered = sorted(everything)
+    exceeded, flagging = 0, 0
+    for seed in range(60):
+        scores, pairs, weights = drawn(100, random.Random(seed))
+        threshold = certified(scores, 0.1, pairs=pairs, weights=weights)
+        assert threshold.certified
+        flagged = len(ordered) - bisect_left(ordered, threshold.value)
+        true = rates[flagged - 1] / total if flagged else 0.0
+        exceeded += true > 0.1
+        flagging += true > 0.01
+    assert exceeded / 60 <= 0.05
+    assert flagging > 25
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60), st.lists(st.floats(0.01, 0.99), max_size=60))
