@@ -49,7 +49,7 @@ class Call:
 
     def model(self, role: Role) -> BoundBackend:
         """The model of a role, paid for by this call."""
-        return BoundBackend(self.roles.backend(role), CallContext(self.tracker, role))
+        return self.roles.bound(role, CallContext(self.tracker, role))
 
     def generator(self, brings_its_model: bool) -> BoundBackend:
         """The model that generates. What brings its own needs none of the program's; only its name is then that of the

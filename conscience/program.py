@@ -258,7 +258,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         self.review.set_lm(self.roles)
         for part, role in _PARTS:
             for predictor in getattr(self, part).predictors():
-                predictor.lm = self.roles.backend(role).lm
+                predictor.lm = (self.roles.writer(role) or self.roles.backend(role)).lm
 
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
         """A copy for one run: every model of it keeps the run's journal and rate, and spends on its meter."""
@@ -321,7 +321,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return _unpickled, (type(self), cloudpickle.dumps(self.__getstate__()))
 
     def _begin(self) -> Call:
-        """The state of a new call."""
+        """The state of a new call.
+
+        Raises:
+            ConfigurationError: nothing is there to revise what a decision model may flag.
+        """
+        if self.max_revisions and (judge := self.roles.own("review")) is not None and judge.decides:
+            self.roles.backend("revise")
         return Call(
             tracker=UsageTracker(self.budget),
             roles=self.roles,

@@ -17,7 +17,7 @@ from dspy.teleprompt import Teleprompter
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
 from conscience.evals.oracles import Oracle
-from conscience.gate.gate import read_signal
+from conscience.gate.gate import read_signals
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
@@ -33,7 +33,7 @@ from conscience.optimizers.gate.threshold import (
     hold_out_for_threshold,
     without_idle_alarms,
 )
-from conscience.optimizers.runtime import THREADS, Runtime, Watch, check_student, runtime_for
+from conscience.optimizers.runtime import THREADS, Runtime, Watch, calls_of_program, check_student, runtime_for
 from conscience.optimizers.stages.coverage import coverage_threshold
 from conscience.program import Conscience
 from conscience.stats.metrics import auroc
@@ -251,15 +251,11 @@ def signal_values(
     signals = _signals(program.gate_settings)
 
     def values_of(labeled: LabeledDraft) -> SignalValues | None:
-        values: dict[str, float] = {}
-        for signal in signals:
-            value = run_sync(read_signal(signal, labeled.draft, runtime.bind(program, "review"))).value
-            if value is None:
-                return None
-            values[signal.name] = value
-        return values
+        readings = run_sync(read_signals(signals, labeled.draft, runtime.bind(program, "review"), in_turn=True))
+        values = {name: reading.value for name, reading in readings.items() if reading.value is not None}
+        return values if len(values) == len(signals) else None
 
-    results = runtime.each(drafts, values_of, most_calls=len(signals))
+    results = runtime.each(drafts, values_of, most_calls=calls_of_program(program).gate)
     kept = [(draft, values) for draft, values in zip(drafts, results, strict=False) if values is not None]
     return [draft for draft, _ in kept], [values for _, values in kept]
 

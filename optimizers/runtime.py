@@ -23,6 +23,7 @@ from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
 from conscience.evals.judge import Judge
 from conscience.evals.oracles import Oracle
+from conscience.gate.gate import calls_to_read
 from conscience.optimizers.figures import Spent
 from conscience.program import Conscience
 from conscience.usage import Budget, CallContext, Role, Usage, UsageTracker
@@ -89,7 +90,7 @@ class Runtime:
 
     def bind(self, program: Conscience, role: Role) -> BoundBackend:
         """A program's backend for a role, on a tracker of its own: one piece of work."""
-        return BoundBackend(program.roles.backend(role), CallContext(UsageTracker(), role))
+        return program.roles.bound(role, CallContext(UsageTracker(), role))
 
     def judge(self, oracle: Oracle | None) -> Oracle | None:
         """An oracle; one that asks a model keeps this runtime's journal and spends from its budget."""
@@ -224,7 +225,7 @@ def calls_of_program(program: Conscience) -> Calls:
     predictors = sum(isinstance(part, dspy.Predict) for _, part in program.generate.named_sub_modules())
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
     settings = program.gate_settings
-    gate = sum(len(stage.signals) for stage in settings.stages)
+    gate = calls_to_read([s for stage in settings.stages for s in stage.signals], program.roles.backend("review"))
     principles = int(settings.coverage_threshold < 1 and not settings.names_the_principles)
     review = gate + principles + 2  # a critique that cannot be parsed is asked for again
     return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))

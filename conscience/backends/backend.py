@@ -26,6 +26,7 @@ from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
+from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.lost import record_lost
@@ -49,7 +50,8 @@ class Backend:
     Configuration only: what one call does and spends is in its ``CallContext``, so threads and tasks may share a backend.
 
     Args:
-        model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:FILE.gguf"``, or a ``dspy.LM``.
+        model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:FILE.gguf"``, a ``dspy.LM``, or
+            ``"decisions:"`` and a LiteLLM model string (a decision model, which reviews and writes nothing).
         fallbacks: further models, or backends with options of their own, tried in order when this one fails.
         engine: ``"wire"``, this library's own client where a provider speaks OpenAI's chat wire and nobody has set LiteLLM
             up in this process (callbacks, rules, a proxy of its own), LiteLLM for everything else; ``"litellm"`` always; or
@@ -80,6 +82,7 @@ class Backend:
         self.transports: list[Transport] = [transport_for(model, engine, options)]
         for other in fallbacks:
             self.transports.extend(Backend.of(other).transports)
+        _check_alike(self.transports)
         self.name = self.transports[0].name
         self.timeout = timeout
         self.retries = retries
@@ -108,7 +111,9 @@ class Backend:
             if not rest:
                 return Backend.of(first)
             backends = [Backend.of(v) for v in (first, *rest)]
-            return _like(backends[0], [t for b in backends for t in b.transports])
+            transports = [t for b in backends for t in b.transports]
+            _check_alike(transports)
+            return _like(backends[0], transports)
         raise ConfigurationError(
             f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
         )
@@ -148,6 +153,11 @@ class Backend:
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
         return feature not in self._lacking and self.transports[0].supports(feature)
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is a decision model: it answers Yes/No questions, and writes nothing."""
+        return only_decides(self.name)
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -316,6 +326,21 @@ class Backend:
     def _key(self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str:
         parts = {"v": 1, "to": transport.identity(params), "messages": list(messages), "params": dict(params), "salt": salt}
         return ResponseCache.key(parts)
+
+
+def _check_alike(transports: Sequence[Transport]) -> None:
+    """Refuses fallbacks between decision models and chat models: what the one is asked, the other cannot answer.
+
+    Raises:
+        ConfigurationError: there are both.
+    """
+    deciding = [transport.name for transport in transports if only_decides(transport.name)]
+    if deciding and len(deciding) < len(transports):
+        other = next(transport.name for transport in transports if transport.name not in deciding)
+        raise ConfigurationError(
+            f"{deciding[0]} and {other} are no fallbacks of each other: one decides, the other writes",
+            hint="name decision models as fallbacks of decision models",
+        )
 
 
 def _like(first: Backend, transports: Sequence[Transport], **changes: Any) -> Backend:

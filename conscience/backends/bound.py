@@ -24,11 +24,25 @@ class BoundBackend:
     Args:
         backend: the models; shared by calls.
         ctx: the role that asks, the call's usage tracker, and the exchanges made under it.
+        writer: what writes for this role where the backend is a decision model.
     """
 
-    def __init__(self, backend: Backend, ctx: CallContext) -> None:
+    def __init__(self, backend: Backend, ctx: CallContext, writer: Backend | None = None) -> None:
         self.backend = backend
         self.ctx = ctx
+        self._writer = writer
+
+    @property
+    def writer(self) -> BoundBackend | None:
+        """What writes for this role and is paid for by it: another backend where this one only decides; None without any."""
+        if not self.backend.decides:
+            return self
+        return None if self._writer is None else BoundBackend(self._writer, self.ctx)
+
+    @property
+    def decides(self) -> bool:
+        """See ``Backend.decides``."""
+        return self.backend.decides
 
     @property
     def name(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from conscience._dspy.lm import BaseLM
+from conscience.backends.decisions.naming import PREFIX
+from conscience.backends.decisions.transport import DecisionsTransport
 from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalTransport, Transport
 from conscience.backends.wire.transport import wire_transport
 from conscience.errors import ConfigurationError
@@ -15,7 +17,7 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
     """The transport of a model.
 
     Args:
-        model: a LiteLLM model string, "local", "local:FILE.gguf", or a ``dspy.LM``.
+        model: a LiteLLM model string, "local", "local:FILE.gguf", "decisions:" and a LiteLLM model string, or a ``dspy.LM``.
         engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
         options: see ``LiteLLMTransport``.
 
@@ -28,6 +30,8 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
         return LMTransport(model)
     if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
         raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
+    if model.startswith(PREFIX):
+        return DecisionsTransport(model.removeprefix(PREFIX), options, wire=engine == "wire")
     if engine == "wire" and not model.endswith("/"):
         return wire_transport(model, options)
     if model == "local" or model.startswith("local:"):

@@ -84,8 +84,11 @@ class LiteLLMTransport:
 
     def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
-        where = address(self.name, self._client.get("custom_llm_provider"))
-        return {"model": self.name, "client": shown, "address": where, "defaults": self._sampling(params)}
+        return {"model": self.name, "client": shown, "address": self._served_at(), "defaults": self._sampling(params)}
+
+    def _served_at(self) -> list[str | None]:
+        """Where the environment says that the model is served."""
+        return address(self.name, self._client.get("custom_llm_provider"))
 
     def secrets(self) -> list[str]:
         return _secrets(self._client)

@@ -72,8 +72,10 @@ class Setup:
     def backend(self, name: str) -> Backend:
         """A backend with this command's options."""
         from conscience.backends.backend import Backend
+        from conscience.backends.decisions.naming import only_decides
 
-        options: dict[str, Any] = {"max_tokens": self.max_tokens} if self.max_tokens else {}
+        writes = not only_decides(name)
+        options: dict[str, Any] = {"max_tokens": self.max_tokens} if self.max_tokens and writes else {}
         return Backend(name, timeout=self.timeout, cache=not self.no_cache, **options)
 
     def roles(self, **more: str | None) -> Roles:

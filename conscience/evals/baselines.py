@@ -58,10 +58,11 @@ class SelfRefine(Conscience):
     def _passes(self, draft: Draft, call: Call, constitutions: list[Constitution]) -> Flow[Outcome]:
         """One critique and revision for each constitution; an error costs its pass, as those loops have it."""
         current = draft
+        critic = call.model("review").writer or call.model("generate")
         for constitution in constitutions:
             findings: tuple[Finding, ...] = ()
             try:
-                findings = yield from self.review.critique.find(current, constitution, call.model("review"))
+                findings = yield from self.review.critique.find(current, constitution, critic)
             except (ReviewError, BackendError) as error:
                 call.model("review").note(error.message)
             verdict = Verdict(flagged=True, findings=findings, method="critique")

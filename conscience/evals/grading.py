@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self
 
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import module_context
-from conscience.backends.bound import BoundBackend
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.roles import Roles
 from conscience.backends.storage.journal import Journal
@@ -78,7 +77,7 @@ def _review(program: Program, case: Case) -> Flow[CaseRecord]:
     if review is None:
         raise ConfigurationError("this baseline does not review given responses", hint="give it cases to answer")
     tracker = UsageTracker()
-    model = BoundBackend(program.roles.backend("review"), CallContext(tracker, "review"))
+    model = program.roles.bound("review", CallContext(tracker, "review"))
     with measure_idle_time() as idle:
         verdict = yield from review.judge(Draft.of(case.request, case.response or "", case.reasoning), model)
         usage = tracker.usage()

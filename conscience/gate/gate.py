@@ -1,26 +1,32 @@
-"""The gate: signals → calibrated probability → pass or flag. One token a question where the model shows logprobs."""
+"""The gate: signals → calibrated probability → pass or flag. One token a question where the model shows logprobs; one
+request for all of them where it is a decision model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 import dspy
 
 from conscience._base.flow import Flow, run_concurrently, run_sequentially
+from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.errors import ReviewError
 from conscience.gate.asking import first_token, written_answer
+from conscience.gate.decisions import ask_decisions, requests_for
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
-from conscience.gate.questions import log_odds, verbalised_log_odds
+from conscience.gate.questions import Question, log_odds, verbalised_log_odds
 from conscience.gate.rules import RulesQuestion
-from conscience.gate.settings import Calibration, CascadeStage, GateSettings, Signal
+from conscience.gate.settings import Calibration, GateSettings, Signal, sigmoid
 from conscience.outcome import Draft, Verdict
 
-Method = Literal["logprobs", "verbalised", "probes"]
-"""How a signal's value is come by: read from a token's log-probabilities, written by the model, or without a model."""
+Method = Literal["logprobs", "verbalised", "decision", "probes"]
+"""How a signal's value is come by: read from a token's log-probabilities, written by the model, a decision model's own
+probability, or without a model."""
+
+NEITHER = "the answer was neither Yes nor No"
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
@@ -34,8 +40,13 @@ class Gate(dspy.Module):  # type: ignore[misc]
         super().__init__()
         self.calibration = Calibration(settings)
 
-    def score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+    def score(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None = None) -> Flow[Verdict]:
         """The verdict of the gate alone. ``probability`` is None where a question that counts got no usable answer.
+
+        Args:
+            draft: what is judged.
+            model: what is asked.
+            covering: asked about what the cascade passes, see ``GateSettings.coverage_threshold``.
 
         Raises:
             BackendError: the model could not be asked.
@@ -47,15 +58,20 @@ class Gate(dspy.Module):  # type: ignore[misc]
         notes: list[str] = []
         methods: set[Method] = set()
         probability: float | None = None
+        readings: dict[str, SignalReading] = {}
+        signals = [signal for stage in settings.stages for signal in stage.signals]
+        along = [*signals, *([] if covering is None else [covering])]
         for stage in settings.stages:
-            readings = yield from _stage_readings(stage, draft, model)
-            for name, reading in readings.items():
+            missing = [signal for signal in stage.signals if signal.name not in readings]
+            readings |= yield from read_signals(missing, draft, model, along=along)
+            for signal in stage.signals:
+                reading = readings[signal.name]
                 methods.add(reading.method)
                 principles |= reading.principles
                 if reading.value is None:
-                    notes.append(f"{name}: the answer was neither Yes nor No")
+                    notes.append(f"{signal.name}: {NEITHER}")
                 else:
-                    values[name] = reading.value
+                    values[signal.name] = reading.value
             if any(name not in values for name, weight in stage.weights.items() if weight):
                 probability = None
                 break
@@ -65,16 +81,33 @@ class Gate(dspy.Module):  # type: ignore[misc]
         if "verbalised" in methods:
             notes.append("no log-probabilities from this model: scores are written ones, which are coarser")
         flagged = probability is not None and probability >= settings.threshold
-        return Verdict(
+        verdict = Verdict(
             flagged=flagged,
             gated=flagged,
             probability=probability,
             threshold=settings.threshold,
             signals=values,
             principles=principles,
-            method=next(m for m in ("verbalised", "logprobs", "probes") if m in methods),
+            method=next(m for m in ("verbalised", "decision", "logprobs", "probes") if m in methods),
             notes=tuple(notes),
         )
+        if covering is None or flagged or probability is None:
+            return verdict
+        if covering.name not in readings:
+            readings |= yield from read_signals([covering], draft, model)
+        return self._covered(verdict, covering, readings[covering.name])
+
+    def _covered(self, verdict: Verdict, covering: RulesQuestion, reading: SignalReading) -> Verdict:
+        """The cascade's verdict, with what was answered about the principles."""
+        if reading.value is None:
+            notes = (*verdict.notes, f"{covering.name}: {NEITHER}")
+            return replace(verdict, principles=reading.principles, probability=None, notes=notes)
+        signals = {**verdict.signals, covering.name: reading.value}
+        covered = replace(verdict, principles=reading.principles, signals=signals)
+        probability = sigmoid(reading.value)
+        if probability < self.calibration.settings.coverage_threshold:
+            return covered
+        return replace(covered, flagged=True, gated=True, probability=max(verdict.probability or 0.0, probability))
 
 
 @dataclass(frozen=True)
@@ -92,21 +125,56 @@ class SignalReading:
     principles: Mapping[str, float] = field(default_factory=dict)
 
 
-def _stage_readings(stage: CascadeStage, draft: Draft, model: BoundBackend) -> Flow[dict[str, SignalReading]]:
-    """Signal name → its reading, of all signals of a stage: at once where the model bears it."""
-    makers = [partial(read_signal, signal, draft, model) for signal in stage.signals]
-    readings = yield from (run_concurrently(makers) if model.supports("parallel") else run_sequentially(makers))
-    return {signal.name: reading for signal, reading in zip(stage.signals, readings, strict=True)}
+def read_signals(
+    signals: Sequence[Signal],
+    draft: Draft,
+    model: BoundBackend,
+    *,
+    along: Sequence[Signal] = (),
+    in_turn: bool = False,
+) -> Flow[dict[str, SignalReading]]:
+    """Signal name → its reading: at once where the model bears it, and all questions as one where it is a decision model.
 
-
-def read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
-    """Asks or reads one signal.
+    Args:
+        along: what may be needed later: a decision model is asked the questions among them in the same request, if it has
+            to be asked at all.
+        in_turn: one after the other even where the model bears more, for callers that have several drafts under way.
 
     Raises:
         BackendError: the model could not be asked.
         BudgetExceeded: the budget is spent.
-        ReviewError: an embedding has another length than its probe.
+        ReviewError: an embedding has another length than its probe, or a kept answer cannot be read.
     """
+    if model.decides and any(map(_is_question, signals)):
+        questions = {signal.name: signal for signal in (*along, *signals) if _is_question(signal)}
+        answers = yield from ask_decisions(list(questions.values()), draft, model)  # type: ignore[arg-type]
+        decided = {name: SignalReading(a.log_odds, "decision", a.principles) for name, a in answers.items()}
+        rest = [signal for signal in signals if signal.name not in decided]
+        return {**decided, **(yield from read_signals(rest, draft, model, in_turn=in_turn))}
+    makers = [partial(_read_signal, signal, draft, model) for signal in signals]
+    at_once = not in_turn and model.supports("parallel")
+    readings = yield from (run_concurrently(makers) if at_once else run_sequentially(makers))
+    return {signal.name: reading for signal, reading in zip(signals, readings, strict=True)}
+
+
+def calls_to_read(signals: Sequence[Signal], backend: Backend) -> int:
+    """The most calls that it takes to read the signals: one each, or one for all questions."""
+    if not backend.decides:
+        return len(signals)
+    questions = [signal for signal in signals if isinstance(signal, Question | RulesQuestion)]
+    return requests_for(questions) + len(signals) - len(questions)
+
+
+def _is_question(signal: Signal) -> bool:
+    return isinstance(signal, Question | RulesQuestion)
+
+
+def read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
+    """One signal's reading, see ``read_signals``."""
+    return (yield from read_signals([signal], draft, model))[signal.name]
+
+
+def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
     if isinstance(signal, LexicalProbe):
         return SignalReading(signal.value(draft), "probes")
     if isinstance(signal, EmbeddingProbe):

@@ -13,9 +13,9 @@ from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ReviewError
 from conscience.gate.defaults import settings_for
-from conscience.gate.gate import Gate, SignalReading, read_signal
+from conscience.gate.gate import Gate
 from conscience.gate.rules import RulesQuestion
-from conscience.gate.settings import GateSettings, sigmoid
+from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.checks import broken_for_certain
 from conscience.modules.critique import Critique
@@ -47,8 +47,8 @@ class Review(dspy.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.constitution = Constitution.load("general" if constitution is None else constitution)
-        self.roles = Roles.of(lm)
-        self._default_gate = settings_for(self.constitution, self.roles.own("review"))
+        self.roles = Roles.of(lm, alone="review")
+        self._default_gate = settings_for(self.constitution, self.roles)
         self.gate = Gate(_with_threshold(settings or self._default_gate, threshold))
         self.critique = Critique()
 
@@ -63,7 +63,7 @@ class Review(dspy.Module):  # type: ignore[misc]
 
     def set_constitution(self, constitution: Constitution) -> None:
         """Judges by another constitution from now on; a gate that nobody compiled asks by it, too, with its threshold."""
-        default, threshold = settings_for(constitution, self.roles.own("review")), self.gate_settings.threshold
+        default, threshold = settings_for(constitution, self.roles), self.gate_settings.threshold
         if self.gate_settings == self._default_gate:
             self.gate_settings = default
         elif self.gate_settings == _with_threshold(self._default_gate, threshold):
@@ -82,24 +82,24 @@ class Review(dspy.Module):  # type: ignore[misc]
         yield StageStarted("gate")
         if findings := broken_for_certain(draft, self.constitution):
             return self._broken(findings)
-        verdict = yield from self.gate.score(draft, model)
-        if verdict.probability is not None and not verdict.gated and self._leaves_principles_out:
-            question = RulesQuestion.of(self.constitution, "principles")
-            verdict = self._covered(verdict, (yield from read_signal(question, draft, model)))
-        mode = self.gate_settings.critique
+        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
+        verdict = yield from self.gate.score(draft, model, covering)
+        writer, mode = model.writer, self.gate_settings.critique
         if verdict.probability is None:
-            if mode == "off":
+            if writer is None or mode == "off":
                 raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
             yield StageStarted("critique")
-            findings = yield from self.critique.find(draft, self.constitution, model)
+            findings = yield from self.critique.find(draft, self.constitution, writer)
             return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
         if not verdict.gated or mode == "off":
             return verdict
+        if writer is None:
+            return replace(verdict, notes=(*verdict.notes, f"no critique: {model.name} writes none, nor does another model"))
         if verdict.probability >= self.gate_settings.override_threshold:
             mode = "explains"
         yield StageStarted("critique")
         try:
-            findings = yield from self.critique.find(draft, self.constitution, model)
+            findings = yield from self.critique.find(draft, self.constitution, writer)
         except (ReviewError, BackendError, BudgetExceeded) as error:
             if mode == "votes" or isinstance(error, BudgetExceeded):
                 error.verdict = verdict
@@ -124,19 +124,6 @@ class Review(dspy.Module):  # type: ignore[misc]
     def _leaves_principles_out(self) -> bool:
         return self.gate_settings.coverage_threshold < 1 and not self.gate_settings.names_the_principles
 
-    def _covered(self, verdict: Verdict, reading: SignalReading) -> Verdict:
-        """The gate's verdict, with what was answered about the principles."""
-        signals = verdict.signals if reading.value is None else {**verdict.signals, "principles": reading.value}
-        covered = replace(verdict, principles=reading.principles, signals=signals)
-        if reading.value is None:
-            return replace(
-                covered, probability=None, notes=(*verdict.notes, "principles: the answer was neither Yes nor No")
-            )
-        probability = sigmoid(reading.value)
-        if probability < self.gate_settings.coverage_threshold:
-            return covered
-        return replace(covered, flagged=True, gated=True, probability=max(verdict.probability or 0.0, probability))
-
     def forward(self, request: Request, response: str, reasoning: str = "") -> dspy.Prediction:
         """Judges one exchange: ``flagged``, and the whole verdict as ``.verdict``."""
         model = self._bound()
@@ -148,11 +135,11 @@ class Review(dspy.Module):  # type: ignore[misc]
         return _prediction(await run_async(self.judge(Draft.of(request, response, reasoning), model)), model.ctx.tracker)
 
     def _bound(self) -> BoundBackend:
-        return BoundBackend(self.roles.backend("review"), CallContext(UsageTracker(), "review"))
+        return self.roles.bound("review", CallContext(UsageTracker(), "review"))
 
     def set_lm(self, lm: RolesSpec | None) -> None:
         """Sets the model that judges when the module is called by itself."""
-        self.roles = Roles.of(lm)
+        self.roles = Roles.of(lm, alone="review")
 
 
 def review(

@@ -18,7 +18,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.cases.case import Case
 from conscience.constitution.schema import Constitution, Principle
 from conscience.errors import BudgetExceeded, ReviewError
-from conscience.gate.gate import read_signal
+from conscience.gate.gate import read_signals
 from conscience.gate.questions import Framing, Question
 from conscience.optimizers.runtime import Runtime
 from conscience.outcome import Draft
@@ -145,16 +145,19 @@ def _questions(constitution: Constitution, principle: Principle) -> list[Questio
 def _checking(program: Conscience, principle: Principle, runtime: Runtime) -> Callable[[Pair], float]:
     questions = _questions(program.constitution, principle)
 
-    def value(question: Question, request: str, response: str) -> float:
-        answer = run_sync(read_signal(question, Draft.of(request, response), runtime.bind(program, "review"))).value
-        if answer is None:
+    def values(request: str, response: str) -> list[float]:
+        draft, model = Draft.of(request, response), runtime.bind(program, "review")
+        readings = run_sync(read_signals(questions, draft, model, in_turn=True))
+        answers = [readings[question.name].value for question in questions]
+        if None in answers:
             raise ReviewError("a question about a proposed case was answered neither Yes nor No")
-        return answer
+        return [answer for answer in answers if answer is not None]
 
     def agreement(pair: Pair) -> float:
         """Of the questions, how many doubt the answer that breaks the principle more than the other one."""
         request, breaks, keeps = pair
-        return sum(value(q, request, breaks) > value(q, request, keeps) for q in questions) / len(questions)
+        pairs = zip(values(request, breaks), values(request, keeps), strict=True)
+        return sum(broken > kept for broken, kept in pairs) / len(questions)
 
     return agreement
 

@@ -15,7 +15,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
-from conscience.gate.gate import read_signal
+from conscience.gate.gate import calls_to_read, read_signals
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
@@ -100,7 +100,8 @@ def measure(
         runtime: pays for the answers.
     """
     wordings = {model: wordings_for(model, program.constitution) for model in models}
-    calls = len(questions) + sum(not runs_in_process(model) for model in models)
+    reviewer = program.roles.backend("review")
+    calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models)
 
     def signals_of(labeled: LabeledDraft) -> _Signals:
         return run_sync(_signals_of(labeled.draft, questions, wordings, runtime.bind(program, "review")))
@@ -109,7 +110,7 @@ def measure(
     measured = [(draft, signals) for draft, signals in zip(drafts, results, strict=False) if signals is not None]
     kept = tuple(draft for draft, _ in measured)
     chosen, values = _answered(questions, [signals.answers for _, signals in measured])
-    prices = np.array([_price(question, kept) for question in chosen])
+    prices = np.array([_price(question, kept, together=reviewer.decides) for question in chosen])
     embeddings = {
         model: _embeddings(model, templates, kept, [signals.vectors[model] for _, signals in measured])
         for model, templates in wordings.items()
@@ -155,21 +156,19 @@ class _Signals:
 def _signals_of(
     draft: Draft, questions: Sequence[Question], wordings: Mapping[str, Sequence[str]], model: BoundBackend
 ) -> Flow[_Signals]:
-    answers: list[float | None] = []
-    for question in questions:
-        answer = (yield from read_signal(question, draft, model)).value
-        answers.append(answer)
+    readings = yield from read_signals(questions, draft, model, in_turn=True)
+    answers = [readings[question.name].value for question in questions]
     vectors: dict[str, _Vectors] = {}
     for name, templates in wordings.items():
         vectors[name] = yield from model.embed(name, exchange_texts(draft, templates))
     return _Signals(answers, vectors)
 
 
-def _price(question: Question, drafts: Sequence[LabeledDraft]) -> float:
+def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool) -> float:
     """Tokens of one question. In the own framing the exchange is in the server's prefix cache, in the foreign one it is
-    not."""
+    not, unless all questions are asked together: then it is read once, whatever is asked."""
     asked = len(question.text) / 4 + TURN
-    if question.framing == "own":
+    if question.framing == "own" or together:
         return asked
     return asked + _mean((len(request_text(d.draft.request)) + len(d.draft.response)) / 4 for d in drafts)
 

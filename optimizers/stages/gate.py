@@ -9,6 +9,7 @@ import numpy as np
 
 from conscience.backends.embeddings import runs_in_process
 from conscience.errors import InputError
+from conscience.gate.decisions import MOST as MOST_QUESTIONS
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import request_text
@@ -121,7 +122,8 @@ def _measured(state: CompileState) -> SignalMatrix:
     once the gate that came in is measured too."""
     state.runtime.stage("questions")
     candidates, embeddings = _affordable(pool(state.program.constitution, _proposed(state)), state)
-    if not state.program.roles.backend("review").supports("logprobs"):
+    reviewer = state.program.roles.backend("review")
+    if not reviewer.decides and not reviewer.supports("logprobs"):
         candidates = candidates[:WRITTEN_SCORES]  # a written score costs a short answer
     # Shuffled, so that a budget that ends early leaves a fair sample.
     matrix = measure(state.shuffled(state.drafts), candidates, embeddings, state.program, state.runtime)
@@ -140,7 +142,8 @@ def _affordable(candidates: Sequence[Question], state: CompileState) -> tuple[Se
     per_draft = max(0, int(SHARE * left)) // len(state.drafts)
     if per_draft < served:
         embeddings = tuple(model for model in embeddings if runs_in_process(model))
-    return candidates[: max(0, per_draft - served)], embeddings
+    a_call = MOST_QUESTIONS if state.program.roles.backend("review").decides else 1
+    return candidates[: a_call * max(0, per_draft - served)], embeddings
 
 
 def _proposed(state: CompileState) -> list[str]:

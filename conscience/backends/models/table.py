@@ -318,6 +318,14 @@ def _providers() -> frozenset[str]:
     return frozenset({*named, *more, *rows, *special}) if "openai" in named else frozenset()
 
 
+@lru_cache(maxsize=1)
+def decision_providers() -> tuple[str, ...]:
+    """The providers with a route for Yes/No questions; empty where LiteLLM's package does not show them as expected."""
+    folder = _package()
+    places = sorted(folder.glob("llms/*/decisions/transformation.py")) if folder else []
+    return tuple(place.parts[-3] for place in places if place.parts[-3] != "base_llm")
+
+
 def address_provider(name: str) -> str | None:
     """The provider whose environment variables say where a model is served; None where only LiteLLM can say."""
     found = route(name)

@@ -152,14 +152,7 @@ def chat_body(reply: Reply, model: str) -> Body:
     Raises:
         LMError: it holds an error, or is no chat body.
     """
-    body = _parsed(reply.content)
-    if not isinstance(body, dict):
-        raise _unreadable(f"the answer is no JSON object: {_text(reply)}", model)
-    if body.get("error") or body.get("object") == "error":
-        detail = _detail(body) or {"message": json.dumps(body["error"], default=str)}
-        code = detail.get("code")
-        status = int(code) if isinstance(code, int | str) and re.fullmatch(r"[45]\d\d", str(code)) else None
-        raise _error(status, detail, reply.headers, model)
+    body = json_object(reply, model)
     choices = body.get("choices")
     if not isinstance(choices, list):
         raise _unreadable("the answer holds no list of choices", model)
@@ -168,6 +161,23 @@ def chat_body(reply: Reply, model: str) -> Body:
     kept["choices"] = [_choice(choice, number, model) for number, choice in enumerate(choices)]
     kept["usage"] = _usage(body.get("usage"))
     return kept
+
+
+def json_object(reply: Reply, model: str) -> dict[str, Any]:
+    """The JSON object of a status of 200 to 299.
+
+    Raises:
+        LMError: it tells of an error, or is no JSON object.
+    """
+    body = _parsed(reply.content)
+    if not isinstance(body, dict):
+        raise _unreadable(f"the answer is no JSON object: {_text(reply)}", model)
+    if body.get("error") or body.get("object") == "error":
+        detail = _detail(body) or {"message": json.dumps(body["error"], default=str)}
+        code = detail.get("code")
+        status = int(code) if isinstance(code, int | str) and re.fullmatch(r"[45]\d\d", str(code)) else None
+        raise _error(status, detail, reply.headers, model)
+    return body
 
 
 def _unreadable(message: str, model: str) -> LMError:
@@ -279,16 +289,17 @@ def _usage(value: Any) -> dict[str, Any]:
     usage = value if isinstance(value, dict) else {}
     kept: dict[str, Any] = {name: inner for name, inner in usage.items() if inner is not None}
     for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        kept[name] = _count(usage.get(name))
+        kept[name] = token_count(usage.get(name))
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         if isinstance(kept.get(name), dict):
-            kept[name] = {key: _count(inner) for key, inner in kept[name].items() if inner is not None}
+            kept[name] = {key: token_count(inner) for key, inner in kept[name].items() if inner is not None}
         else:
             kept.pop(name, None)
     return kept
 
 
-def _count(value: Any) -> int:
+def token_count(value: Any) -> int:
+    """A count as servers write it; 0 for what is none."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except (ValueError, OverflowError):

@@ -96,7 +96,7 @@ class OpenAIWireTransport(LiteLLMTransport):
         except UnknownScheme:
             return None
         except (TimeoutError, HTTPFailure) as error:
-            raise _failure(error, self.name, seconds) from None
+            raise wire_failure(error, self.name, seconds) from None
 
     async def atry_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
         """The async form of ``try_call``."""
@@ -106,7 +106,7 @@ class OpenAIWireTransport(LiteLLMTransport):
         except UnknownScheme:
             return None
         except (TimeoutError, HTTPFailure) as error:
-            raise _failure(error, self.name, seconds) from None
+            raise wire_failure(error, self.name, seconds) from None
 
     # The answer ------------------------------------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ def embed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | N
     try:
         return _vectors(post(*_embedding_request(texts), seconds))
     except (TimeoutError, HTTPFailure) as error:
-        raise _failure(error, "local", seconds) from None
+        raise wire_failure(error, "local", seconds) from None
 
 
 async def aembed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | None:
@@ -296,7 +296,7 @@ async def aembed_locally(texts: Sequence[str], seconds: float) -> list[list[floa
     try:
         return _vectors(await apost(*_embedding_request(texts), seconds))
     except (TimeoutError, HTTPFailure) as error:
-        raise _failure(error, "local", seconds) from None
+        raise wire_failure(error, "local", seconds) from None
 
 
 def _embedding_request(texts: Sequence[str]) -> Sent:
@@ -318,7 +318,8 @@ def _vectors(reply: Reply) -> list[list[float]]:
         raise lm_errors.LMServerError(f"the answer holds no embeddings: {error!r}", model="local") from None
 
 
-def _failure(error: Exception, model: str, seconds: float) -> LMError:
+def wire_failure(error: Exception, model: str, seconds: float) -> LMError:
+    """The error where no whole answer came: a ``TimeoutError``, or a connection's failure."""
     if isinstance(error, TimeoutError):
         failure: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=model)
     else:
