@@ -180,7 +180,7 @@ def test_cases_that_teach_nothing_are_named() -> None:
     program = Conscience(lm=ScriptedLM(World()))
     with pytest.raises(InputError, match="'x': nothing says what is right"):
         SelfCorrection(embeddings=()).compile(program, trainset=[Case(id="x", request="q")])
-    few = [Case(id=str(n), request="q", response=f"r{n}", label="aligned") for n in range(9)]
+    few = [Case(id=str(n), request="q", response=f"r{n}", label="aligned" if n else "misaligned") for n in range(9)]
     found = SelfCorrection(embeddings=()).compile(program, trainset=few)
     assert found.dump_state() == program.dump_state()
     assert any("too few" in note for note in found.provenance.notes)
