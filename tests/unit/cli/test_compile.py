@@ -21,7 +21,9 @@ def test_compile_writes_a_program_that_every_command_takes(cruel: dict[str, str]
     done = run(*compile_options(cases, out), env=cruel | {"COLUMNS": "140"})
     assert done.returncode == 0, done.stderr
     assert "holdout cases" in done.stdout
-    stages = [line.split(",")[0] for line in done.stderr.splitlines()]  # no terminal, so lines instead of a bar
+    foreseen, *lines = done.stderr.splitlines()
+    assert "can be certified if" in foreseen
+    stages = [line.split(",")[0] for line in lines]  # no terminal, so lines instead of a bar
     assert stages[0] == "conscience: drafts"
     assert "conscience: gate" in stages
     assert stages[-1].endswith("holdout cases")
