@@ -78,9 +78,13 @@ class BackendError(ConscienceError):
     Args:
         gone: whether any other call would meet the same: nobody answers, or the key or the model's name is refused; by
             default what ``retryable`` says. A request that is too long or filtered says nothing of the next one.
+
+    Attributes:
+        refused: parameters of the call that the models refused.
     """
 
     exit_code = 3
+    refused: frozenset[str] = frozenset()
 
     def __init__(self, message: str, *, hint: str = "", retryable: bool = False, gone: bool = False) -> None:
         super().__init__(message, hint=hint, retryable=retryable)

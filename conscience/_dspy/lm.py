@@ -31,7 +31,7 @@ from conscience.messages.completion import Body, Completion, Message
 from conscience.usage import CallContext
 
 __all__ = [
-    "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
+    "SAMPLING", "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
     "acall_lm", "call_lm", "current_context", "dspy_keeps_on_disk", "field_messages", "module_context", "module_errors",
     "litellm", "litellm_errors", "lm_errors", "retryable", "settings",
 ]  # fmt: skip
@@ -220,17 +220,17 @@ async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str,
         return _body(await lm.acall(_request(lm, messages, params), cache=False))
 
 
+SAMPLING = frozenset({"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed",
+                      "reasoning_effort", "frequency_penalty", "presence_penalty"})  # fmt: skip
+"""What of a user's LM's own arguments goes with every request."""
+
+
 def _request(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Request:
     skip = {"rollout_id", "n", "cache", "api_key", "api_base", "base_url", "timeout"}
-    defaults = {k: v for k, v in lm.kwargs.items() if k in _SAMPLING and v is not None}
-    merged = {**defaults, **{k: v for k, v in params.items() if k not in skip and v is not None}}
-    if "max_completion_tokens" in merged:
-        merged.pop("max_tokens", None)
-    return request_from_openai_chat({"model": lm.model, "messages": list(messages), **merged})
-
-
-_SAMPLING = {"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed", "reasoning_effort",
-             "frequency_penalty", "presence_penalty"}  # fmt: skip
+    kept = {name: value for name, value in params.items() if name not in skip and value is not None}
+    if "max_completion_tokens" in kept:
+        kept.pop("max_tokens", None)
+    return request_from_openai_chat({"model": lm.model, "messages": list(messages), **kept})
 
 
 def _body(response: Response) -> Body:

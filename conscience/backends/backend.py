@@ -29,6 +29,7 @@ from conscience._dspy.visible import aseen, seen, seen_again
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
+from conscience.backends.habits.mending import mending
 from conscience.backends.lost import record_lost
 from conscience.backends.providers import address
 from conscience.backends.rate_limit import RateLimiter
@@ -37,11 +38,14 @@ from conscience.backends.routing import transport_for
 from conscience.backends.storage.cache import ResponseCache, shared_cache
 from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
-from conscience.backends.transports import LMTransport, Transport
+from conscience.backends.transports import Answer, LMTransport, Transport
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.requests import check_text
 from conscience.usage import CallContext, CallUsage, Exchange, Role, UsageTracker
+
+_SENT_AS = {"schema": "response_format"}
+"""Features that are asked for by another name."""
 
 
 class Backend:
@@ -89,7 +93,6 @@ class Backend:
         self._cache: ResponseCache | Journal | None = _cache(cache, model)
         self._rate_limiter: RateLimiter | None = None
         self._meter: UsageTracker | None = None
-        self._lacking: set[str] = set()
         self.lm = BackendLM(self)
 
     @staticmethod
@@ -152,7 +155,27 @@ class Backend:
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
-        return feature not in self._lacking and self.transports[0].supports(feature)
+        return self._has(self.transports[0], feature)
+
+    def gives(self, feature: str, completion: Completion) -> bool:
+        """The same of the model that gave an answer."""
+        return any(transport.name == completion.model and self._has(transport, feature) for transport in self.transports)
+
+    def refused(self, feature: str, *, certain: bool) -> None:
+        """Learns that the first model refused a request that asked for a feature, and took the same without it.
+
+        Args:
+            feature: such as "logprobs".
+            certain: whether it said so; otherwise, one refusal says little.
+        """
+        self.transports[0].habits.saw(feature, False, certain=certain)
+
+    @staticmethod
+    def _has(transport: Transport, feature: str) -> bool:
+        habits = transport.habits
+        if habits.knows(feature) is False or habits.leaves_out(_SENT_AS.get(feature, feature)):
+            return False
+        return transport.supports(feature)
 
     @property
     def decides(self) -> bool:
@@ -163,10 +186,6 @@ class Backend:
     def sampling(self) -> Mapping[str, Any]:
         """What the first model's configuration says of every answer: max_tokens, temperature, stop, …"""
         return self.transports[0].sampling
-
-    def lacks(self, feature: str) -> None:
-        """Learns that a model does not do what its table promises; remembered as long as this backend lives."""
-        self._lacking.add(feature)
 
     def complete(
         self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None, ctx: CallContext | None = None
@@ -226,13 +245,13 @@ class Backend:
     ) -> Flow[Completion]:
         """One model's answer: a kept one, or that of its first attempt to succeed."""
 
-        def attempt() -> IOStep:
+        def attempt(sent: Mapping[str, Any]) -> IOStep:
             left = self._claim(ctx)
             deadline.set(left)
             seconds = min(self.timeout, left)
             call, acall = (
-                partial(transport.call, messages, params, seconds),
-                partial(transport.acall, messages, params, seconds),
+                partial(transport.call, messages, sent, seconds),
+                partial(transport.acall, messages, sent, seconds),
             )
             if isinstance(transport, LMTransport):  # shows itself
                 return IOStep(call, acall)
@@ -241,7 +260,8 @@ class Backend:
 
         fallback = transport is not self.transports[0]
         cache = self._kept_in()
-        key = None if cache is None else self._key(transport, messages, params, salt)
+        role = None if ctx is None else ctx.role
+        key = None if cache is None else self._key(transport, messages, params, salt, role)
         with InflightRequest(cache, key) as request:
             if (entry := (yield from request.lookup())) is not None:
                 self._enter_kept(ctx, key, entry["spend"])
@@ -253,13 +273,21 @@ class Backend:
                 yield self._rate_limiter.acquire()
             started = time.perf_counter()
             policy = retry_policy(1 if transport.retries_itself else self.retries + 1)
-            body, dollars = yield from retrying(attempt, policy, deadline)
+
+            def send(sent: Mapping[str, Any]) -> Flow[Answer]:
+                return retrying(partial(attempt, sent), policy, deadline)
+
+            asked = transport.arguments(params, role)
+            body, dollars = yield from mending(send, asked, messages, transport.habits, partial(_note, ctx, transport.name))
             completion = Completion(clean(body), transport.name, dollars, fallback=fallback)
             usage = _usage(completion, time.perf_counter() - started)
             self._enter(ctx, usage)
             if self._rate_limiter is not None:
                 self._rate_limiter.record(usage.tokens)
-            if completion.finish_reason != "error":
+            wanting = bool(params.get("logprobs")) and not completion.first_token
+            if params.get("logprobs") and (completion.first_token or completion.text.strip()):
+                transport.habits.saw("logprobs", not wanting)
+            if completion.finish_reason != "error" and not wanting:
                 yield request.store({"body": completion.body, "spend": usage.to_dict()})
             return completion
 
@@ -323,8 +351,16 @@ class Backend:
         run's own record, and stays."""
         return None if isinstance(self._cache, ResponseCache) and not dspy_keeps_on_disk() else self._cache
 
-    def _key(self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any) -> str:
-        parts = {"v": 1, "to": transport.identity(params), "messages": list(messages), "params": dict(params), "salt": salt}
+    def _key(
+        self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, role: Any
+    ) -> str:
+        parts = {
+            "v": 1,
+            "to": transport.identity(params, role),
+            "messages": list(messages),
+            "params": dict(params),
+            "salt": salt,
+        }
         return ResponseCache.key(parts)
 
 
@@ -349,7 +385,6 @@ def _like(first: Backend, transports: Sequence[Transport], **changes: Any) -> Ba
     other.__dict__.update(first.__dict__)
     other.__dict__.update(changes)
     other.transports = list(transports)
-    other._lacking = set()
     other.lm = BackendLM(other)
     return other
 
@@ -367,6 +402,11 @@ def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
 def _role(ctx: CallContext | None) -> Role:
     """Who asks; outside of a program call only optimizers do."""
     return "propose" if ctx is None else ctx.role
+
+
+def _note(ctx: CallContext | None, model: str, event: str) -> None:
+    if ctx is not None:
+        ctx.tracker.note(f"{ctx.role}: {model}: {event}")
 
 
 def _usage(completion: Completion, seconds: float) -> CallUsage:

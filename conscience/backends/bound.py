@@ -12,7 +12,7 @@ from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import module_context, module_errors
 from conscience.backends.backend import Backend
-from conscience.messages.completion import Message
+from conscience.messages.completion import Completion, Message
 from conscience.usage import CallContext, Exchange
 
 
@@ -63,9 +63,13 @@ class BoundBackend:
         """See ``Backend.supports``."""
         return self.backend.supports(feature)
 
-    def lacks(self, feature: str) -> None:
-        """See ``Backend.lacks``."""
-        self.backend.lacks(feature)
+    def gives(self, feature: str, completion: Completion) -> bool:
+        """See ``Backend.gives``."""
+        return self.backend.gives(feature, completion)
+
+    def refused(self, feature: str, *, certain: bool) -> None:
+        """See ``Backend.refused``."""
+        self.backend.refused(feature, certain=certain)
 
     def note(self, event: str) -> None:
         """Records an event on the outcome, under the role that asks."""

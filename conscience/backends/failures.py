@@ -34,7 +34,9 @@ def backend_failure(
         return BackendError(message, hint="check the model's name", gone=True)
     unreachable = isinstance(last, lm_errors.LMTransportError) or "connection error" in last.message.lower()
     hint = "is the server up? check the address and the network" if unreachable else ""
-    return BackendError(message, hint=hint, retryable=retryable(last))
+    failure = BackendError(message, hint=hint, retryable=retryable(last))
+    failure.refused = frozenset().union(*(getattr(error, "refused", ()) for _, error in failures))
+    return failure
 
 
 def failure_kind(error: LMError) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from conscience._dspy.lm import BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience._dspy.lm import SAMPLING, BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience.backends.habits.memory import Habits, habits_of
 from conscience.backends.providers import address, features, list_price
 from conscience.backends.timeouts import call_within
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
+from conscience.messages.parameters import merged, settings_for
 
 Answer = tuple[Body, float | None]
 """The OpenAI chat body, and its price in dollars where it is known."""
@@ -35,11 +37,15 @@ class Transport(Protocol):
     name: str
     retries_itself: bool
 
-    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         """What shapes the answer to a call with these parameters beside messages and parameters; part of the cache key.
 
         It holds no secret.
         """
+
+    def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
+        """The parameters of a call that is asked with these, in this role: with the model's own settings where they say
+        nothing."""
 
     def supports(self, feature: str) -> bool:
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
@@ -48,6 +54,10 @@ class Transport(Protocol):
     @property
     def sampling(self) -> Mapping[str, Any]:
         """The sampling parameters that the user set on it."""
+
+    @property
+    def habits(self) -> Habits:
+        """What the model was seen to do at its address."""
 
     def secrets(self) -> list[str]:
         """Values that must not appear in any message."""
@@ -78,17 +88,27 @@ class LiteLLMTransport:
     def sampling(self) -> Mapping[str, Any]:
         return self._defaults
 
+    @property
+    def habits(self) -> Habits:
+        given = self._client.get("api_base") or self._client.get("base_url")
+        where = given or next(filter(None, self._served_at()), "")
+        return habits_of(self.name, str(where).rstrip("/"))
+
     def __getstate__(self) -> dict[str, Any]:
         client = {name: value for name, value in self._client.items() if name not in SECRET_OPTIONS}
         return self.__dict__ | {"_client": client, "_checked": False, "_key_left_behind": "api_key" in self._client}
 
-    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
-        return {"model": self.name, "client": shown, "address": self._served_at(), "defaults": self._sampling(params)}
+        defaults = settings_for(role, self._sampling(params))
+        return {"model": self.name, "client": shown, "address": self._served_at(), "defaults": defaults}
 
     def _served_at(self) -> list[str | None]:
         """Where the environment says that the model is served."""
         return address(self.name, self._client.get("custom_llm_provider"))
+
+    def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
+        return merged(settings_for(role, self._sampling(params)), params)
 
     def secrets(self) -> list[str]:
         return _secrets(self._client)
@@ -120,7 +140,6 @@ class LiteLLMTransport:
         if not self._checked:
             self._check()
         return {
-            **self._sampling(params),
             **params,
             **self._client,
             "model": self.name,
@@ -221,6 +240,15 @@ class LMTransport:
         self.lm = lm
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
+        self._own_habits = Habits()
+
+    @property
+    def habits(self) -> Habits:
+        if self._scripted:  # a script is nobody else's, whatever its name
+            return self._own_habits
+        given = self.lm.kwargs.get("api_base") or self.lm.kwargs.get("base_url")
+        where = given or next(filter(None, address(self.name)), "")
+        return habits_of(self.name, str(where).rstrip("/"))
 
     def __getstate__(self) -> dict[str, Any]:
         lm = copy.copy(self.lm)
@@ -236,10 +264,15 @@ class LMTransport:
     def _scripted(self) -> bool:
         return not isinstance(getattr(self.lm, "engine", None), str)
 
-    def identity(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        kwargs = {k: v for k, v in self.lm.kwargs.items() if k not in SECRET_OPTIONS}
+    def identity(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
+        taken = settings_for(role, {k: v for k, v in self.lm.kwargs.items() if k in SAMPLING})
+        kwargs = {k: v for k, v in self.lm.kwargs.items() if k not in SECRET_OPTIONS and (k not in SAMPLING or k in taken)}
         where = [] if self._scripted else address(self.name)
         return {"model": self.name, "lm": type(self.lm).__qualname__, "address": where, "kwargs": kwargs}
+
+    def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
+        own = {name: value for name, value in self.lm.kwargs.items() if name in SAMPLING and value is not None}
+        return merged(settings_for(role, own), params)
 
     def secrets(self) -> list[str]:
         return _secrets(self.lm.kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from conscience._base.flow import Flow
@@ -18,42 +18,38 @@ REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
 """For a written answer of a reasoning model, which thinks before it writes; a tight limit would return nothing."""
 
 
-def first_token(model: BoundBackend, messages: Sequence[Message]) -> Flow[Completion | None]:
-    """The answer's first token with its candidates; None from a model that gives no log-probabilities, which is recorded.
+def ask(model: BoundBackend, question: Callable[[bool], Sequence[Message]]) -> Flow[Completion]:
+    """The answer to a question: its first token with the candidates, or a written score where the model gives none.
+
+    One answer without candidates may be a fault: it is asked for once more. One that is refused, whatever the reason, may
+    be had as a written score. What so turns out of the model is remembered; see ``conscience.backends.habits``.
+
+    Args:
+        model: who is asked.
+        question: the messages that put the question; whether a score is to be written.
 
     Raises:
         BackendError: the model could not be asked.
         BudgetExceeded: the budget is spent.
     """
-    if not model.supports("logprobs"):
-        return None
-    try:
-        completion: Completion = yield model.ask(messages, ONE_TOKEN_SAMPLING)
-    except BackendError as error:
-        if isinstance(error, ContextTooLong) or error.retryable or not _about_logprobs(error.message):
-            raise
-        name, reason = model.name, "refused"
-        first = _about_logprobs(error.message.split("; ")[0])  # it names every model's failure, in order
-    else:
+    refusal: BackendError | None = None
+    for _ in range(2):
+        if not model.supports("logprobs"):
+            break
+        try:
+            completion: Completion = yield model.ask(question(False), ONE_TOKEN_SAMPLING)
+        except BackendError as error:
+            if error.retryable or error.gone or isinstance(error, ContextTooLong):
+                raise
+            refusal = error
+            model.note(f"{model.name} refused a question for one token, the score is a written one")
+            break
         if completion.first_token:
             return completion
-        name, reason, first = completion.model, "gave no", not completion.fallback
-    if first:  # what a fallback lacks, the model it stands in for may have
-        model.lacks("logprobs")
-    model.note(f"{name} {reason} log-probabilities, scores are written ones")
-    return None
-
-
-def written_answer(model: BoundBackend, messages: Sequence[Message]) -> Flow[Completion]:
-    """An answer with room to think.
-
-    Raises:
-        BackendError: the model could not be asked.
-        BudgetExceeded: the budget is spent.
-    """
-    completion: Completion = yield model.ask(messages, REASONING_SAMPLING if model.supports("reasoning") else SAMPLING)
-    return completion
-
-
-def _about_logprobs(message: str) -> bool:
-    return "logprob" in message.lower() or "max_tokens" in message.lower()
+        model.note(f"{completion.model} gave no log-probabilities")
+        if not model.gives("logprobs", completion):
+            break
+    written: Completion = yield model.ask(question(True), REASONING_SAMPLING if model.supports("reasoning") else SAMPLING)
+    if refusal is not None and not written.fallback:
+        model.refused("logprobs", certain="logprobs" in refusal.refused)
+    return written

@@ -14,7 +14,7 @@ from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.errors import ReviewError
-from conscience.gate.asking import first_token, written_answer
+from conscience.gate.asking import ask
 from conscience.gate.decisions import ask_decisions, requests_for
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question, log_odds, verbalised_log_odds
@@ -183,11 +183,10 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
             return SignalReading(signal.value(vectors), "probes")
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
-    completion = yield from first_token(model, signal.messages(draft))
-    if completion is not None and isinstance(signal, RulesQuestion):
+    completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
+    if not completion.first_token:
+        return SignalReading(verbalised_log_odds(completion), "verbalised")
+    if isinstance(signal, RulesQuestion):
         answer = signal.read(completion.first_token)
         return SignalReading(answer.log_odds, "logprobs", answer.principles)
-    if completion is not None:
-        return SignalReading(log_odds(completion.first_token), "logprobs")
-    written = yield from written_answer(model, signal.messages(draft, written=True))
-    return SignalReading(verbalised_log_odds(written), "verbalised")
+    return SignalReading(log_odds(completion.first_token), "logprobs")

@@ -195,7 +195,7 @@ def test_missing_logprobs_fall_back_to_written_scores(server: Loopback) -> None:
     assert first.verdict.method == "verbalised"
     assert first.verdict.probability == pytest.approx(0.03)
     assert any("log-probabilities" in event for event in first.events)
-    assert (first.usage.calls, second.usage.calls) == (3, 2), "what is missing is asked for once"
+    assert (first.usage.calls, second.usage.calls) == (4, 2), "what is missing twice is asked for no more"
 
 
 def test_rate_limit_is_retried_after_the_time_the_server_names(server: Loopback) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SIBLINGS: Mapping[str, str] = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-"""Two names for one thing: providers take the one or the other."""
-
 
 @dataclass(frozen=True, slots=True)
 class Legal:
@@ -49,6 +46,10 @@ class Legal:
         near = near if self.most is None else min(near, self.most)
         return type(value)(near) if isinstance(value, int) and near == int(near) else near
 
+    def changes(self, name: str, value: Any) -> bool:
+        """Whether a parameter of this name and value is sent otherwise."""
+        return self.name != name or self.of(value) != value
+
 
 def adapted(params: Mapping[str, Any], legal: Mapping[str, Legal]) -> dict[str, Any]:
     """The parameters of a call as a model takes them.
@@ -59,9 +60,12 @@ def adapted(params: Mapping[str, Any], legal: Mapping[str, Legal]) -> dict[str, 
     """
     sent = dict(params)
     for name in legal.keys() & params.keys():
-        value, rule = sent.pop(name, None), legal[name]
-        if rule.name is not None and value is not None and (rule.name == name or rule.name not in params):
-            sent[rule.name] = rule.of(value)
+        rule, value = legal[name], sent.pop(name)
+        if rule.name is None or value is None or (rule.name != name and rule.name in params):
+            continue
+        other = legal.get(rule.name) if rule.name != name else None
+        if other is None or other.name == rule.name:
+            sent[rule.name] = rule.of(value) if other is None else other.of(rule.of(value))
     if "logprobs" not in sent:
         sent.pop("top_logprobs", None)  # which no provider takes alone
     return sent

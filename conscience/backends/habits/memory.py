@@ -1,8 +1,8 @@
 """The memory of what one model at one address was seen to do: traits that its answers show, parameters that it refuses.
 
-One answer proves little. A trait is taken as known once it showed, or was missing, ``FEW`` times in a row; ``MANY`` times
-where the opposite was seen before, so that a faulty answer among good ones changes nothing. What is known is forgotten after
-a while and found out again by the next call; what proves right again is known for twice as long.
+One answer proves little. A trait is taken as known once it showed, or was missing, ``FEW`` times in a row, and once more
+often than the opposite was ever seen, ``MANY`` times at most: a faulty answer among good ones changes nothing. What is known
+is forgotten after a while and found out again by the next call; what proves right again is known for twice as long.
 
     habits = habits_of("openai/x", "http://host/v1")
     habits.saw("logprobs", False)                       after each answer that was to have some
@@ -28,8 +28,8 @@ FEW = 2
 """Answers in a row that settle a trait of which nothing else was ever seen."""
 
 MANY = 8
-"""Answers in a row that settle it against what was seen before: of a server that leaves something out of every fifth answer
-at random, eight in a row are 3 in a million."""
+"""Answers in a row that settle it whatever was seen before: of a server that leaves something out of every fifth answer at
+random, eight in a row are 3 in a million."""
 
 SHORTEST = 600.0
 """Seconds for which something is known at first."""
@@ -58,16 +58,23 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Trait:
-    """Answers in a row that show a trait, or do not; ``mixed`` where the opposite was ever seen."""
+    """Answers in a row that show a trait, or do not; and how many of either kind there ever were, ``MANY`` at most."""
 
     shown: bool
     answers: int = 1
-    mixed: bool = False
+    ever: int = 1
+    against: int = 0
     known: _Known = _Known()
 
     @property
     def is_settled(self) -> bool:
-        return self.answers >= (MANY if self.mixed else FEW)
+        return self.answers >= max(FEW, min(self.against + 1, MANY))
+
+    def and_one(self, shown: bool, answers: int) -> _Trait:
+        """After so many more answers of a kind."""
+        if shown != self.shown:
+            return _Trait(shown, answers, min(self.against + answers, MANY), self.ever)
+        return replace(self, answers=min(self.answers + answers, MANY), ever=min(self.ever + answers, MANY))
 
 
 class Habits:
@@ -93,14 +100,12 @@ class Habits:
             certain: whether this one answer settles it.
         """
         old, now = self._traits.get(trait), self.clock()
-        if old is not None and old.shown == shown and now < old.known.until - old.known.seconds / 2:
+        if old is not None and old.shown == shown and old.ever == MANY and now < old.known.until - old.known.seconds / 2:
             return  # nothing new, as nearly always
         with _lock:
             old = self._traits.get(trait)
-            if old is None or old.shown != shown:
-                new = _Trait(shown, MANY if certain else 1, mixed=old is not None)
-            else:
-                new = replace(old, answers=MANY if certain else min(old.answers + 1, MANY))
+            many = MANY if certain else 1
+            new = _Trait(shown, many, many) if old is None else old.and_one(shown, many)
             if new.is_settled:
                 new = replace(new, known=new.known.again(now))
             self._traits = {**self._traits, trait: new}
@@ -130,6 +135,11 @@ class Habits:
             return _NOTHING
         now = self.clock()
         return {name: legal for name, (legal, known) in self._refused.items() if now < known.until}
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a parameter is not to be sent at all."""
+        legal = self._refused.get(name)
+        return legal is not None and legal[0].name is None and self.clock() < legal[1].until
 
     def describe(self) -> list[str]:
         """What is known now, a line each, for people to read."""

@@ -73,6 +73,8 @@ def reply_error(reply: Reply, model: str) -> LMError:
 def _error(status: int | None, detail: Mapping[str, Any], headers: Mapping[str, str], model: str) -> LMError:
     said = detail.get("message")
     message = said if isinstance(said, str) and said else json.dumps(dict(detail), default=str)
+    if isinstance(more := detail.get("metadata"), dict) and isinstance(more.get("raw"), str):
+        message = f"{message}: {more['raw']}"  # OpenRouter's provider, in its own words
     code = detail.get("code") if detail.get("code") is not None else detail.get("type")
     kind = _kind(status, message, str(code))
     error: LMError = kind(
@@ -83,6 +85,7 @@ def _error(status: int | None, detail: Mapping[str, Any], headers: Mapping[str, 
         request_id=headers.get("x-request-id") or headers.get("request-id"),
         retry_after=_pause(headers),
     )
+    error.param = detail.get("param")
     return error
 
 

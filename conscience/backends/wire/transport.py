@@ -142,7 +142,7 @@ class OpenAIWireTransport(LiteLLMTransport):
         to = self._to
         if (where := self._address()) is None:
             return None
-        asked = {k: v for k, v in {**self._defaults, **params}.items() if v is not None}
+        asked = {k: v for k, v in params.items() if v is not None}
         more = asked.pop("extra_body", None) or {}
         shaped, sent_messages = self._shaped(asked), plain_messages(messages, to)
         if shaped is None or sent_messages is None or not isinstance(more, Mapping):
@@ -267,11 +267,10 @@ class LocalWireTransport(LocalTransport):
         return OpenAIWireTransport(Route("openai", server.model, None), self.name, options)
 
     def _as_sent(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters with the model's own sampling; what OpenAI has no name for is llama.cpp's."""
-        merged = {**self._sampling(params), **params}
+        """The parameters as they are sent; what OpenAI has no name for is llama.cpp's."""
         known = model_table.DIALECTS["openai"].params | {"extra_body"}
-        own = {name: value for name, value in merged.items() if name not in known}
-        sent = {name: value for name, value in merged.items() if name in known}
+        own = {name: value for name, value in params.items() if name not in known}
+        sent = {name: value for name, value in params.items() if name in known}
         return {**sent, "extra_body": {**own, **(sent.get("extra_body") or {})}}
 
 
