@@ -7,10 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from conscience._base.flow import run_sync
 from conscience.backends.backend import Backend
+from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError
-from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, log_odds
+from conscience.gate.decisions import ask_decisions
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question, log_odds
+from conscience.gate.settings import sigmoid
 from conscience.messages.completion import Completion
+from conscience.outcome import Draft
+from conscience.usage import CallContext, UsageTracker
 
 State = Literal["yes", "no", "unknown"]
 
@@ -20,7 +26,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        name: reach, logprobs, schema, reasoning or prefix cache.
+        name: reach, logprobs, schema, reasoning or prefix cache; of a decision model reach, decisions or writing.
         state: yes, no, or unknown where the backend does not say.
         detail: what was seen.
         advice: what follows from a gap; empty without one.
@@ -33,11 +39,13 @@ class Check:
 
 
 def examine(backend: Backend) -> list[Check]:
-    """Asks four short questions.
+    """Asks four short questions; a decision model two, in one request.
 
     Raises:
         BackendError, ConfigurationError: the backend cannot be reached at all.
     """
+    if backend.decides:
+        return _decisions(backend)
     hello = backend.complete(
         [{"role": "user", "content": "Say hello."}], {"max_tokens": 16 if not _thinks(backend) else 2000}
     )
@@ -46,6 +54,22 @@ def examine(backend: Backend) -> list[Check]:
     checks.append(_checked("schema", _schema, backend))
     checks.append(_reasoning(hello, backend))
     checks.append(_checked("prefix cache", _prefix_cache, backend))
+    return checks
+
+
+def _decisions(backend: Backend) -> list[Check]:
+    asked = {"Is the sky blue on a clear day?": True, "Is grass red?": False}
+    model = BoundBackend(backend, CallContext(UsageTracker(), "review"))
+    questions = [Question(name=text, text=text, framing="foreign") for text in asked]
+    draft = Draft.of("What colours are the sky and grass?", "The sky is blue on a clear day, and grass is green.")
+    answers = {name: answer.log_odds or 0.0 for name, answer in run_sync(ask_decisions(questions, draft, model)).items()}
+    shown = ", ".join(f"{text} {sigmoid(answers[text]):.2f}" for text in asked)
+    checks = [Check("reach", "yes", f"{backend.name} answered two questions in one request")]
+    if all((answers[text] > 0) is yes for text, yes in asked.items()):
+        checks.append(Check("decisions", "yes", shown))
+    else:
+        checks.append(Check("decisions", "no", f"wrong: {shown}", _ADVICE["decisions"]))
+    checks.append(Check("writing", "no", "a decision model writes nothing", _ADVICE["writing"]))
     return checks
 
 
@@ -61,6 +85,8 @@ def _checked(name: str, check: Callable[[Backend], Check], backend: Backend) -> 
 
 
 _ADVICE = {
+    "decisions": "is it a decision model? its probabilities are the gate's signals",
+    "writing": "it takes the role review (--review-lm) beside a chat model, which writes critiques and revisions too",
     "logprobs": "the gate will use written scores, coarser and dearer; a model with logprobs can take the role with "
     "--review-lm",
     "schema": "critiques are parsed from free text; a broken one is asked for again",

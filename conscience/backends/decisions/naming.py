@@ -64,9 +64,10 @@ def check_name(model: str) -> None:
     """
     provider, slash, rest = model.partition("/")
     hint = "write decisions:provider/model, such as decisions:openai/gpt-6-luna"
-    if not model or model == "local" or model.startswith("local:") or (slash and not rest):
-        what = "names no decision model" if model in ("", provider + slash) else "is no decision model"
-        raise ConfigurationError(f"{PREFIX + model!r} {what}", hint=hint)
+    if not model or (slash and not rest):
+        raise ConfigurationError(f"{PREFIX + model!r} names no model", hint=hint)
+    if model == "local" or model.startswith("local:"):
+        raise ConfigurationError(f"{PREFIX + model!r}: the embedded model has no route for decisions", hint=hint)
     served = model_table.decision_providers()
     if slash and served and provider.removesuffix("_chat") not in served:  # ollama_chat is served by ollama
         raise ConfigurationError(f"{provider} serves no decision models that LiteLLM knows", hint=f"{', '.join(served)} do")

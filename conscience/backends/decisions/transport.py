@@ -34,6 +34,12 @@ _ADDRESSING = frozenset({"api_key", "api_base", "base_url", "headers", "extra_he
 _OWN_HEADERS = frozenset({"authorization", "content-type"})
 """Headers that the route itself says, whatever the caller does: LiteLLM drops them, too."""
 
+_KEY_MISSING = re.compile("Missing API key for Decisions")
+_ADDRESS_MISSING = re.compile(
+    r"api_base is required for Decisions|requires api_base or \w+|Missing \w+_(API_BASE|ACCOUNT_ID)"
+)
+"""What LiteLLM says before it sends anything."""
+
 
 class DecisionsTransport(LiteLLMTransport):
     """A decision model: ``call`` takes a text as messages and questions as the parameter ``questions``, and its answer is a
@@ -80,6 +86,7 @@ class DecisionsTransport(LiteLLMTransport):
                 pass  # a proxy that LiteLLM knows
             except (TimeoutError, HTTPFailure) as error:
                 raise wire_failure(error, self.name, seconds) from None
+        litellm()  # its import takes seconds, which are none of the server's
         try:  # LiteLLM's own limit begins anew with every byte
             return call_within(seconds, partial(self._by_litellm, text, questions, seconds))
         except TimeoutError as error:
@@ -94,6 +101,7 @@ class DecisionsTransport(LiteLLMTransport):
                 pass
             except (TimeoutError, HTTPFailure) as error:
                 raise wire_failure(error, self.name, seconds) from None
+        litellm()
         try:
             async with asyncio.timeout(seconds):
                 return await self._aby_litellm(text, questions, seconds)
@@ -187,11 +195,12 @@ class DecisionsTransport(LiteLLMTransport):
             with litellm_errors(self._model):
                 yield
         except LMError as error:
-            if missing := re.search(r"(Missing API key|api_base is required) for Decisions provider", error.message):
+            if _KEY_MISSING.search(error.message):
                 hint = "set the provider's key in the environment, or pass api_key"
-                if missing[1] != "Missing API key":
-                    hint = "pass api_base, or set the provider's address in the environment"
-                raise ConfigurationError(f"{self.name}: {missing[1]}", hint=hint) from None
+                raise ConfigurationError(f"{self.name}: no credentials", hint=hint) from None
+            if _ADDRESS_MISSING.search(error.message):
+                hint = "set the provider's address in the environment, or pass api_base"
+                raise ConfigurationError(f"{self.name}: no address", hint=hint) from None
             raise
 
     def _unpacked(self, raw: Any, count: int) -> Answer:
