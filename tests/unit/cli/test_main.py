@@ -90,6 +90,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["ask", ""], 2, "the request is empty"),
     (["ask", "hi", "--lm", "nobody"], 2, "names no provider"),
     (["ask", "hi", "--lm", "openai/gpt-4o-mini"], 2, "set OPENAI_API_KEY"),
+    (["ask", "hi", "--lm", "decisions:openai/gpt-6-luna"], 2, "writes nothing"),
     (["ask", "hi", "--lm", "local:/nowhere.gguf"], 2, "no weights file"),
     (["ask", "hi", "--lm", "local:~nosuch/x.gguf"], 2, "no weights file"),
     (["ask", "hi", "--constitution", "genral"], 2, "did you mean general"),

@@ -11,6 +11,7 @@ import pytest
 from conscience import CascadeStage, Conscience, GateSettings, Question, Review, areview, review
 from conscience.backends.storage.cache import ResponseCache, shared_cache
 from conscience.constitution.schema import Constitution
+from conscience.doctor import examine
 from conscience.gate.probes import LexicalProbe
 from conscience.outcome import Verdict
 from conscience.testing import ScriptedLM, by_stage, is_critique
@@ -199,3 +200,13 @@ def test_two_callers_get_their_own_answers(server: Loopback) -> None:
     assert [verdict.flagged for verdict in verdicts] == [bool(n % 2) for n in range(24)]
     assert all(is_decision(body) for body in server.calls)
     assert badword(texts[1], "") == 0.9
+
+
+def test_doctor_asks_two_questions_in_one_request(server: Loopback) -> None:
+    """It tells whether the probabilities make sense, and what such a model is for."""
+    server.behaviour = deciding(lambda text, words: 0.97 if "sky" in words else 0.03)
+    checks = {check.name: check for check in examine(decision_backend(server))}
+    assert (checks["decisions"].state, checks["writing"].state, len(server.calls)) == ("yes", "no", 1)
+    assert "--review-lm" in checks["writing"].advice
+    server.behaviour = deciding(lambda text, words: 0.5)
+    assert {check.name: check.state for check in examine(decision_backend(server))}["decisions"] == "no"
