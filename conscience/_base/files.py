@@ -50,25 +50,47 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append_line(file: int, end: int, line: bytes, path: Path) -> None:
-    """Appends a line to a file, whole or not at all.
+def make_private(folder: Path) -> None:
+    """Makes a folder for this user alone, with what is missing above it. A folder that is there keeps its rights.
+
+    Raises:
+        OSError: it cannot be made, or is none.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileNotFoundError:
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+
+
+def append_line(file: int, line: bytes, path: Path) -> int:
+    """Appends a line to a file, whole or not at all, whatever other processes append to it.
 
     Args:
-        file: descriptor, open for appending.
-        end: the file's length.
+        file: descriptor, opened with ``O_APPEND``, of this process alone.
         line: with its line feed.
         path: for the message.
+
+    Returns:
+        Where in the file it begins.
 
     Raises:
         InputError: the disk is full or gone.
     """
     try:
-        if os.write(file, line) < len(line):
-            os.truncate(file, end)
+        written = os.write(file, line)
+        end = os.lseek(file, 0, os.SEEK_CUR)
+        if written < len(line):
+            if os.fstat(file).st_size == end:  # nobody has written behind it
+                os.truncate(file, end - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         hint = "make room; the same command goes on from here"
         raise InputError(f"{path}: cannot be written: {error.strerror}", hint=hint) from None
+    return end - written
 
 
 def digest(value: Any, length: int = 12) -> str:

@@ -31,7 +31,8 @@ from conscience.backends.embeddings import embedding, is_registered, pack, runs_
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.habits.mending import mending
 from conscience.backends.lost import record_lost
-from conscience.backends.providers import address
+from conscience.backends.models.credentials import credentials
+from conscience.backends.providers import address, provider_name
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.retry import Deadline, retry_policy, retrying
 from conscience.backends.routing import transport_for
@@ -261,7 +262,11 @@ class Backend:
         fallback = transport is not self.transports[0]
         cache = self._kept_in()
         role = None if ctx is None else ctx.role
-        key = None if cache is None else self._key(transport, messages, params, salt, role)
+        key = None
+        if cache is not None:
+            to = transport.identity(params, role)
+            parts = {"v": 1, "to": to, "messages": list(messages), "params": dict(params), "salt": salt}
+            key = cache.key(parts, transport.credentials(params))
         with InflightRequest(cache, key) as request:
             if (entry := (yield from request.lookup())) is not None:
                 self._enter_kept(ctx, key, entry["spend"])
@@ -304,8 +309,12 @@ class Backend:
         cache = self._kept_in()
         if is_registered(model) and isinstance(cache, ResponseCache):
             cache = None
-        where = {"address": address(model)} if cache and served and model != "local" else {}
-        key = ResponseCache.key({"v": 1, "embedding": model, "texts": list(texts), **where}) if cache else None
+        key = None
+        if cache is not None:
+            hosted = served and model != "local"
+            where = {"address": address(model)} if hosted else {}
+            who = credentials(provider_name(model), {}, address(model)) if hosted else {}
+            key = cache.key({"v": 1, "embedding": model, "texts": list(texts), **where}, who)
         with InflightRequest(cache, key) as request:
             if (entry := (yield from request.lookup())) is not None:
                 self._enter_kept(ctx, key, entry["spend"])
@@ -351,18 +360,6 @@ class Backend:
         run's own record, and stays."""
         return None if isinstance(self._cache, ResponseCache) and not dspy_keeps_on_disk() else self._cache
 
-    def _key(
-        self, transport: Transport, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, role: Any
-    ) -> str:
-        parts = {
-            "v": 1,
-            "to": transport.identity(params, role),
-            "messages": list(messages),
-            "params": dict(params),
-            "salt": salt,
-        }
-        return ResponseCache.key(parts)
-
 
 def _check_alike(transports: Sequence[Transport]) -> None:
     """Refuses fallbacks between decision models and chat models: what the one is asked, the other cannot answer.
@@ -396,7 +393,7 @@ _wrapped_lock = ForkLock()
 def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
     if os.environ.get("CONSCIENCE_CACHE") == "0" or cache is False or getattr(model, "cache", True) is False:
         return None
-    return shared_cache() if cache is True else shared_cache(Path(cache).expanduser())
+    return shared_cache() if cache is True else shared_cache(Path(cache))
 
 
 def _role(ctx: CallContext | None) -> Role:

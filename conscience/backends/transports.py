@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from conscience._dspy.lm import SAMPLING, BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
 from conscience.backends.habits.memory import Habits, habits_of
-from conscience.backends.providers import address, features, list_price
+from conscience.backends.models.credentials import credentials, secret_options
+from conscience.backends.providers import address, features, list_price, provider_name
 from conscience.backends.timeouts import call_within
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
@@ -46,6 +47,10 @@ class Transport(Protocol):
     def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         """The parameters of a call that is asked with these, in this role: with the model's own settings where they say
         nothing."""
+
+    def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What tells who asks with these parameters, given or found in the environment: part of the cache key by a keyed
+        digest only. Empty where nothing does."""
 
     def supports(self, feature: str) -> bool:
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
@@ -107,8 +112,15 @@ class LiteLLMTransport:
         """Where the environment says that the model is served."""
         return address(self.name, self._client.get("custom_llm_provider"))
 
+    def _served_by(self) -> str:
+        return provider_name(self.name, self._client.get("custom_llm_provider"))
+
     def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         return merged(settings_for(role, self._sampling(params)), params)
+
+    def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        options = {**self._defaults, **params, **self._client}
+        return credentials(self._served_by(), options, self._served_at())
 
     def secrets(self) -> list[str]:
         return _secrets(self._client)
@@ -216,6 +228,9 @@ class LocalTransport(LiteLLMTransport):
     def _check(self) -> None:
         """Its name and key are our own."""
 
+    def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
     def secrets(self) -> list[str]:
         return []
 
@@ -273,6 +288,12 @@ class LMTransport:
     def arguments(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         own = {name: value for name, value in self.lm.kwargs.items() if name in SAMPLING and value is not None}
         return merged(settings_for(role, own), params)
+
+    def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        options = {**params, **self.lm.kwargs}
+        if self._scripted:
+            return secret_options(options)
+        return credentials(provider_name(self.name), options, address(self.name))
 
     def secrets(self) -> list[str]:
         return _secrets(self.lm.kwargs)

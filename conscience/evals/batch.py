@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -191,7 +190,7 @@ class LineFile:
         self._file.close()
 
     def add(self, line: str) -> None:
-        append_line(self._file.fileno(), self._file.seek(0, os.SEEK_END), f"{line}\n".encode(), self._path)
+        append_line(self._file.fileno(), f"{line}\n".encode(), self._path)
 
 
 def case_key(case: Case, identity: str) -> str:

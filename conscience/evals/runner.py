@@ -17,6 +17,7 @@ from conscience._base.files import digest
 from conscience._base.flow import run_async
 from conscience.backends.backend import Backend
 from conscience.backends.lost import lost_backends
+from conscience.backends.models.credentials import secret_options
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import CLIENT_OPTIONS
@@ -157,7 +158,8 @@ def _sampling(backend: Backend) -> str:
     for transport in backend.transports:
         identity = transport.identity({})
         given = identity.get("defaults") or identity.get("kwargs") or {}
-        models.append([transport.name, {name: value for name, value in given.items() if name not in CLIENT_OPTIONS}])
+        given = {name: value for name, value in given.items() if name not in CLIENT_OPTIONS | secret_options(given).keys()}
+        models.append([transport.name, given])
     return digest(models)
 
 

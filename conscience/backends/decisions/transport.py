@@ -69,6 +69,9 @@ class DecisionsTransport(LiteLLMTransport):
     def supports(self, feature: str) -> bool:
         return False  # these are features of chat models
 
+    def _served_by(self) -> str:
+        return self._provider or "openai"
+
     def _served_at(self) -> list[str | None]:
         prefix = self._provider.upper()
         names = self._route.bases if self._route else (f"{prefix}_API_BASE", f"{prefix}_BASE_URL")

@@ -15,13 +15,12 @@ It lasts as long as the process, which all backends of the same model and addres
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from conscience._base.forks import ForkLock
 from conscience.backends.habits.legal import Legal
 
 FEW = 2
@@ -39,7 +38,7 @@ LONGEST = 86_400.0
 
 Clock = Callable[[], float]
 
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +164,3 @@ def habits_of(model: str, address: str) -> Habits:
         with _lock:
             found = _habits.setdefault((model, address), Habits())
     return found
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -9,6 +9,9 @@ from typing import Any, Self
 from conscience._base.flow import Flow, IOStep
 from conscience.backends.storage.cache import ResponseCache
 from conscience.backends.storage.journal import Journal
+from conscience.usage import CallUsage
+
+_SPEND = frozenset(CallUsage.__slots__)
 
 
 class InflightRequest:
@@ -37,14 +40,18 @@ class InflightRequest:
         """The answer that was kept, or will have been by whoever makes the same request now; None where there is none."""
         if self._cache is None:
             return None
-        entry = self._cache.get(self._key)
+        entry = self._kept()
         if entry is not None or not isinstance(self._cache, Journal):
             return entry
         if (other := self._cache.claim(self._key)) is None:
             self._claimed = True
         else:
             yield other
-        return self._cache.get(self._key)
+        return self._kept()
+
+    def _kept(self) -> dict[str, Any] | None:
+        entry = None if self._cache is None else self._cache.get(self._key)
+        return entry if entry is not None and _is_answer(entry) else None
 
     def store(self, value: Mapping[str, Any]) -> IOStep:
         """Keeps an answer: at once when driven sync or in a run, else as soon as the event loop is idle, which is while the
@@ -62,3 +69,22 @@ class InflightRequest:
                 asyncio.get_running_loop().call_soon(put)
 
         return IOStep(put, put_soon)
+
+
+def _is_answer(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry has the shape that ``Backend`` gives it; another version may have written it."""
+    spend, body, vectors = entry.get("spend"), entry.get("body"), entry.get("vectors")
+    if (
+        not isinstance(spend, dict)
+        or not spend.keys() <= _SPEND
+        or not all(isinstance(n, int | float) for n in spend.values())
+    ):
+        return False
+    if body is None:
+        return isinstance(vectors, list) and all(isinstance(vector, str) for vector in vectors)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    return isinstance(choices, list) and bool(choices) and all(_is_choice(choice) for choice in choices)
+
+
+def _is_choice(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)

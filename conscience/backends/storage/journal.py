@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -12,19 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from conscience._base.files import append_line
 from conscience._base.flow import IOStep
+from conscience._base.forks import ForkLock, generation
+from conscience.backends.storage.sealing import folder_secret, request_key, seal, sealed_key, unseal
 from conscience.errors import InputError
 from conscience.usage import idle
+
+logger = logging.getLogger("conscience")
 
 
 class Journal:
     """Stands where a backend's response cache stands, for the length of a run.
 
     What it holds was paid for by this run, so an answer read from it counts as spent: the parts of an interrupted run add
-    up to what an undisturbed one would. A line is written at once; one that was torn by a crash is cut off.
+    up to what an undisturbed one would. A line is written at once, behind whatever other processes write. A line that was
+    torn by a crash, or is not as it was written (see ``sealing.py``), is passed over, and its answer asked for anew.
 
     Args:
         path: the file; made, with its folder, on first use.
@@ -37,12 +40,24 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._file: int | None = None
-        self._end = 0
-        self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
+        self._lock = ForkLock()
         self._used: set[int] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        """As before first use. What a forked child inherits is its parent's: the file's offset, and requests under way."""
+        self._generation = generation()
+        self._file: int | None = None
+        self._secret = b""
+        self._torn = False
+        self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
         self._inflight: dict[str, Future[None]] = {}
+
+    def key(self, parts: Mapping[str, Any], credentials: Mapping[str, Any]) -> str:
+        """The key of a request, see ``request_key``."""
+        with self._lock:
+            self._open()
+            return request_key(parts, credentials, self._secret)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was written under the key, or None."""
@@ -51,21 +66,22 @@ class Journal:
             place = self._places.get(_short(key))
         if place is None:
             return None
-        entry = orjson.loads(os.pread(file, place[1], place[0]))
-        return entry["value"] if entry["key"] == key else None
+        return unseal(self._secret, key, os.pread(file, place[1], place[0]).rstrip(b"\n"))
 
     def claim(self, key: str) -> IOStep | None:
         """The wait for whoever makes the same request; None where nobody does: then the caller does, until ``release``."""
         own: Future[None] = Future()
         with self._lock:
+            self._open()
             inflight = self._inflight.setdefault(key, own)
         return None if inflight is own else IOStep(partial(_wait, inflight), partial(_await, inflight))
 
     def release(self, key: str) -> None:
         """The caller's request has ended, with an answer that it has put here, or without."""
         with self._lock:
-            inflight = self._inflight.pop(key)
-        inflight.set_result(None)
+            inflight = self._inflight.pop(key, None)
+        if inflight is not None:  # None in a child that was forked meanwhile
+            inflight.set_result(None)
 
     def is_first_use(self, key: str) -> bool:
         """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
@@ -80,31 +96,66 @@ class Journal:
         Raises:
             InputError: the disk is full or gone; the answer would be lost to a later run.
         """
-        line = orjson.dumps({"key": key, "value": value}) + b"\n"
         with self._lock:
-            file = self._open()
-            append_line(file, self._end, line, self.path)
-            self._places[_short(key)] = (self._end, len(line))
-            self._end += len(line)
+            self._append(key, value)
             self._used.add(_short(key))
 
+    def drop(self, key: str) -> None:
+        """Takes back what was written under the key: a later line says so, and ``get`` finds nothing.
+
+        Raises:
+            InputError: the disk is full or gone.
+        """
+        with self._lock:
+            if _short(key) in self._places:
+                self._append(key, None)
+
+    def _append(self, key: str, value: Mapping[str, Any] | None) -> None:
+        file = self._open()
+        line = seal(self._secret, key, value) + b"\n"
+        start = append_line(file, b"\n" + line if self._torn else line, self.path) + self._torn
+        self._torn = False
+        self._places[_short(key)] = (start, len(line))
+
     def _open(self) -> int:
+        if self._generation != generation():
+            self._forget()
         if self._file is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-                with open(descriptor, "rb", closefd=False) as file:
-                    for line in file:
-                        if not line.endswith(b"\n"):
-                            os.truncate(descriptor, self._end)
-                            break
-                        self._places[_short(orjson.loads(line)["key"])] = (self._end, len(line))
-                        self._end += len(line)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{self.path}: is no journal of a run: {error}", hint="choose another --out") from None
-            self._file = descriptor
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
+            except OSError as error:
+                raise self._unusable(error.strerror or str(error)) from None
             weakref.finalize(self, os.close, descriptor)
+            try:
+                self._secret = folder_secret(self.path.parent)
+                self._index(descriptor)
+            except OSError as error:
+                raise self._unusable(error.strerror or str(error)) from None
+            self._file = descriptor
         return self._file
+
+    def _index(self, descriptor: int) -> None:
+        start, strange, line = 0, 0, b"\n"
+        with open(descriptor, "rb", closefd=False) as file:
+            for line in file:
+                key = sealed_key(line)
+                if key is not None and line.endswith(b"\n"):
+                    try:
+                        self._places[_short(key)] = (start, len(line))
+                    except ValueError:
+                        strange += 1
+                elif not line.startswith(b'{"key":') and not self._places and line.strip():
+                    raise self._unusable("its first line is none that a run writes")
+                else:
+                    strange += bool(line.strip())
+                start += len(line)
+        self._torn = not line.endswith(b"\n")  # by a crash, or by a process that is writing it just now
+        if strange > self._torn:
+            logger.warning(f"{self.path}: {strange} lines are not as this version writes them; they are asked for anew")
+
+    def _unusable(self, why: str) -> InputError:
+        return InputError(f"{self.path}: is no journal of a run: {why}", hint="choose another --out")
 
 
 def _wait(inflight: Future[None]) -> None:

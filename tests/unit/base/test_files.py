@@ -55,7 +55,7 @@ def test_a_line_that_does_not_fit_is_named_with_its_file() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(InputError, match=r"rows\.jsonl: cannot be written: No space.*make room"):
-            append_line(descriptor, 0, b"{}\n", Path("rows.jsonl"))
+            append_line(descriptor, b"{}\n", Path("rows.jsonl"))
     finally:
         os.close(descriptor)
 
