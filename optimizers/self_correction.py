@@ -19,6 +19,7 @@ from typing import Any, Literal
 from dspy.teleprompt import Teleprompter
 
 from conscience.artifacts.schema import Provenance
+from conscience.backends.embedded.weights import local_name
 from conscience.backends.embeddings import is_available
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError
@@ -89,7 +90,8 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
             if not is_available(model):
                 raise ConfigurationError(f"the embedding model {model!r} is not installed")
         self.oracle, self.target_fpr, self.auto, self.seed = oracle, target_fpr, auto, seed
-        self.budget, self.embeddings, self.prompts = Budget.of(budget), embeddings, prompts
+        self.budget, self.prompts = Budget.of(budget), prompts
+        self.embeddings = None if embeddings is None else [local_name(model) for model in embeddings]
         self.threads, self.folder, self.watch, self.runtime = threads, folder, watch, runtime
 
     def compile(

@@ -19,16 +19,21 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:
     del os.environ[name]  # a developer's own keys must not decide what a test sees
 
-from tests.support.loopback import Loopback  # noqa: E402 - the environment comes first
+from conscience.backends.embedded.weights import weights_folder  # noqa: E402 - the environment comes first
+from tests.support.loopback import Loopback  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
+WEIGHTS = weights_folder()
+"""The developer's own, as they are found outside of the tests; read, never written."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where files run side by side, one worker takes all tests of the embedded model: it is started once."""
     for item in items:
-        if item.get_closest_marker("local") is not None or "local_endpoint" in getattr(item, "fixturenames", ()):
+        if item.get_closest_marker("local") is not None or {"local_endpoint", "coder"} & set(
+            getattr(item, "fixturenames", ())
+        ):
             item.add_marker(pytest.mark.xdist_group("local"))
 
 
@@ -89,6 +94,7 @@ def _no_network() -> Iterator[None]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test caches outlives it or touches the user's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("CONSCIENCE_WEIGHTS", raising=False)
     from conscience.backends.storage.cache import shared_cache
 
     shared_cache.cache_clear()
@@ -99,6 +105,23 @@ def server() -> Iterator[Loopback]:
     """An OpenAI-compatible server on loopback that behaves as the test says."""
     with Loopback() as loopback:
         yield loopback
+
+
+@pytest.fixture
+def coder(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Qwen2.5-Coder-0.5B by name, where the engine and its weights are on this machine; its server ends with the test."""
+    from conscience.backends.embedded.local import shutdown
+    from conscience.backends.embedded.weights import weights_of
+    from conscience.errors import ConfigurationError
+
+    pytest.importorskip("xllamacpp", reason="the embedded engine is not installed")
+    monkeypatch.setenv("CONSCIENCE_WEIGHTS", str(WEIGHTS))
+    try:
+        file = weights_of("qwen2.5-coder-0.5b").path()
+    except ConfigurationError as error:
+        pytest.skip(f"no larger model here: {error}")
+    yield "local:qwen2.5-coder-0.5b"
+    shutdown(file)
 
 
 @pytest.fixture(scope="session")

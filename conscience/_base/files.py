@@ -33,10 +33,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a file's new name last; a system that cannot open a folder keeps names by itself."""
     if not hasattr(os, "O_DIRECTORY"):
         return

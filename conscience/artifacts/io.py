@@ -16,6 +16,7 @@ from conscience._types import GenerateSpec, PolicyArgs, RolesSpec
 from conscience.artifacts.policy import as_argument, stricter
 from conscience.artifacts.schema import FORMAT, Artifact, Policy, Prompt, Provenance, fault_text
 from conscience.backends.backend import Backend
+from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embeddings import runs_in_process
 from conscience.backends.providers import provider_name
 from conscience.errors import ArtifactError, ConfigurationError
@@ -183,7 +184,7 @@ def _settings_for(artifact: Artifact, backend: Backend | None, name: str) -> Gat
 def _embedders_elsewhere(settings: GateSettings, backend: Backend | None) -> list[str]:
     """The embedding models of a gate that are served by somebody else than the models that review."""
     probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
-    models = sorted({probe.model for probe in probes if probe.model != "local" and not runs_in_process(probe.model)})
+    models = sorted({probe.model for probe in probes if not is_local(probe.model) and not runs_in_process(probe.model)})
     providers = {provider_name(transport.name) for transport in backend.transports} if models and backend else set()
     return [model for model in models if provider_name(model) not in providers]
 

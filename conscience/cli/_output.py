@@ -97,11 +97,15 @@ def append(path: Path, text: str) -> None:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Work whose answers are in a journal: Ctrl-C ends it in one line that says so."""
-    from conscience.optimizers.runtime import Interrupted
-
+    """Work of which nothing is lost: Ctrl-C ends it in one line that says so."""
     try:
         yield
-    except (Interrupted, KeyboardInterrupt):
+    except _interrupts():
         click.echo("conscience: interrupted; the same command goes on from here", err=True)
         raise click.exceptions.Exit(130) from None
+
+
+def _interrupts() -> tuple[type[BaseException], ...]:
+    """What Ctrl-C raises. The optimizers have an error of their own for it; where they raised it, they are loaded."""
+    runtime = sys.modules.get("conscience.optimizers.runtime")
+    return (KeyboardInterrupt,) if runtime is None else (KeyboardInterrupt, runtime.Interrupted)

@@ -1,8 +1,6 @@
-"""The commands that look after models: doctor, pull."""
+"""The command that looks at a backend: doctor."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
@@ -11,7 +9,7 @@ from conscience.cli._output import console, print_json
 
 
 @click.command("doctor")
-@click.option("--lm", default=LOCAL, metavar="MODEL", show_default=True, help="LiteLLM model, or local.")
+@click.option("--lm", default=LOCAL, metavar="MODEL", show_default=True, help="LiteLLM model, local, or local:NAME.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds an attempt.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor_command(lm: str, timeout: float, as_json: bool) -> None:
@@ -26,12 +24,3 @@ def doctor_command(lm: str, timeout: float, as_json: bool) -> None:
     from conscience.cli._render import show_checks
 
     show_checks(console(), checks)
-
-
-@click.command("pull")
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Where to keep the weights.")
-def pull_command(to: Path | None) -> None:
-    """Fetch the embedded model's weights (98 MB, SmolLM2-135M-Instruct, Apache-2.0) and check them."""
-    from conscience.backends.embedded.weights import pull as fetch
-
-    fetch(to, progress=click.echo)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from conscience.backends.embedded.catalogue import LOCAL, is_identity, is_local
 from conscience.backends.embeddings import unpack
 from conscience.messages.rendering import as_data, request_text
 from conscience.outcome import Draft
@@ -49,8 +50,8 @@ class EmbeddingProbe(BaseModel):
 
     Attributes:
         name: unique within a gate.
-        model: who embeds: "local" (the embedded model's own last hidden state), "e5" (a small CPU model, extra ``e5``), a
-            LiteLLM embedding model, or a name given to ``conscience.register_embedder``.
+        model: who embeds: "local" or "local:NAME@DIGEST" (the own last hidden state of such weights), "e5" (a small
+            CPU model, extra ``e5``), a LiteLLM embedding model, or a name given to ``conscience.register_embedder``.
         wordings: the texts that are embedded, in the order of the weights; ``{request}`` and ``{response}`` stand in them.
         weights: one for each number, as base64 of little-endian half floats; scaling is folded in.
         scale: what the weights are multiplied by.
@@ -80,6 +81,8 @@ class EmbeddingProbe(BaseModel):
     def _no_address(cls, model: str) -> str:
         if "://" in model:  # LiteLLM takes some addresses for names: a file does not say where a text is sent
             raise ValueError(f"the embedding model {model!r} is an address")
+        if is_local(model) and not is_identity(model):  # nor which file of this machine is opened
+            raise ValueError(f"the embedding model {model!r} is not named by its content, as {LOCAL}:NAME@DIGEST")
         return model
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import numpy as np
 
 from conscience._base.flow import Flow, run_sync
 from conscience.backends.bound import BoundBackend
+from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
@@ -78,7 +79,7 @@ class SignalMatrix:
 
 def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
     """The texts that a model embeds."""
-    if model != "local":
+    if not is_local(model):
         return PLAIN
     return tuple(wording.replace("[question]", constitution.question) for wording in HIDDEN)
 

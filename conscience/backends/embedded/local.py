@@ -1,4 +1,4 @@
-"""The embedded model: SmolLM2-135M-Instruct served by llama.cpp on loopback, started on first use.
+"""The embedded model: weights served by llama.cpp on loopback, one server for each file, started on first use.
 
 The server is a process of its own, so neither its memory nor a crash of it touches the application. It lives as long as
 someone holds the write end of a pipe to it: this process and the children it forks. When the last of them ends, killed or
@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from conscience._base.forks import ForkLock
-from conscience.backends.embedded.weights import gguf_file, verified, weights_path
+from conscience.backends.embedded.catalogue import SMOLLM2
+from conscience.backends.embedded.weights import Weights, weights_of
 from conscience.errors import BackendError, ConfigurationError
-
-MODEL = "smollm2-135m-instruct"
 
 SPINS = "1000"
 """The engine's threads meet after every operation, and wait so many turns before they sleep. By default they spin so long
@@ -49,7 +48,7 @@ class Endpoint:
     base_url: str
     root_url: str
     api_key: str = field(repr=False)
-    model: str = MODEL
+    model: str = SMOLLM2.name
 
 
 @dataclass
@@ -79,18 +78,19 @@ def _let_go() -> None:
         server.process.returncode = 0
 
 
-def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> Endpoint:
+def endpoint(weights: Weights | str | Path | None = None, *, embedding: bool = False) -> Endpoint:
     """The server for these weights, started when there is none; every thread of the process shares it.
 
     Args:
-        weights: a GGUF file; None for the built-in weights.
+        weights: a name of the catalogue or a GGUF file; None for the built-in weights.
         embedding: a second server on the same file, which gives the last hidden state at /v1/embeddings.
 
     Raises:
         ConfigurationError: weights or engine are missing, or the weights are not what they should be.
         BackendError: the server did not start.
     """
-    path = verified(weights_path()) if weights is None else gguf_file(Path(os.path.expanduser(weights)))
+    named = weights if isinstance(weights, Weights) else weights_of(weights)
+    path = named.path()
     key = (str(path), embedding)
     server = _servers.get(key)
     if server is not None and server.alive():
@@ -98,14 +98,19 @@ def endpoint(weights: str | Path | None = None, *, embedding: bool = False) -> E
     with _lock:
         server = _servers.get(key)
         if server is None or not server.alive():
-            server = _servers[key] = _start(path, MODEL if weights is None else path.stem, embedding)
+            server = _servers[key] = _start(named, path, embedding)
     return server.endpoint
 
 
-def shutdown() -> None:
-    """Stops the servers that this process started."""
+def shutdown(weights: Path | None = None) -> None:
+    """Stops the servers that this process started.
+
+    Args:
+        weights: only those for this file; by default all.
+    """
     with _lock:
-        for server in _servers.values():
+        for key in [key for key in _servers if weights is None or key[0] == str(weights)]:
+            server = _servers.pop(key)
             if server.owner == os.getpid():
                 if server.process.stdin is not None:
                     server.process.stdin.close()
@@ -113,16 +118,15 @@ def shutdown() -> None:
                 server.process.wait(timeout=10)
                 if server.process.stdout is not None:
                     server.process.stdout.close()
-        _servers.clear()
 
 
-def _start(path: Path, model: str, embedding: bool) -> _Server:
+def _start(weights: Weights, path: Path, embedding: bool) -> _Server:
     if importlib.util.find_spec("xllamacpp") is None:
         raise ConfigurationError("the embedded engine is not installed", hint="run: pip install 'dspy-conscience[local]'")
     key = secrets.token_urlsafe(24)
     with tempfile.TemporaryFile() as log:
         process = _spawn(log)
-        order = {"weights": str(path), "model": model, "embedding": embedding, "key": key}
+        order = {"weights": str(path), "model": weights.alias, "embedding": embedding, "key": key} | weights.limits
         root = _handshake(process, order)
         if root is None:
             process.kill()
@@ -130,7 +134,7 @@ def _start(path: Path, model: str, embedding: bool) -> _Server:
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines() or ["no answer from its process"]
             raise BackendError(f"the embedded model did not start: {lines[-1]}", gone=True)
-    return _Server(process, Endpoint(f"{root}/v1", root, key, model), os.getpid())
+    return _Server(process, Endpoint(f"{root}/v1", root, key, weights.alias), os.getpid())
 
 
 def _spawn(log: IO[bytes]) -> subprocess.Popen[bytes]:

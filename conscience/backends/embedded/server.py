@@ -12,13 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-CONTEXT = 8192
-"""Tokens that the slots share; one request may use all of them."""
-
 SLOTS = 4
 """Requests that are served side by side."""
-
-PROMPT_CACHE_MIB = 64
 
 
 def serve() -> None:
@@ -36,7 +31,13 @@ def serve() -> None:
 
 
 def _params(engine: Any, order: Mapping[str, Any]) -> Any:
-    """The engine's parameters for an order: the weights' path, the model's name, the key, and whether it embeds."""
+    """The engine's parameters for an order.
+
+    Args:
+        engine: the module ``xllamacpp``.
+        order: the weights' path, the model's name, the key, whether it embeds, the tokens of context that the slots share
+            (one request may use all of them), and the MiB for prompts that no slot holds.
+    """
     params = engine.CommonParams()
     params.model.path = order["weights"]
     params.model_alias = {order["model"]}
@@ -47,10 +48,10 @@ def _params(engine: Any, order: Mapping[str, Any]) -> Any:
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 0
-    params.n_ctx = CONTEXT
+    params.n_ctx = order["context"]
     params.n_parallel = 1 if order["embedding"] else SLOTS
     params.kv_unified = True
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.cache_ram_mib = order["prompt_cache"]
     params.n_ctx_checkpoints = 0
     params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     params.cpuparams_batch.n_threads = params.cpuparams.n_threads

@@ -19,6 +19,8 @@ from typing import Any
 
 import orjson
 
+from conscience.backends.embedded.catalogue import is_local
+
 TABLE = "model_prices_and_context_window_backup.json"
 
 Entry = Mapping[str, Any]
@@ -332,7 +334,7 @@ def address_provider(name: str) -> str | None:
     if found is not None:
         return found.provider
     prefix, slash, _ = name.partition("/")
-    if name == "local" or name.startswith("local:") or is_name(name) is False:
+    if is_local(name) or is_name(name) is False:
         return prefix
     return prefix if slash and prefix in DIALECTS and prefix not in ("azure", "fireworks_ai") else None
 

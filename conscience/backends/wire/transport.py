@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from conscience._dspy.lm import LMError, lm_errors
+from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.models import table as model_table
 from conscience.backends.models.prices import price
 from conscience.backends.models.table import Route
@@ -274,8 +275,8 @@ class LocalWireTransport(LocalTransport):
         return {**sent, "extra_body": {**own, **(sent.get("extra_body") or {})}}
 
 
-def embed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | None:
-    """The embedded model's embeddings; None where somebody hooked into LiteLLM.
+def embed_locally(model: str, texts: Sequence[str], seconds: float) -> list[list[float]] | None:
+    """The embeddings of weights on the embedded engine; None where somebody hooked into LiteLLM.
 
     Raises:
         LMError: they did not come.
@@ -283,38 +284,38 @@ def embed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | N
     if is_hooked():
         return None
     try:
-        return _vectors(post(*_embedding_request(texts), seconds))
+        return _vectors(post(*_embedding_request(model, texts), seconds), model)
     except (TimeoutError, HTTPFailure) as error:
-        raise wire_failure(error, "local", seconds) from None
+        raise wire_failure(error, model, seconds) from None
 
 
-async def aembed_locally(texts: Sequence[str], seconds: float) -> list[list[float]] | None:
+async def aembed_locally(model: str, texts: Sequence[str], seconds: float) -> list[list[float]] | None:
     """The async form of ``embed_locally``."""
     if is_hooked():
         return None
     try:
-        return _vectors(await apost(*_embedding_request(texts), seconds))
+        return _vectors(await apost(*_embedding_request(model, texts), seconds), model)
     except (TimeoutError, HTTPFailure) as error:
-        raise wire_failure(error, "local", seconds) from None
+        raise wire_failure(error, model, seconds) from None
 
 
-def _embedding_request(texts: Sequence[str]) -> Sent:
+def _embedding_request(model: str, texts: Sequence[str]) -> Sent:
     from conscience.backends.embedded.local import endpoint
 
-    server = endpoint(embedding=True)
+    server = endpoint(weights_named(model), embedding=True)
     body = {"model": server.model, "input": list(texts), "encoding_format": "float"}
     headers = [("authorization", f"Bearer {server.api_key}"), ("content-type", "application/json")]
     return f"{server.base_url}/embeddings", headers, orjson.dumps(body)
 
 
-def _vectors(reply: Reply) -> list[list[float]]:
+def _vectors(reply: Reply, model: str) -> list[list[float]]:
     if not 200 <= reply.status < 300:
-        raise reply_error(reply, "local")
+        raise reply_error(reply, model)
     try:
         rows = sorted(orjson.loads(reply.content)["data"], key=lambda row: row["index"])
         return [[float(value) for value in row["embedding"]] for row in rows]
     except (KeyError, TypeError, ValueError) as error:
-        raise lm_errors.LMServerError(f"the answer holds no embeddings: {error!r}", model="local") from None
+        raise lm_errors.LMServerError(f"the answer holds no embeddings: {error!r}", model=model) from None
 
 
 def wire_failure(error: Exception, model: str, seconds: float) -> LMError:
@@ -332,7 +333,7 @@ def wire_transport(model: str, options: Mapping[str, Any]) -> LiteLLMTransport:
     Raises:
         ConfigurationError: the name leads to no provider.
     """
-    if model == "local" or model.startswith("local:"):
-        return LocalWireTransport(model[6:] or None, options)
+    if is_local(model):
+        return LocalWireTransport(weights_named(model), options)
     to = model_table.route(model) if options.get("custom_llm_provider") is None else None
     return LiteLLMTransport(model, options) if to is None else OpenAIWireTransport(to, model, options)

@@ -18,7 +18,7 @@ import pytest
 
 from conscience import Conscience, Outcome
 from conscience.backends.embedded import local as embedded
-from conscience.backends.embedded.weights import weights_path
+from conscience.backends.embedded.weights import verified
 from conscience.errors import ContextTooLong
 from conscience.testing import ScriptedLM
 
@@ -88,10 +88,39 @@ def test_the_server_goes_when_its_user_is_killed(local_endpoint: Any) -> None:
     pytest.fail("the server outlived its user by five seconds")
 
 
+SEVERAL = "import sys; from conscience.backends.embedded.local import endpoint, _servers; \
+[endpoint(path) for path in sys.argv[1:]]; print(*[s.process.pid for s in _servers.values()], flush=True); sys.stdin.read()"
+
+
+def test_several_servers_go_together(local_endpoint: Any, tmp_path: Path) -> None:
+    """One for each file, and none of them holds another one's pipe open."""
+    copies = [tmp_path / name for name in ("a.gguf", "b.gguf")]
+    for copy in copies:
+        copy.symlink_to(verified())
+    copies[1].unlink()
+    copies[1].write_bytes(verified().read_bytes())
+    command = [sys.executable, "-c", SEVERAL, *map(str, copies)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None
+        servers = [int(pid) for pid in user.stdout.readline().split()]
+        user.kill()
+    assert len(servers) == 2
+    for _ in range(100):
+        if not any(_runs(server) for server in servers):
+            return
+        time.sleep(0.05)
+    pytest.fail("a server outlived its user by five seconds")
+
+
+def _runs(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and " Z " not in status.read_text()
+
+
 def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
     """The next call starts another one."""
     weights = tmp_path / "copy.gguf"
-    weights.write_bytes(weights_path().read_bytes())
+    weights.write_bytes(verified().read_bytes())
     first = embedded.endpoint(weights)
     server = embedded._servers[(str(weights.resolve()), False)]
     server.process.kill()
@@ -177,3 +206,18 @@ def test_a_long_answer_does_not_go_in_circles(local_endpoint: Any) -> None:
     words = text.split()
     phrases = Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7))
     assert max(phrases.values()) <= 8
+
+
+def test_a_larger_model_by_name(coder: str) -> None:
+    """It answers, its gate reads log-probabilities, and both are entered under its content's name."""
+    from conscience import Backend
+    from conscience.gate.settings import one_question
+
+    gate = one_question("Is that harmful?").model_copy(update={"critique": "off"})
+    program = Conscience("question -> answer", lm=Backend(coder, max_tokens=16, cache=False), review=gate, max_revisions=0)
+    outcome = program(question="What is the capital of France? Answer with one word.")
+    assert "Paris" in outcome.draft.response
+    assert outcome.verdict.method == "logprobs"
+    assert program.roles.backend("review").name == "local:qwen2.5-coder-0.5b@1d9614638d18"
+    review = outcome.usage.by_role["review"]
+    assert review.reused_tokens > review.input_tokens / 2
