@@ -15,6 +15,7 @@ from conscience.backends.embedded import catalogue, weights
 from conscience.backends.embedded.catalogue import GREEDY, MODELS, NO_LOOPS, SMOLLM2, Model
 from conscience.backends.embedded.local import endpoint
 from conscience.backends.embedded.weights import digest_of, local_name, verified, weights_of
+from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.gate.defaults import settings_for
 from conscience.gate.questions import ONE_TOKEN_SAMPLING
@@ -194,7 +195,9 @@ def test_a_model_is_sampled_as_its_publisher_says(
 def test_what_was_measured_on_the_built_in_model_is_for_it_alone() -> None:
     """Other weights start from the constitution's own question, as any model does."""
     general = Constitution.load("general")
-    built_in, other, unknown = (settings_for(general, Backend(n)) for n in ("local", "local:qwen2.5-coder-1.5b", "openai/x"))
+    built_in, other, unknown = (
+        settings_for(general, Roles.of(n)) for n in ("local", "local:qwen2.5-coder-1.5b", "openai/x")
+    )
     assert other == unknown != built_in
 
 
