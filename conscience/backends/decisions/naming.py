@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.models import table as model_table
 from conscience.errors import ConfigurationError
 
@@ -66,7 +67,7 @@ def check_name(model: str) -> None:
     hint = "write decisions:provider/model, such as decisions:openai/gpt-6-luna"
     if not model or (slash and not rest):
         raise ConfigurationError(f"{PREFIX + model!r} names no model", hint=hint)
-    if model == "local" or model.startswith("local:"):
+    if is_local(model):
         raise ConfigurationError(f"{PREFIX + model!r}: the embedded model has no route for decisions", hint=hint)
     served = model_table.decision_providers()
     if slash and served and provider.removesuffix("_chat") not in served:  # ollama_chat is served by ollama

@@ -134,23 +134,25 @@ def weights_folder() -> Path:
     """
     if chosen := os.environ.get("CONSCIENCE_WEIGHTS"):
         return Path(os.path.abspath(os.path.expanduser(chosen)))
-    return _cache_home() / "weights"
-
-
-def _cache_home() -> Path:
-    try:
-        return cache_home()
-    except RuntimeError:
-        raise ConfigurationError(
-            "this user has no home folder to keep weights in", hint="set CONSCIENCE_WEIGHTS to a folder"
-        ) from None
+    return cache_home() / "weights"
 
 
 def places(model: Model) -> list[Path]:
-    """The files by the name of a model's weights: in an installed package, and where ``conscience pull`` puts them."""
+    """The files by the name of a model's weights: in an installed package, and where ``conscience pull`` puts them.
+
+    Raises:
+        ConfigurationError: no package has it, and this user has no home folder.
+    """
     spec = importlib.util.find_spec(model.installed) if model.installed else None  # found, not imported
-    folders = [*(spec.submodule_search_locations or () if spec else ()), weights_folder()]
-    return [path for folder in folders if (path := Path(folder) / model.file).is_file()]
+    installed = [Path(folder) / model.file for folder in (spec.submodule_search_locations or () if spec else ())]
+    here = [path for path in installed if path.is_file()]
+    try:
+        pulled = weights_folder() / model.file
+    except ConfigurationError:
+        if here:
+            return here
+        raise
+    return [*here, pulled] if pulled.is_file() else here
 
 
 def verified(model: Model = SMOLLM2) -> Path:
@@ -249,7 +251,7 @@ def _digest(path: str, *stamp: int) -> str:
 
 def _remembered() -> dict[str, object]:
     try:
-        entries = json.loads((_cache_home() / "digests.json").read_bytes())
+        entries = json.loads((cache_home() / "digests.json").read_bytes())
     except (ConfigurationError, OSError, ValueError):
         return {}
     return entries if isinstance(entries, dict) else {}
@@ -258,7 +260,7 @@ def _remembered() -> dict[str, object]:
 def _remember(path: str, entry: list[object]) -> None:
     """A disk that fails costs the time to read the file again."""
     try:
-        folder = _cache_home()
+        folder = cache_home()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         others = [item for item in _remembered().items() if item[0] != path]
         write_atomic(folder / "digests.json", json.dumps(dict([*others[-63:], (path, entry)])))

@@ -16,6 +16,7 @@ from conscience.backends.embedded.catalogue import GREEDY, MODELS, NO_LOOPS, SMO
 from conscience.backends.embedded.local import endpoint
 from conscience.backends.embedded.weights import digest_of, local_name, verified, weights_of
 from conscience.backends.roles import Roles
+from conscience.backends.storage.cache import cache_home
 from conscience.constitution.schema import Constitution
 from conscience.gate.defaults import settings_for
 from conscience.gate.questions import ONE_TOKEN_SAMPLING
@@ -152,7 +153,7 @@ def test_a_digest_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"/x": 1}'])
 def test_a_broken_memory_of_digests_costs_time_only(content: str, tmp_path: Path) -> None:
     """The file is read."""
-    folder = weights._cache_home()
+    folder = cache_home()
     folder.mkdir(parents=True)
     (folder / "digests.json").write_text(content)
     (tmp_path / "x").write_bytes(b"one")
@@ -218,3 +219,15 @@ def test_the_folder_is_chosen_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("CONSCIENCE_WEIGHTS", str(tmp_path))
     assert weights.weights_folder() == tmp_path
     assert weights_of(None) == weights_of("smollm2-135m-instruct") == weights.Weights("local", SMOLLM2)
+
+
+def test_without_a_home_folder_an_installed_model_still_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container whose user has none; another model is one line."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "")
+    (tmp_path / SMOLLM2.file).write_bytes(b"")
+    spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: spec)
+    assert weights.places(SMOLLM2) == [tmp_path / SMOLLM2.file]
+    with pytest.raises(ConfigurationError, match="no home folder"):
+        weights.places(QWEN)
