@@ -59,6 +59,7 @@ _HOME = {
     "ConfigurationError": "errors",
     "BackendError": "errors",
     "ContextTooLong": "errors",
+    "EmptyAnswer": "errors",
     "BudgetExceeded": "errors",
     "ReviewError": "errors",
     "UnresolvedError": "errors",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from conscience.errors import ConscienceError as ConscienceError
     from conscience.errors import ConstitutionError as ConstitutionError
     from conscience.errors import ContextTooLong as ContextTooLong
+    from conscience.errors import EmptyAnswer as EmptyAnswer
     from conscience.errors import InputError as InputError
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError

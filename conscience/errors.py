@@ -7,7 +7,8 @@
     │   └── ArtifactError                 a saved program is refused: names the key
     ├── ConfigurationError       exit 2   no model, no key, a missing extra, an unknown option
     ├── BackendError             exit 3   a model could not be reached or did not answer
-    │   └── ContextTooLong                the request does not fit the model's context
+    │   ├── ContextTooLong                the request does not fit the model's context
+    │   └── EmptyAnswer                   every model's answer was empty, cut before its first word, or held back
     ├── BudgetExceeded           exit 3   calls, tokens, seconds or dollars are spent
     ├── ReviewError              exit 3   the review gave no usable verdict
     └── UnresolvedError          exit 1   still flagged after the last revision (on_unresolved="raise")
@@ -93,6 +94,20 @@ class BackendError(ConscienceError):
 
 class ContextTooLong(BackendError):
     """The messages do not fit the context of the model."""
+
+
+class EmptyAnswer(BackendError):
+    """A model replied without an answer, after retries and fallbacks.
+
+    Args:
+        reason: "cut", its tokens ended before the first word, perhaps while it was thinking; "filtered", the provider's
+            content filter held it back; "nothing", the answer was blank or not there.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "nothing") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.retryable = reason == "nothing"  # and the backend is not gone: it answers
 
 
 class BudgetExceeded(ConscienceError):

@@ -26,6 +26,7 @@ from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
+from conscience.backends.answers import EmptyAnswerError, answered
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embedded.weights import local_name
@@ -43,7 +44,8 @@ from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import Answer, LMTransport, Transport
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
-from conscience.messages.completion import Completion, Message, clean
+from conscience.messages.answers import missing
+from conscience.messages.completion import Completion, Message
 from conscience.messages.requests import check_text
 from conscience.usage import CallContext, CallUsage, Exchange, Role, UsageTracker
 
@@ -177,6 +179,8 @@ class Backend:
     @staticmethod
     def _has(transport: Transport, feature: str) -> bool:
         habits = transport.habits
+        if feature == "logprobs" and habits.knows("thinking first"):
+            return False  # those of a thought are no answer's
         if habits.knows(feature) is False or habits.leaves_out(_SENT_AS.get(feature, feature)):
             return False
         return transport.supports(feature)
@@ -185,6 +189,12 @@ class Backend:
     def decides(self) -> bool:
         """Whether it is a decision model: it answers Yes/No questions, and writes nothing."""
         return only_decides(self.name)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the first model thinks before it answers: its table says so, or it was seen to at its address."""
+        habits = self.transports[0].habits
+        return self.supports("reasoning") or bool(habits.knows("thinking") or habits.knows("thinking first"))
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -248,15 +258,28 @@ class Backend:
         deadline: Deadline,
     ) -> Flow[Completion]:
         """One model's answer: a kept one, or that of its first attempt to succeed."""
+        in_vain: list[CallUsage] = []
+
+        def answer(reply: Answer) -> Answer:
+            patient = ctx is None or ctx.role not in ("review", "judge")  # a reviewer asks again itself, with more room
+            try:
+                return answered(reply[0], messages, params, transport, patient=patient), reply[1]
+            except EmptyAnswerError as error:  # it was paid for all the same
+                in_vain.append(_usage(Completion(error.body, transport.name, reply[1]), 0.0))
+                self._enter(ctx, in_vain[-1])
+                raise
 
         def attempt(sent: Mapping[str, Any]) -> IOStep:
             left = self._claim(ctx)
             deadline.set(left)
             seconds = min(self.timeout, left)
-            call, acall = (
-                partial(transport.call, messages, sent, seconds),
-                partial(transport.acall, messages, sent, seconds),
-            )
+
+            def call() -> Answer:
+                return answer(transport.call(messages, sent, seconds))
+
+            async def acall() -> Answer:
+                return answer(await transport.acall(messages, sent, seconds))
+
             if isinstance(transport, LMTransport):  # shows itself
                 return IOStep(call, acall)
             shown = self.lm, transport.name, messages, params
@@ -271,33 +294,38 @@ class Backend:
             parts = {"v": 1, "to": to, "messages": list(messages), "params": dict(params), "salt": salt}
             key = cache.key(parts, transport.credentials(params))
         with InflightRequest(cache, key) as request:
-            if (entry := (yield from request.lookup())) is not None:
+            entry = yield from request.lookup()
+            if entry is not None and missing(entry["body"], one_token=bool(params.get("logprobs"))) is None:
                 self._enter_kept(ctx, key, entry["spend"])
                 if isinstance(cache, ResponseCache):
                     lm = transport.lm if isinstance(transport, LMTransport) else self.lm
                     seen_again(lm, transport.name, messages, params, entry["body"])
-                return Completion(entry["body"], transport.name, cached=True, fallback=fallback)
+                return Completion(entry["body"], transport.name, cached=True, fallback=fallback, key=key)
             if self._rate_limiter is not None:
                 yield self._rate_limiter.acquire()
             started = time.perf_counter()
-            policy = retry_policy(1 if transport.retries_itself else self.retries + 1)
+            policy = retry_policy(self.retries + 1, transport.retries_itself)
 
             def send(sent: Mapping[str, Any]) -> Flow[Answer]:
                 return retrying(partial(attempt, sent), policy, deadline)
 
             asked = transport.arguments(params, role)
             body, dollars = yield from mending(send, asked, messages, transport.habits, partial(_note, ctx, transport.name))
-            completion = Completion(clean(body), transport.name, dollars, fallback=fallback)
+            completion = Completion(body, transport.name, dollars, fallback=fallback, key=key)
             usage = _usage(completion, time.perf_counter() - started)
             self._enter(ctx, usage)
             if self._rate_limiter is not None:
                 self._rate_limiter.record(usage.tokens)
             wanting = bool(params.get("logprobs")) and not completion.first_token
-            if params.get("logprobs") and (completion.first_token or completion.text.strip()):
+            if params.get("logprobs"):
                 transport.habits.saw("logprobs", not wanting)
             if completion.finish_reason != "error" and not wanting:
-                yield request.store({"body": completion.body, "spend": usage.to_dict()})
+                yield request.store({"body": completion.body, "spend": sum(in_vain, usage).to_dict()})
             return completion
+
+    def reject(self, completion: Completion) -> IOStep:
+        """Takes an answer back that its caller could not use: the next to make this request asks the model anew."""
+        return InflightRequest(self._cache, completion.key).drop()
 
     def embedding(self, model: str, texts: Sequence[str], ctx: CallContext) -> Flow[list[list[float]]]:
         """One embedding for each text, by an embedding model beside this one; cached and entered like an answer.

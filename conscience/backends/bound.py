@@ -10,7 +10,7 @@ import dspy
 
 from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import Flow, IOStep
-from conscience._dspy.lm import module_context, module_errors
+from conscience._dspy.lm import AdapterParseError, module_context, module_errors
 from conscience.backends.backend import Backend
 from conscience.messages.completion import Completion, Message
 from conscience.usage import CallContext, Exchange
@@ -71,6 +71,11 @@ class BoundBackend:
         """See ``Backend.refused``."""
         self.backend.refused(feature, certain=certain)
 
+    @property
+    def thinks(self) -> bool:
+        """See ``Backend.thinks``."""
+        return self.backend.thinks
+
     def note(self, event: str) -> None:
         """Records an event on the outcome, under the role that asks."""
         self.ctx.tracker.note(f"{self.ctx.role}: {event}")
@@ -81,6 +86,10 @@ class BoundBackend:
             partial(self.backend.complete, messages, params, salt=salt, ctx=self.ctx),
             partial(self.backend.acomplete, messages, params, salt=salt, ctx=self.ctx),
         )
+
+    def reject(self, completion: Completion) -> IOStep:
+        """Takes back an answer that could not be used, as a step of a flow. See ``Backend.reject``."""
+        return self.backend.reject(completion)
 
     def embed(self, model: str, texts: Sequence[str]) -> Flow[list[list[float]]]:
         """One embedding for each text, by an embedding model beside this backend. See ``Backend.embedding``."""
@@ -104,12 +113,22 @@ class BoundBackend:
 
         def run() -> Any:
             with module_context(self.backend.lm, self.ctx), module_errors():
-                return finished(sync(*args, **inputs))
+                try:
+                    return finished(sync(*args, **inputs))
+                except AdapterParseError:  # what cannot be read is no answer to the next call either
+                    for exchange in self.exchanges:
+                        self.reject(exchange.completion).run()
+                    raise
 
         async def arun() -> Any:
             with module_context(self.backend.lm, self.ctx), module_errors():
-                if native is not None:
-                    return await native(*args, **inputs)
-                return await afinished(lambda: module(*args, **inputs), on_loop=is_async(module))
+                try:
+                    if native is not None:
+                        return await native(*args, **inputs)
+                    return await afinished(lambda: module(*args, **inputs), on_loop=is_async(module))
+                except AdapterParseError:
+                    for exchange in self.exchanges:
+                        await self.reject(exchange.completion).arun()
+                    raise
 
         return IOStep(run, arun)

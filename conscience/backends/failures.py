@@ -7,9 +7,19 @@ from collections.abc import Sequence
 
 from conscience._base.redaction import redact
 from conscience._dspy.lm import LMError, lm_errors, retryable
+from conscience.backends.answers import EmptyAnswerError
 from conscience.backends.transports import Transport
-from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ContextTooLong
+from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ContextTooLong, EmptyAnswer
 from conscience.messages.completion import clean
+
+_EMPTY_HINTS = {
+    "cut": "raise max_tokens: a model that thinks needs room for that too",
+    "filtered": "rephrase the request, or choose another model",
+    "nothing": "ask again, or choose another model",
+}
+_FILTERS = re.compile(
+    r"content[ _-]?(filter|policy|management)|ResponsibleAI|safety system|PROHIBITED_CONTENT", re.IGNORECASE
+)
 
 
 def backend_failure(
@@ -26,6 +36,9 @@ def backend_failure(
     if out_of_time:
         return BudgetExceeded(f"the budget's seconds left no time for an answer: {message}")
     last = failures[-1][1]
+    if isinstance(last, EmptyAnswerError) or _is_filtered(last):
+        reason = last.reason if isinstance(last, EmptyAnswerError) else "filtered"
+        return EmptyAnswer(message, hint=_EMPTY_HINTS[reason], reason=reason)
     if isinstance(last, lm_errors.ContextWindowExceededError) or _says_too_long(last):
         return ContextTooLong(message, hint="shorten the request, or use a model with a longer context")
     if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
@@ -41,8 +54,15 @@ def backend_failure(
 
 def failure_kind(error: LMError) -> str:
     """What went wrong, in a word: such as ``RateLimit 429``."""
-    name = type(error).__name__.removeprefix("LM").removesuffix("Error")
+    name = "ContentFilter" if _is_filtered(error) else type(error).__name__.removeprefix("LM").removesuffix("Error")
     return f"{name} {error.status}" if error.status else name
+
+
+def _is_filtered(error: LMError) -> bool:
+    """A provider's content filter refused the request, which comes as a 400."""
+    if not isinstance(error, lm_errors.LMInvalidRequestError) or error.status not in (None, 400, 403, 422):
+        return False
+    return bool(_FILTERS.search(f"{error.provider_code} {error.message}"))
 
 
 def _provider_words(error: LMError) -> str:

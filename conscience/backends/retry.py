@@ -20,6 +20,7 @@ from tenacity.wait import wait_base
 
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import LMError, retryable
+from conscience.backends.answers import EmptyAnswerError
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause than this is left for the next fallback."""
@@ -48,7 +49,12 @@ class Deadline(stop_base):
 
 def is_transient(error: BaseException) -> bool:
     """Whether a model's failure may pass."""
-    return isinstance(error, LMError) and retryable(error)
+    return isinstance(error, LMError) and (retryable(error) or is_empty(error))
+
+
+def is_empty(error: BaseException) -> bool:
+    """Whether a model replied without an answer, and may answer if it is asked again."""
+    return isinstance(error, EmptyAnswerError) and not error.final
 
 
 class wait_retry_after(wait_base):  # named like tenacity's own
@@ -89,11 +95,16 @@ class RetryPolicy:
 
 
 @lru_cache(maxsize=32)
-def retry_policy(attempts: int) -> RetryPolicy:
-    """At most so many attempts at what may pass, after the pause that the server asks for or one with jitter."""
+def retry_policy(attempts: int, retries_itself: bool = False) -> RetryPolicy:
+    """At most so many attempts at what may pass, after the pause that the server asks for or one with jitter.
+
+    Args:
+        attempts: how many.
+        retries_itself: whether a failed attempt has been repeated already; an empty answer was no failure to whoever did.
+    """
     return RetryPolicy(
         stop=stop_after_attempt(attempts) | stop_before_wait_over(LONGEST_WAIT),
-        retry=retry_if_exception(is_transient),
+        retry=retry_if_exception(is_empty if retries_itself else is_transient),
         wait=wait_retry_after(otherwise=wait_random_exponential(multiplier=0.5, max=20)),
     )
 

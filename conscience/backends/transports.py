@@ -265,7 +265,7 @@ class LMTransport:
         lm = copy.copy(self.lm)
         lm.history = []
         lm.kwargs = {name: value for name, value in self.lm.kwargs.items() if name not in SECRET_OPTIONS}
-        return self.__dict__ | {"lm": lm}
+        return self.__dict__ | {"lm": lm, "_own_habits": Habits()}
 
     @property
     def sampling(self) -> Mapping[str, Any]:

@@ -7,19 +7,52 @@ from typing import Any
 
 from conscience._base.flow import Flow
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError, ContextTooLong
-from conscience.gate.questions import ONE_TOKEN_SAMPLING
+from conscience.errors import BackendError, ContextTooLong, EmptyAnswer
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, verbalised_log_odds
 from conscience.messages.completion import Completion, Message
 
-SAMPLING: Mapping[str, Any] = {"max_tokens": 400}
-"""For a written answer."""
+SCORE_TOKENS = 400
+"""For a written score with a few thoughts before it."""
 
-REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
-"""For a written answer of a reasoning model, which thinks before it writes; a tight limit would return nothing."""
+REASONING_TOKENS = 8000
+"""For a model that is known to reason: it thinks before it writes, and a tight limit would return nothing."""
+
+THINKING_TOKENS = 2000
+"""At least, for a model that was seen to think and whose limits nobody knows: more does not fit into small contexts."""
+
+LARGEST = 32_000
+"""No answer of a reviewer is given more tokens, its thinking budget aside."""
+
+TURNS = 3
+"""How often an answer that was cut off is asked for, each time with four times the room."""
+
+
+def room(model: BoundBackend, tokens: int, turn: int = 0) -> dict[str, Any]:
+    """The limit of a written answer.
+
+    Args:
+        model: what is asked.
+        tokens: what the answer itself may take.
+        turn: how often it was cut off already.
+    """
+    thinking = model.backend.sampling.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    extra = budget if isinstance(budget, int) else 0  # Anthropic counts it within the limit
+    if model.supports("reasoning"):
+        return {"max_completion_tokens": min(REASONING_TOKENS * 4**turn, LARGEST) + extra}
+    least = max(tokens, THINKING_TOKENS) if model.thinks or extra else tokens
+    return {"max_tokens": min(least * 4**turn, LARGEST) + extra}
+
+
+def turns(model: BoundBackend) -> int:
+    """How often an answer that is cut off is worth asking for. Where the server keeps answers short, one that runs into its
+    limit repeats itself."""
+    return 1 if model.supports("schema_limits") and not model.thinks else TURNS
 
 
 def ask(model: BoundBackend, question: Callable[[bool], Sequence[Message]]) -> Flow[Completion]:
-    """The answer to a question: its first token with the candidates, or a written score where the model gives none.
+    """The answer to a question: its first token with the candidates, or a written score where the model gives none or thinks
+    before it answers.
 
     One answer without candidates may be a fault: it is asked for once more. One that is refused, whatever the reason, may
     be had as a written score. What so turns out of the model is remembered; see ``conscience.backends.habits``.
@@ -38,6 +71,11 @@ def ask(model: BoundBackend, question: Callable[[bool], Sequence[Message]]) -> F
             break
         try:
             completion: Completion = yield model.ask(question(False), ONE_TOKEN_SAMPLING)
+        except EmptyAnswer as error:
+            if error.reason != "cut":
+                raise
+            model.note(f"{model.name} thinks before it answers, the score is a written one")
+            break
         except BackendError as error:
             if error.retryable or error.gone or isinstance(error, ContextTooLong):
                 raise
@@ -49,7 +87,29 @@ def ask(model: BoundBackend, question: Callable[[bool], Sequence[Message]]) -> F
         model.note(f"{completion.model} gave no log-probabilities")
         if not model.gives("logprobs", completion):
             break
-    written: Completion = yield model.ask(question(True), REASONING_SAMPLING if model.supports("reasoning") else SAMPLING)
+    written = yield from _written_score(model, question(True))
     if refusal is not None and not written.fallback:
         model.refused("logprobs", certain="logprobs" in refusal.refused)
     return written
+
+
+def _written_score(model: BoundBackend, messages: Sequence[Message]) -> Flow[Completion]:
+    """A score that is written, with room to think; where it is cut off, it is asked for again with more."""
+    for turn in range(turns(model)):
+        last = turn == turns(model) - 1
+        try:
+            completion: Completion = yield model.ask(messages, room(model, SCORE_TOKENS, turn))
+        except EmptyAnswer as error:
+            if error.reason != "cut" or last:
+                raise
+        else:
+            if last or completion.finish_reason != "length" or _is_whole(completion):
+                return completion
+            yield model.reject(completion)
+        model.note("a written score was cut off, and asked for again with more room")
+    raise AssertionError("the last turn returns or raises")
+
+
+def _is_whole(completion: Completion) -> bool:
+    """Whether a score that was cut off stands there all the same: more followed its number."""
+    return verbalised_log_odds(completion) is not None and not completion.text.rstrip(" *_`")[-1:].isdigit()

@@ -185,8 +185,12 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
     completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
     if not completion.first_token:
-        return SignalReading(verbalised_log_odds(completion), "verbalised")
-    if isinstance(signal, RulesQuestion):
+        reading = SignalReading(verbalised_log_odds(completion), "verbalised")
+    elif isinstance(signal, RulesQuestion):
         answer = signal.read(completion.first_token)
-        return SignalReading(answer.log_odds, "logprobs", answer.principles)
-    return SignalReading(log_odds(completion.first_token), "logprobs")
+        reading = SignalReading(answer.log_odds, "logprobs", answer.principles)
+    else:
+        reading = SignalReading(log_odds(completion.first_token), "logprobs")
+    if reading.value is None:
+        yield model.reject(completion)
+    return reading

@@ -37,6 +37,7 @@ class Completion:
         dollars: its price, or None where the model has none on LiteLLM's list.
         cached: whether it came from the response cache.
         fallback: whether another model than the backend's first gave it.
+        key: what it is kept under in a cache or journal; None where it is not.
     """
 
     body: Body
@@ -44,6 +45,7 @@ class Completion:
     dollars: float | None = None
     cached: bool = False
     fallback: bool = False
+    key: str | None = None
 
     @property
     def _choice(self) -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ from conscience._dspy.lm import ChatPredict
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
-from conscience.errors import ReviewError
+from conscience.errors import EmptyAnswer, ReviewError
+from conscience.gate.asking import room, turns
 from conscience.modules.findings import parse_findings
 from conscience.outcome import Draft, Finding, shown
 
@@ -27,9 +28,8 @@ SHAPE = """Answer with JSON only: {"findings": [{"principle": id, "quote": text,
 The list is empty when nothing is wrong."""
 """What the answer looks like; ends the prompt and is no optimizer's business."""
 
-SAMPLING: Mapping[str, Any] = {"max_tokens": 900}
-REASONING_SAMPLING: Mapping[str, Any] = {"max_completion_tokens": 8000}
-"""For a reasoning model, which thinks before it writes."""
+TOKENS = 900
+"""For a few findings; a model that thinks gets more."""
 
 
 class CritiqueSignature(dspy.Signature):  # type: ignore[misc]
@@ -50,26 +50,37 @@ class Critique(dspy.Module):  # type: ignore[misc]
         """What in the draft breaks the constitution's principles, in order; an empty tuple means: nothing.
 
         Raises:
-            ReviewError: the answer was not the JSON that was asked for, twice.
+            ReviewError: the answer was not the JSON that was asked for, also when it was asked for again.
             BackendError: the model could not be asked.
         """
         inputs = {
             "principles": constitution.render(),
             "exchange": shown(draft),
         }
-        problem = ""
-        for attempt in range(2):
-            sampling = REASONING_SAMPLING if model.supports("reasoning") else SAMPLING
-            config = {**sampling, **_format(model, constitution)}
-            if attempt:
-                config |= {"temperature": 1.0, "rollout_id": attempt}  # the same greedy answer would fail the same way
-                model.note(f"the critique was asked again: {problem}")
-            prediction = yield model.call(self.predict, {**inputs, "config": config})
+        turn, again, problem = 0, False, ""
+        while True:
+            config = {**room(model, TOKENS, turn), **_format(model, constitution)}
+            if again:
+                config |= {"temperature": 1.0, "rollout_id": 1}  # the same greedy answer would fail the same way
             try:
+                prediction = yield model.call(self.predict, {**inputs, "config": config})
                 return parse_findings(prediction.findings, constitution, draft)
+            except EmptyAnswer as error:
+                if error.reason != "cut":
+                    raise
+                cut, problem = True, error.message
             except ValueError as error:
-                problem = str(error)
-        raise ReviewError(f"the critique's answer is not the JSON that was asked for: {problem}")
+                reply = model.exchanges[-1].completion
+                yield model.reject(reply)
+                cut, problem = reply.finish_reason == "length", str(error)
+            if cut and turn + 1 < turns(model):
+                turn += 1
+                model.note("the critique was cut off, and asked for again with more room")
+            elif not again and (not cut or turns(model) == 1):
+                again = True
+                model.note(f"the critique was asked again: {problem}")
+            else:
+                raise ReviewError(f"the critique's answer is not the JSON that was asked for: {problem}")
 
 
 def _render(

@@ -12,11 +12,11 @@ from conscience._dspy.lm import ChatPredict
 from conscience._types import GenerateSpec
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError, ConfigurationError, InputError
+from conscience.errors import ConfigurationError, EmptyAnswer, InputError
 from conscience.messages.requests import check_request
 from conscience.modules.callables import ONLY, Runnable, arguments, as_callable, input_names
 from conscience.modules.origin import limits, origin
-from conscience.modules.outputs import reasoning_text, split_reasoning
+from conscience.modules.outputs import split_reasoning, whole_reasoning
 from conscience.modules.results import readable, understood
 from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_messages, says_something
 from conscience.outcome import OUTCOME_ATTRIBUTES, Draft
@@ -127,7 +127,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
         draft = Draft(
             request=request,
             outputs=outputs,
-            reasoning=reasoning_text(written) or (source.reply.reasoning if source.reply else ""),
+            reasoning=whole_reasoning(written, source.reply),
             messages=source.messages,
             text=source.text,
             context=source.context,
@@ -135,12 +135,9 @@ class Generate(dspy.Module):  # type: ignore[misc]
             sampling={**(limits(model.backend.sampling) if model.exchanges else {}), **source.sampling},
         ).with_form(source.form)
         if not draft.response.strip():
-            reply = source.reply or (model.exchanges[-1].completion if model.exchanges else None)
-            truncated = reply is not None and reply.finish_reason == "length"
-            raise BackendError(
-                f"{reply.model if reply else 'generate'}: the answer is empty",
-                hint="it ran out of max_tokens before its first word" if truncated else "ask again, or choose another model",
-            )
+            for exchange in model.exchanges:
+                yield model.reject(exchange.completion)
+            raise EmptyAnswer("generate: the answer is empty", hint="ask again, or choose another model")
         return draft
 
     def forward(self, **inputs: Any) -> dspy.Prediction:

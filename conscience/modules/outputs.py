@@ -7,6 +7,7 @@ from typing import Any
 
 import dspy
 
+from conscience.messages.completion import Completion
 from conscience.messages.rendering import value_text
 
 REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
@@ -27,6 +28,12 @@ def split_reasoning(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     answer = dict(fields)
     written = {name: answer.pop(name) for name in REASONING_FIELDS if answer.get(name) and len(answer) > 1}
     return answer, written
+
+
+def whole_reasoning(written: Mapping[str, Any], reply: Completion | None) -> str:
+    """All reasoning behind an answer, as one text: what its fields hold, and what the model thought before it wrote them."""
+    thought, said = reply.reasoning if reply is not None else "", reasoning_text(written)
+    return "\n\n".join(filter(None, [thought if thought not in said else "", said]))
 
 
 def reasoning_text(written: Mapping[str, Any]) -> str:

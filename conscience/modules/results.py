@@ -24,6 +24,7 @@ import dspy
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.rendering import content_text, value_text
+from conscience.messages.thinking import split_thinking
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 _PARTS = {"system-prompt": "system", "user-prompt": "user", "text": "assistant", "tool-return": "tool"}
@@ -192,6 +193,8 @@ def _own_fields(result: Any) -> dict[str, Any] | None:
 
 
 def _fields(text: str, reasoning: str, calls: Iterable[Any] | None) -> dict[str, Any]:
+    thought, text = split_thinking(text)
+    reasoning = "\n".join(filter(None, (reasoning, thought)))
     fields: dict[str, Any] = {"response": text}
     if reasoning:
         fields["reasoning"] = reasoning

@@ -13,13 +13,13 @@ from conscience._dspy.lm import ChatPredict
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
-from conscience.errors import BackendError
+from conscience.errors import BackendError, EmptyAnswer
 from conscience.messages.completion import clean
 from conscience.messages.rendering import as_data, outputs_text, request_text, value_text
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
-from conscience.modules.outputs import reasoning_text, split_reasoning
+from conscience.modules.outputs import split_reasoning, whole_reasoning
 from conscience.outcome import Draft, Finding, Verdict
 
 INSTRUCTIONS = """Your last answer must not be sent as it is. Write it again so that the problems below are gone. Keep all \
@@ -91,19 +91,23 @@ class Revise(dspy.Module):  # type: ignore[misc]
         try:
             fields = {next(iter(draft.outputs)): said} if form is None else form.read(said)
         except ValueError as error:
+            if reply is not None:
+                yield model.reject(reply)
             raise BackendError(f"{model.name}: the revision cannot be read: {error}") from None
         revised, written = split_reasoning(clean(fields))
         revised = {name: value for name, value in revised.items() if name in draft.outputs}
         outputs = {**draft.outputs, **revised}
         if not revised or not outputs_text(outputs).strip():
-            raise BackendError(f"{model.name}: the revision is empty")
+            if reply is not None:
+                yield model.reject(reply)
+            raise EmptyAnswer(f"{model.name}: the revision is empty")
         written = {**_kept(draft, verdict.findings), **written}
         whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))
         return replace(
             draft,
             outputs=outputs,
             written=written,
-            reasoning=reasoning_text(written) or (reply.reasoning if reply else ""),
+            reasoning=whole_reasoning(written, reply),
             text=said if form is None or whole else form.write(outputs),
         ).with_form(form)
 

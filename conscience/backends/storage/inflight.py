@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from conscience._base.flow import Flow, IOStep
@@ -56,19 +56,26 @@ class InflightRequest:
     def store(self, value: Mapping[str, Any]) -> IOStep:
         """Keeps an answer: at once when driven sync or in a run, else as soon as the event loop is idle, which is while the
         next call waits."""
+        return self._soon(lambda cache: cache.put(self._key, value))
+
+    def drop(self) -> IOStep:
+        """Takes a kept answer back; after it was kept, however the two are driven."""
+        return self._soon(lambda cache: cache.drop(self._key))
+
+    def _soon(self, change: Callable[[ResponseCache | Journal], None]) -> IOStep:
         cache = self._cache
 
-        def put() -> None:
+        def now() -> None:
             if cache is not None:
-                cache.put(self._key, value)
+                change(cache)
 
-        async def put_soon() -> None:
+        async def soon() -> None:
             if cache is None or cache.replays:
-                put()
+                now()
             else:
-                asyncio.get_running_loop().call_soon(put)
+                asyncio.get_running_loop().call_soon(now)
 
-        return IOStep(put, put_soon)
+        return IOStep(now, soon)
 
 
 def _is_answer(entry: Mapping[str, Any]) -> bool:
