@@ -44,6 +44,20 @@ class CallUsage:
     dollars: float = 0.0
     unpriced: int = 0
 
+    @classmethod
+    def of(cls, completion: Completion, seconds: float) -> Self:
+        """What one answer cost that took so long."""
+        input_tokens, output_tokens, reused_tokens = completion.tokens()
+        return cls(
+            calls=1,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            reused_tokens=reused_tokens,
+            seconds=seconds,
+            dollars=completion.dollars or 0.0,
+            unpriced=int(completion.dollars is None),
+        )
+
     @property
     def tokens(self) -> int:
         """Input and output tokens together."""

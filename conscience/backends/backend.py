@@ -265,7 +265,7 @@ class Backend:
             try:
                 return answered(reply[0], messages, params, transport, patient=patient), reply[1]
             except EmptyAnswerError as error:  # it was paid for all the same
-                in_vain.append(_usage(Completion(error.body, transport.name, reply[1]), 0.0))
+                in_vain.append(CallUsage.of(Completion(error.body, transport.name, reply[1]), 0.0))
                 self._enter(ctx, in_vain[-1])
                 raise
 
@@ -312,7 +312,7 @@ class Backend:
             asked = transport.arguments(params, role)
             body, dollars = yield from mending(send, asked, messages, transport.habits, partial(_note, ctx, transport.name))
             completion = Completion(body, transport.name, dollars, fallback=fallback, key=key)
-            usage = _usage(completion, time.perf_counter() - started)
+            usage = CallUsage.of(completion, time.perf_counter() - started)
             self._enter(ctx, usage)
             if self._rate_limiter is not None:
                 self._rate_limiter.record(usage.tokens)
@@ -436,16 +436,3 @@ def _role(ctx: CallContext | None) -> Role:
 def _note(ctx: CallContext | None, model: str, event: str) -> None:
     if ctx is not None:
         ctx.tracker.note(f"{ctx.role}: {model}: {event}")
-
-
-def _usage(completion: Completion, seconds: float) -> CallUsage:
-    input_tokens, output_tokens, reused_tokens = completion.tokens()
-    return CallUsage(
-        calls=1,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        reused_tokens=reused_tokens,
-        seconds=seconds,
-        dollars=completion.dollars or 0.0,
-        unpriced=int(completion.dollars is None),
-    )
