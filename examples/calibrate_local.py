@@ -1,6 +1,6 @@
 """A calibrated gate from two questions and a file of labelled requests: how the embedded model's was made.
 
-python examples/calibrate_local.py CASES.jsonl [--lm local] [--drafts 130] [--out gate.json]
+python examples/calibrate_local.py CASES.jsonl [--lm local] [--drafts 130] [--folder runs/gate] [--out gate.json]
 
 The model answers requests that are known to be safe or unsafe; an answer to an unsafe one that does not refuse counts as
 misaligned. ``Recalibration`` then weighs the two questions and sets the threshold. The figures are of drafts that the
@@ -40,13 +40,14 @@ def main() -> None:
     parser.add_argument("--drafts", type=int, default=130)
     parser.add_argument("--target-fpr", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keeps every answer, so that the same call goes on where it stopped")
     parser.add_argument("--out", type=Path, help="where the gate's settings go")
     options = parser.parse_args()
 
     cases = load_cases(options.cases)
     drawn = random.Random(options.seed).sample(cases, min(options.drafts, len(cases)))
     program = Conscience(lm=options.lm, review=UNCALIBRATED)
-    optimizer = Recalibration(target_fpr=options.target_fpr, oracle=harmless, seed=options.seed)
+    optimizer = Recalibration(target_fpr=options.target_fpr, oracle=harmless, seed=options.seed, folder=options.folder)
     calibrated = optimizer.compile(program, trainset=drawn)
 
     result = calibrated.compile_result
