@@ -68,7 +68,16 @@ class CallUsage:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def __add__(self, other: CallUsage) -> CallUsage:
-        return CallUsage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return CallUsage(
+            self.calls + other.calls,
+            self.cached + other.cached,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reused_tokens + other.reused_tokens,
+            self.seconds + other.seconds,
+            self.dollars + other.dollars,
+            self.unpriced + other.unpriced,
+        )
 
 
 @dataclass(frozen=True)
@@ -209,7 +218,8 @@ class UsageTracker:
     def enter(self, role: str, usage: CallUsage, *, replayed: bool = False) -> None:
         """Adds a finished call under its role; a replayed one was made before, but counts as made here."""
         with self._lock:
-            self._by_role[role] = self._by_role.get(role, CallUsage()) + usage
+            before = self._by_role.get(role)
+            self._by_role[role] = usage if before is None else before + usage
             if replayed:
                 self._started_calls += usage.calls
                 self._replayed += usage.seconds

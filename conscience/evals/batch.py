@@ -11,11 +11,13 @@ import asyncio
 import hashlib
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
+
+import orjson
 
 from conscience._base.files import append_line, digest, write_atomic
 from conscience.cases.case import Case
@@ -150,7 +152,7 @@ async def run_cases(
                     progress.failed += 1
                     if isinstance(error, BackendError) and error.gone:
                         failures.append(error)
-                file.add(json.dumps(record.to_json(), ensure_ascii=False))
+                file.add(_line(record.to_json()))
                 progress.done += 1
                 report(progress)
 
@@ -234,6 +236,13 @@ def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], flo
             dollars += row["usage"]["dollars"] if "usage" in row else 0.0
             good.append(line if whole else line + b"\n")
     return good, kept, dollars
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(row).decode()
+    except TypeError:  # whole numbers beyond 64 bits, half of a surrogate pair
+        return json.dumps(row, ensure_ascii=False)
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from conscience._base.files import digest
 from conscience._base.flow import run_async
+from conscience._dspy.lm import settings
 from conscience.backends.backend import Backend
 from conscience.backends.lost import lost_backends
 from conscience.backends.models.credentials import secret_options
@@ -108,15 +109,16 @@ async def run(
                 keys.add(case_key(case, identity))
                 yield case
 
-    return await run_cases(
-        work,
-        identity,
-        noting_keys(),
-        folder / "rows.jsonl",
-        concurrency=config.concurrency,
-        max_dollars=config.max_dollars,
-        watch=watch,
-    )
+    with settings.context(disable_history=True):  # the run keeps every answer in its journal, and not in memory too
+        return await run_cases(
+            work,
+            identity,
+            noting_keys(),
+            folder / "rows.jsonl",
+            concurrency=config.concurrency,
+            max_dollars=config.max_dollars,
+            watch=watch,
+        )
 
 
 def describe_run(program: Any, config: EvalConfig) -> RunManifest:

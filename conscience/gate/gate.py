@@ -36,6 +36,8 @@ class Gate(dspy.Module):  # type: ignore[misc]
         settings: the signals, weights and threshold to start from.
     """
 
+    __getattribute__ = object.__getattribute__  # see Generate
+
     def __init__(self, settings: GateSettings) -> None:
         super().__init__()
         self.calibration = Calibration(settings)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 Message = Mapping[str, Any]
 """A chat message: ``{"role": …, "content": …}`` and whatever else its role needs (tool_calls, tool_call_id, name)."""
 
@@ -19,12 +21,19 @@ Body = dict[str, Any]
 
 def clean(value: Any) -> Any:
     """A JSON value in which every text can be stored and sent on: lone surrogates become U+FFFD, NUL bytes are dropped."""
+    try:
+        return value if b"\\u0000" not in orjson.dumps(value) else _cleaned(value)
+    except TypeError:  # half of a surrogate pair, whole numbers beyond 64 bits
+        return _cleaned(value)
+
+
+def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         plain = value.isascii() and "\0" not in value  # as most are
         return value if plain else re.sub("[\ud800-\udfff]", "\ufffd", value.replace("\0", ""))
     if isinstance(value, dict):
-        return {clean(key): clean(inner) for key, inner in value.items()}
-    return [clean(inner) for inner in value] if isinstance(value, list) else value
+        return {_cleaned(key): _cleaned(inner) for key, inner in value.items()}
+    return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import dspy
@@ -91,10 +91,20 @@ def arguments(target: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[tu
 
 
 def _parameters(target: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    called: Any = target
     if isinstance(target, dspy.Module):  # asked of its class: DSPy warns whoever touches a module's forward
         called = getattr(type(target), "forward", None) or getattr(type(target), "aforward", None)
-        called = partial(called, target) if called is not None else target
+        if called is not None:
+            return _parameters_of_method(called)
+    return _said(target)
+
+
+@lru_cache(maxsize=256)
+def _parameters_of_method(method: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Without the first, which is the module."""
+    return _said(partial(method, None))
+
+
+def _said(called: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     try:
         return tuple(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):  # some builtins do not say

@@ -9,6 +9,7 @@ import dspy
 
 from conscience._base.flow import Flow, run_sync
 from conscience._dspy.lm import ChatPredict
+from conscience._dspy.modules import predictors
 from conscience._types import GenerateSpec
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
@@ -45,6 +46,8 @@ class Generate(dspy.Module):  # type: ignore[misc]
         declared: the signature as text, where that says all of it: names of texts; None otherwise.
     """
 
+    __getattribute__ = object.__getattribute__  # DSPy's watches for calls of ``forward``, at a price for every attribute
+
     def __init__(self, generate: GenerateSpec = "request -> response") -> None:
         super().__init__()
         self.plain = False
@@ -76,8 +79,8 @@ class Generate(dspy.Module):  # type: ignore[misc]
         own = getattr(self.predict, "signature", None)
         if isinstance(own, type) and issubclass(own, dspy.Signature):
             return own
-        predictors = self.predict.predictors()
-        return predictors[0].signature if len(predictors) == 1 else None
+        steps = predictors(self.predict)
+        return steps[0].signature if len(steps) == 1 else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -91,7 +94,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
         an LM of their own, or that has none."""
         if not isinstance(self.predict, dspy.Module):
             return True
-        return all(predictor.lm is not None for predictor in self.predict.predictors())
+        return all(predictor.lm is not None for predictor in predictors(self.predict))
 
     def named(self, values: Sequence[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name. A ``dspy.Predict`` takes a single positional one; modules and callables take

@@ -37,6 +37,8 @@ class Review(dspy.Module):  # type: ignore[misc]
         lm: the model that judges when the module is called by itself; a program judges with the model of its own role.
     """
 
+    __getattribute__ = object.__getattribute__  # see Generate
+
     def __init__(
         self,
         constitution: ConstitutionSpec | None = None,

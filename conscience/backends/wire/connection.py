@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import h11
+from h11._headers import Headers
 
 from conscience.backends.wire.origins import PORTS, Origin, Proxy
 
@@ -121,7 +122,9 @@ class Connection:
             if self.to.proxy.credentials:
                 headers = [*headers, ("proxy-authorization", self.to.proxy.credentials)]
         http = self._http
-        lines = [("host", self.to.authority), *headers, ("content-length", str(len(content)))]
+        checked = _checked(self.to.authority, tuple(headers))
+        length = b"content-length"
+        lines = Headers([*checked._full_items, (length, length, str(len(content)).encode())])
         data = http.send(h11.Request(method="POST", target=target, headers=lines)) or b""
         data += http.send(h11.Data(data=content)) or b""
         data += http.send(h11.EndOfMessage()) or b""
@@ -188,6 +191,13 @@ class Connection:
             if self._out.pending:
                 yield self._out.read()
             return result
+
+
+@lru_cache(maxsize=32)
+def _checked(authority: str, headers: tuple[tuple[str, str], ...]) -> Headers:
+    """Headers that h11 has found fit to be sent: for each call of a model they are the same, but for the length."""
+    others = [(name, value) for name, value in headers if name.lower() != "content-length"]
+    return h11.Request(method="POST", target="/", headers=[("host", authority), *others]).headers
 
 
 def _unpacked(content: bytes, encoding: str) -> bytes:

@@ -54,10 +54,12 @@ Sent = tuple[str, Sequence[tuple[str, str]], bytes]
 
 def is_hooked() -> bool:
     """Whether somebody in this process, or who started it, has set LiteLLM up: then every call is LiteLLM's."""
-    if any(os.environ.get(name) for name in VARIABLES):
+    if any(map(os.environ.get, VARIABLES)):
         return True
-    settings = vars(module) if (module := model_table.loaded_litellm()) is not None else {}
-    return any(settings.get(name) for name in HOOKS) or settings.get("ssl_verify", True) is not True
+    if (module := model_table.loaded_litellm()) is None:
+        return False
+    settings = vars(module)
+    return any(map(settings.get, HOOKS)) or settings.get("ssl_verify", True) is not True
 
 
 class OpenAIWireTransport(LiteLLMTransport):

@@ -100,6 +100,21 @@ def test_a_connection_serves_the_next_call_from_any_thread_or_loop(server: Loopb
     assert sockets() == 1
 
 
+def test_the_length_is_that_of_what_is_sent() -> None:
+    """Of each call on one connection, whatever length the caller's headers claim."""
+    seen: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+    url = serving(answer)
+    for content in (b"1", b"123", b""):
+        assert post(url, [*HEADERS, ("Content-Length", "999")], content, 5.0).content == b"{}"
+    told = [[line for line in request.split(b"\r\n") if line.lower().startswith(b"content-length")] for request in seen]
+    assert told == [[b"content-length: 1"], [b"content-length: 3"], [b"content-length: 0"]]
+
+
 async def test_a_cancelled_call_leaves_no_connection_to_the_next(server: Loopback) -> None:
     server.behaviour = lambda body, number: Raw(hang=0.5, text="late") if number == 1 else chat("second")
     with pytest.raises(TimeoutError):

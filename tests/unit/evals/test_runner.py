@@ -210,3 +210,12 @@ def test_killed_ten_times_it_adds_up_to_an_undisturbed_run(server: Loopback, tmp
     sides = [summarise(tmp_path / name).overhead.by_role for name in ("calm", "killed")]
     first, second = ({role: (cost.calls, cost.tokens) for role, cost in side.items()} for side in sides)
     assert first == second
+
+
+def test_a_run_keeps_its_answers_on_disk_only(tmp_path: Path) -> None:
+    """DSPy's histories, which would hold up to 10,000 calls in memory, are off inside of a run."""
+    lm = ScriptedLM(script)
+    program = Conscience(lm=lm)
+    assert go(tmp_path, SAFE, program).done == len(SAFE)
+    assert not lm.history
+    assert not program.history
