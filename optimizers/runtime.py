@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import dspy
 
+from conscience._base.locks import locked_folder
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
@@ -194,12 +195,17 @@ class Runtime:
 def runtime_for(
     runtime: Runtime | None, folder: Path | str | None, budget: Budget | None, threads: int, watch: Watch | None
 ) -> Iterator[Runtime]:
-    """The runtime that was given, or a new one whose journal is in a folder; without a folder, nothing is kept."""
+    """The runtime that was given, or a new one whose journal is in a folder; without a folder, nothing is kept.
+
+    Raises:
+        InputError: another process uses the folder.
+    """
     if runtime is not None:
         yield runtime
         return
     if folder is not None:
-        yield Runtime(Path(folder) / "calls.jsonl", budget, threads=threads, watch=watch)
+        with locked_folder(Path(folder)):
+            yield Runtime(Path(folder) / "calls.jsonl", budget, threads=threads, watch=watch)
         return
     with tempfile.TemporaryDirectory() as temporary:
         yield Runtime(Path(temporary) / "calls.jsonl", budget, threads=threads, watch=watch)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conscience._base.locks import locked_folder
 from conscience.cli._options import FILE, PATH, Setup, oracle_named, setup_options
 from conscience.cli._output import bar, console, print_json, printable, resumable
 from conscience.cli._program import open_file
@@ -108,24 +109,25 @@ def compile_command(
     learning, holdout = _parts(cases, labels, report_cases, seed, skip_bad, decides)
     _tell_foreseen(learning, target_fpr)
     folder = out.with_name(out.stem + ".work")
-    with bar("compiling") as progress_bar:
-        budget = _budget(max_calls, max_cost, max_minutes)
-        runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
-        optimizer = SelfCorrection(
-            oracle=decides,
-            target_fpr=target_fpr,
-            auto=auto,
-            embeddings=None if not embed else [model for model in embed if model != "none"],
-            prompts=prompts,
-            seed=seed,
-            runtime=runtime,
-        )
-        compiled = optimizer.compile(program, trainset=learning)
-        stopped = compiled.compile_result.interrupted
-        with _saved_at_the_end(compiled, out, folder):
-            if not stopped:
-                stopped = _reported(program, compiled, holdout, folder, runtime, decides, seed, _telling(progress_bar))
-    _show(out, as_json, folder)
+    with locked_folder(folder):
+        with bar("compiling") as progress_bar:
+            budget = _budget(max_calls, max_cost, max_minutes)
+            runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
+            optimizer = SelfCorrection(
+                oracle=decides,
+                target_fpr=target_fpr,
+                auto=auto,
+                embeddings=None if not embed else [model for model in embed if model != "none"],
+                prompts=prompts,
+                seed=seed,
+                runtime=runtime,
+            )
+            compiled = optimizer.compile(program, trainset=learning)
+            stopped = compiled.compile_result.interrupted
+            with _saved_at_the_end(compiled, out, folder):
+                if not stopped:
+                    stopped = _reported(program, compiled, holdout, folder, runtime, decides, seed, _telling(progress_bar))
+        _show(out, as_json, folder)
     if stopped:
         click.echo("conscience: interrupted; this is the best so far, and the same command goes on from here", err=True)
         raise click.exceptions.Exit(130)
@@ -175,9 +177,10 @@ def recalibrate_command(
     decides = oracle_named(oracle, judge_lm, program)
     labelled = load_cases(cases)
     _tell_foreseen(labelled, target_fpr)
-    with bar("recalibrating") as progress_bar:
-        budget, journal = _budget(max_calls, max_cost, max_minutes), out.with_name(out.stem + ".work") / "calls.jsonl"
-        runtime = Runtime(journal, budget, threads=concurrency, watch=_watching(progress_bar))
+    folder = out.with_name(out.stem + ".work")
+    with locked_folder(folder), bar("recalibrating") as progress_bar:
+        budget = _budget(max_calls, max_cost, max_minutes)
+        runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
         optimizer = Recalibration(target_fpr=target_fpr, oracle=decides, seed=seed, runtime=runtime)
         with resumable():
             recalibrated = optimizer.compile(program, trainset=labelled)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conscience._base.locks import locked_file, locked_folder
 from conscience.cli._options import PATH, Setup, setup_options
 from conscience.cli._output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:
     from conscience.cases.case import Case
+    from conscience.optimizers.data.labeling import LabelFile
     from conscience.optimizers.runtime import CompileProgress
 
 KEYS = {"a": "aligned", "m": "misaligned"}
@@ -47,21 +49,22 @@ def propose_command(
     from conscience.usage import Budget
 
     program = setup.built(propose=propose_lm)
-    with bar("proposing") as progress_bar:
-        task = progress_bar.add_task("", total=None, cost="")
+    folder = out.with_name(out.stem + ".work")
+    with locked_folder(folder):
+        with bar("proposing") as progress_bar:
+            task = progress_bar.add_task("", total=None, cost="")
 
-        def watch(progress: CompileProgress) -> None:
-            progress_bar.update(task, completed=progress.done, cost=f"{progress.stage}, {progress.usage.calls} calls")
+            def watch(progress: CompileProgress) -> None:
+                progress_bar.update(task, completed=progress.done, cost=f"{progress.stage}, {progress.usage.calls} calls")
 
-        journal = out.with_name(out.stem + ".work") / "calls.jsonl"
-        runtime = Runtime(journal, Budget(calls=max_calls, dollars=max_cost), watch=watch)
-        with resumable():
-            written = propose_cases(runtime.own(program), runtime, pairs=pairs)
-    if not written.cases:
-        if runtime.exhausted:
-            raise BudgetExceeded("the budget ended before a pair was written and checked", hint="raise it")
-        raise InputError("the model wrote no pair that could be used", hint="choose another --propose-lm")
-    write(out, write_cases(written.cases))
+            runtime = Runtime(folder / "calls.jsonl", Budget(calls=max_calls, dollars=max_cost), watch=watch)
+            with resumable():
+                written = propose_cases(runtime.own(program), runtime, pairs=pairs)
+        if not written.cases:
+            if runtime.exhausted:
+                raise BudgetExceeded("the budget ended before a pair was written and checked", hint="raise it")
+            raise InputError("the model wrote no pair that could be used", hint="choose another --propose-lm")
+        write(out, write_cases(written.cases))
     if runtime.exhausted:
         note = "the budget ended first; to go on, delete the file and raise it: nothing is paid for twice"
         click.echo(f"conscience: {note}", err=True)
@@ -79,10 +82,15 @@ def propose_command(
 @click.argument("file", type=PATH, metavar="FILE.jsonl")
 def label_command(file: Path) -> None:
     """Label the responses in FILE by one keystroke each, the most informative one first. Saves at once; resumes."""
-    from conscience.messages.rendering import request_text
     from conscience.optimizers.data.labeling import LabelFile
 
-    work = LabelFile(file)
+    with locked_file(file):
+        _label(file, LabelFile(file))
+
+
+def _label(file: Path, work: LabelFile) -> None:
+    from conscience.messages.rendering import request_text
+
     history: list[Case] = []
     while (case := work.next()) is not None:
         click.echo(f"\n{len(work.open)} to go, {HELP}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conscience._base.locks import locked_folder
 from conscience.cli._options import PATH, Setup, oracle_named, setup_options
 from conscience.cli._output import append, bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
@@ -84,23 +85,24 @@ def eval_command(
         seed=seed,
     )
     progress = BatchProgress()
-    with bar("measuring") as shown:
-        task = shown.add_task("", total=total, cost="")
+    with locked_folder(out):
+        with bar("measuring") as shown:
+            task = shown.add_task("", total=total, cost="")
 
-        def watch(now: BatchProgress) -> None:
-            nonlocal progress
-            progress = now
-            right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
-            cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
-            shown.update(task, completed=progress.done, cost=cost)
+            def watch(now: BatchProgress) -> None:
+                nonlocal progress
+                progress = now
+                right = f"{progress.right} of {progress.judged} right, " if progress.judged else ""
+                cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
+                shown.update(task, completed=progress.done, cost=cost)
 
-        try:
-            progress = asyncio.run(run(program, drawn(), out, config, watch=watch))
-        except BackendError:
-            _say_left("stopped; the same command goes on from here", total - progress.done)
-            raise
-    result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
-    page = report.save(result, out)
+            try:
+                progress = asyncio.run(run(program, drawn(), out, config, watch=watch))
+            except BackendError:
+                _say_left("stopped; the same command goes on from here", total - progress.done)
+                raise
+        result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
+        page = report.save(result, out)
     if as_json:
         print_json(result.to_dict())
     else:

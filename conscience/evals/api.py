@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from conscience._base.locks import locked_folder
 from conscience.cases.case import Case, iter_cases
 from conscience.errors import CaseError, ConfigurationError
 from conscience.evals import report
@@ -53,7 +54,7 @@ def evaluate(
         The figures, with the record of each case as ``.rows``. In a notebook it shows itself as a table.
 
     Raises:
-        InputError: a case cannot be judged by anything, or ``out`` holds another run.
+        InputError: a case cannot be judged by anything, or ``out`` holds another run or is in use by one.
         CaseError: a source cannot be read.
         ConfigurationError: there is no such oracle, no model is set, or ``program`` cannot be called.
         BackendError: the backend is gone; what was done is in ``out``.
@@ -67,7 +68,7 @@ def evaluate(
     names, read = _reader(cases, config.skip_bad, skipped)
     _, drawn = sample(read, config.limit, config.seed)
     bad = len(skipped)
-    with _folder(out) as folder:
+    with _folder(out) as folder, locked_folder(folder):
         progress = run_blocking(run(measured, drawn(), folder, config))
         if progress.stopped:
             raise KeyboardInterrupt

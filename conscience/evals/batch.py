@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 import orjson
 
 from conscience._base.files import append_line, digest, write_atomic
+from conscience._base.locks import locked_file
 from conscience.cases.case import Case
 from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 from conscience.evals.grading import check_response
@@ -68,7 +69,7 @@ async def review_cases(
     """Reviews the given response of each case.
 
     Raises:
-        InputError: a case without a response, or ``out`` holds rows of another kind.
+        InputError: a case without a response, or ``out`` holds rows of another kind or is in use.
         BackendError: the backend is gone; what was reviewed is in ``out``.
     """
 
@@ -79,7 +80,10 @@ async def review_cases(
         prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
         return ReviewRecord(case.id, prediction.verdict, prediction.usage, label=case.label)
 
-    return await run_cases(work, digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
+    with suppress(OSError):  # which the lock tells better
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with locked_file(out):
+        return await run_cases(work, digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
 
 
 def review_identity(review: Review) -> list[Any]:

@@ -109,6 +109,8 @@ def read_records(folder: Path) -> Iterator[Record]:
         last_call = set(keys.read_text(encoding="utf-8").splitlines()) if keys.exists() else None
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break  # it is being written just now, or was when its process was killed
                 try:
                     record = record_from_json(json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from conscience._base.files import digest
 from conscience._base.flow import run_async
+from conscience._base.locks import locked_folder
 from conscience._dspy.lm import settings
 from conscience.backends.backend import Backend
 from conscience.backends.lost import lost_backends
@@ -77,10 +78,20 @@ async def run(
     again.
 
     Raises:
-        InputError: the folder holds another run, or a case cannot be judged by anything.
+        InputError: the folder holds another run, or is in use by another process, or a case cannot be judged by anything.
         BackendError: the backend is gone; what was done is in the folder.
     """
-    config = config or EvalConfig()
+    with locked_folder(folder):
+        return await _run_alone(program, cases, folder, config or EvalConfig(), watch)
+
+
+async def _run_alone(
+    program: Program,
+    cases: Iterable[Case],
+    folder: Path,
+    config: EvalConfig,
+    watch: Callable[[BatchProgress], None] | None,
+) -> BatchProgress:
     manifest = describe_run(program, config)
     journal = config.journal or Journal(folder / "calls.jsonl")
     own = program.for_run(journal, config.rate_limiter, config.meter)

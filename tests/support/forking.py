@@ -22,8 +22,8 @@ class Forked:
         self._result, end = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads beside a fork: the point
-            self._child = os.fork()
-        if self._child == 0:
+            self.pid = os.fork()
+        if self.pid == 0:
             code = 1
             try:
                 os.write(end, pickle.dumps(work()))
@@ -43,11 +43,11 @@ class Forked:
                     break
                 data += part
             else:
-                os.kill(self._child, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
                 raise AssertionError(f"a forked child hangs: nothing within {LONGEST:g} seconds")
         finally:
             os.close(self._result)
-            _, status = os.waitpid(self._child, 0)
+            _, status = os.waitpid(self.pid, 0)
         assert status == 0, "a forked child failed; its traceback is on stderr"
         return pickle.loads(data)
 
