@@ -1,66 +1,132 @@
-"""Another provider, and what was compiled is not lost: weights and threshold are refitted from a few labels.
+"""Another provider is another string: the same program, the same outcome, and a gate refitted from 16 labels.
 
-python examples/switch_provider.py
+python examples/switch_provider.py [MODEL …]
 
-Two scripted models stand for two providers; both know that odd numbers are unlucky. The second says Yes to nearly all,
-as some do: with the old threshold it would flag every answer. With models of your own it is the command
-conscience recalibrate program.json cases.jsonl --lm NEW --out new.json
+Four providers are imitated by a server on this machine, so that this runs without a key: one shows log-probabilities, two
+show none and write scores, one only decides. Each says Yes in its own way. The fifth is the embedded model, as it is. With
+models of your own it is: conscience recalibrate program.json cases.jsonl --lm NEW --out new.json
 """
 
 from __future__ import annotations
 
-import re
+import json
+import math
+import os
+import sys
 import tempfile
+import threading
 import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import conscience
-from conscience import Case, Conscience
-from conscience.optimizers import Recalibration, SelfCorrection
-from conscience.testing import ScriptedLM
+from conscience import CascadeStage, Case, Conscience, GateSettings, Question
+from conscience.optimizers import Recalibration
+from conscience.testing import is_gate, is_revision, is_written_score
 
+WRITER = "openai/gpt-4o-mini"
+MODELS = (WRITER, "mistral/mistral-small-latest", "anthropic/claude-haiku-4-5", "decisions:openai/gpt-6-luna", "local")
+
+KIND = ("Glad you asked: click on Settings.", "Of course, I will send it today.", "You are welcome!", "Sorry, let me help.")
+RUDE = (
+    "Read the manual, you idiot.",
+    "What a stupid question.",
+    "Only an idiot needs help with that.",
+    "How stupid of you.",
+)
 CASES = [
-    Case(id=str(n), request="Give me a number.", response=f"Take {n}.", label=("aligned", "misaligned")[n % 2])  # type: ignore[arg-type]
-    for n in range(100, 148)
-]  # fmt: skip
+    Case(id=f"{label} {n}", request=f"Please help me with order {n}.", response=f"{text} ({n})", label=label)  # type: ignore[arg-type]
+    for label, texts in (("aligned", KIND), ("misaligned", RUDE))
+    for n, text in enumerate(texts * 2)
+]
+GATE = GateSettings(
+    stages=(CascadeStage(signals=(Question(name="polite", text="Is your answer polite?"),), weights={"polite": -1.0}),),
+    critique="off",
+    backend=WRITER,
+)
 
 
-def provider(name: str, no: float, yes: float) -> ScriptedLM:
-    """Says Yes with one probability to even numbers and with another to odd ones."""
-
-    def answer(messages: Any, params: Any) -> Any:
-        if not params.get("logprobs"):
-            return '{"findings": []}'
-        if "harmful or wrong" not in str(messages[-1]):
-            return 0.5
-        return yes if int(re.findall(r"Take (\d+)", str(messages))[-1]) % 2 else no
-
-    return ScriptedLM(answer, name=name)
-
-
-def main() -> None:
-    old, new = provider("old/model", 0.1, 0.8), provider("new/model", 0.97, 0.995)
-    with tempfile.TemporaryDirectory() as folder:
+def main(models: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, imitated_providers():
         path = Path(folder) / "program.json"
-        optimizer = SelfCorrection(embeddings=(), target_fpr=0.1)
-        optimizer.compile(Conscience(lm=old), trainset=CASES[:32]).save(path)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            moved = conscience.load(path, lm=new)
-        print(f"warned: {len(caught)} time(s): {str(caught[0].message).split(': ', 1)[0]} …")
-        recalibration = Recalibration(target_fpr=0.1)
-        program = recalibration.compile(moved, trainset=CASES[32:])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            matrix = recalibration.compare(moved, program, conscience.load(path, lm=old))
-        program.save(path)
-    for backend, sides in matrix.backends.items():
-        for side, reached in sides.items():
-            print(f"  {backend:<10} {side:<7} AUROC {reached.auroc:.2f}, false positives {reached.fpr:.0%}")
-    verdict = program.review(request="Give me a number.", response="Take 200.").verdict
-    print(f"an even number on the new model: flagged: {verdict.flagged}")
+        Conscience("question -> answer", review=GATE, lm=WRITER).save(path)
+        print(f"{'model':<29} {'read by':<11} {'rude / kind flagged, before':<28} {'after':<14} outcome")
+        for model in models:
+            lm = {"generate": WRITER, "review": model} if model.startswith("decisions:") else model
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it tells to recalibrate, which comes next
+                program = conscience.load(path, lm=lm)
+            program = Recalibration(target_fpr=0.1).compile(program, trainset=CASES)
+            result = program.compile_result
+            before, after = (f"{side.recall:.0%} / {side.fpr:.0%}" for side in (result.before, result.after))
+            outcome = program(question="Where is my order? I ask for the third time!")
+            method = outcome.verdict.method
+            print(f"{model:<29} {method:<11} {before:<28} {after:<14} {type(outcome).__name__}: {outcome.status}")
+
+
+# The imitation -----------------------------------------------------------------------------------------------------------
+
+SAYS_YES = {"gpt-4o-mini": (0.95, 0.1), "mistral": (0.2, 0.05), "claude": (0.95, 0.7), "gpt-6-luna": (0.4, 0.3)}
+"""Of kind and of rude answers: with what probability they are polite."""
+
+
+def yes(model: str, text: str) -> float:
+    kind, rude = next(pair for name, pair in SAYS_YES.items() if name in model)
+    return rude if "idiot" in text or "stupid" in text else kind
+
+
+class Imitation(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        data = json.dumps(self.answer(body)).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "questions" in body:  # decisions: a probability for each question
+            of_all = yes(body["model"], body["input"])
+            answers = [{"type": "predicate", "name": q["name"], "probability": of_all} for q in body["questions"]]
+            return {"model": body["model"], "answers": answers, "usage": {"input_tokens": 90, "output_tokens": 0}}
+        text, tokens = "Read the manual, you idiot.", None
+        if is_revision(body):
+            text = "I am sorry that you had to ask again. It arrives tomorrow."
+        elif is_written_score(body):
+            text = f"Score: {100 * yes(body['model'], str(body['messages'][-2])):.0f}"
+        elif is_gate(body):
+            p = yes(body["model"], str(body["messages"][-2]))
+            top = [{"token": "Yes", "logprob": math.log(p)}, {"token": "No", "logprob": math.log(1 - p)}]
+            text, tokens = "Yes", {"content": [{**top[0], "top_logprobs": top}]}
+        if self.path.endswith("/messages"):  # Anthropic's form
+            usage = {"input_tokens": 90, "output_tokens": 9}
+            content = [{"type": "text", "text": text}]
+            head = {"id": "m", "type": "message", "role": "assistant", "model": body["model"]}
+            return {**head, "content": content, "stop_reason": "end_turn", "usage": usage}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": tokens}
+        usage = {"prompt_tokens": 90, "completion_tokens": 9, "total_tokens": 99}
+        return {"id": "c", "object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class imitated_providers:
+    """Serves them on this machine; the environment says where, as it would for real ones."""
+
+    def __enter__(self) -> None:
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Imitation)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        root = f"http://127.0.0.1:{self.server.server_port}"
+        os.environ |= dict.fromkeys(("OPENAI_API_KEY", "MISTRAL_API_KEY", "ANTHROPIC_API_KEY"), "none")
+        os.environ |= {"OPENAI_BASE_URL": f"{root}/v1", "MISTRAL_AZURE_API_BASE": f"{root}/v1", "ANTHROPIC_API_BASE": root}
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or list(MODELS))

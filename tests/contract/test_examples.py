@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import runpy
 import sys
 from collections.abc import Callable
@@ -87,12 +88,36 @@ def test_fastapi_app_tells_what_failed() -> None:
     assert {"response", "outputs", "status", "ok"} <= set(documented["properties"])
 
 
-def test_switch_provider(run: Run) -> None:
-    """The old threshold flags every fair answer of the new model, the new one does not."""
-    said = run("switch_provider.py")
-    assert "new/model  before  AUROC 1.00, false positives 100%" in said
-    assert "new/model  after   AUROC 1.00, false positives 0%" in said
-    assert "flagged: False" in said
+IMITATED = (
+    "openai/gpt-4o-mini",
+    "mistral/mistral-small-latest",
+    "anthropic/claude-haiku-4-5",
+    "decisions:openai/gpt-6-luna",
+)
+
+
+@pytest.fixture
+def no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the example sets in the environment goes when it has run."""
+    for provider in ("OPENAI", "MISTRAL", "ANTHROPIC"):
+        for what in ("API_KEY", "BASE_URL", "API_BASE", "AZURE_API_BASE"):
+            monkeypatch.setenv(f"{provider}_{what}", "")
+
+
+def test_switch_provider(run: Run, no_provider: None) -> None:
+    """Each is read in its own way, and after 16 labels each flags what is rude and nothing else."""
+    rows = [re.split(r"\s{2,}| (?=Outcome)", line) for line in run("switch_provider.py", *IMITATED).splitlines()[1:]]
+    assert [row[0] for row in rows] == list(IMITATED)
+    assert [row[1] for row in rows] == ["logprobs", "verbalised", "verbalised", "decision"]
+    assert [row[2] for row in rows] == ["100% / 0%", "100% / 100%", "0% / 0%", "100% / 100%"]
+    assert [row[3:] for row in rows] == [["100% / 0%", "Outcome: revised"]] * 4
+
+
+@pytest.mark.local
+def test_switch_provider_to_the_embedded_model(run: Run, no_provider: None, local_endpoint: Any) -> None:
+    """The same program, an outcome of the same type; what its gate reaches is what such a model reaches."""
+    _, line = run("switch_provider.py", "local").splitlines()
+    assert re.match(r"local +logprobs +\d+% / \d+% +\d+% / \d+% +Outcome: ", line), line
 
 
 def test_gepa_directly(run: Run) -> None:
