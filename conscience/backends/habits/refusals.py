@@ -75,7 +75,9 @@ _ABOUT_THE_PROMPT = re.compile(
 _ONE_OF_THEM = re.compile(r"\bboth\b|only one|same time|mutually exclusive|together with", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_]+|[^\W\x00-\x7f]")
 _COUNTS = frozenset({*SIBLINGS, "top_logprobs", "logprobs", "top_k", "stop"})
-_THE_REQUEST = frozenset({"messages", "model", "tools", "tool_choice", "functions", "function_call", "extra_body"})
+_THE_REQUEST = frozenset(
+    {"messages", "model", "tools", "tool_choice", "functions", "function_call", "extra_body", "questions"}
+)
 """What nothing can take the place of."""
 _STATUSES = frozenset({None, 400, 403, 404, 405, 415, 422, 500, 501})
 

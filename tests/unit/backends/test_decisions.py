@@ -191,7 +191,7 @@ def test_cache_journal_and_budget(decider: Loopback, tmp_path: Path) -> None:
     [
         (error(429, f"slow down {KEY}", **{"retry-after": "0"}), 2, "RateLimit 429"),
         (error(401, f"wrong key {KEY}"), 1, "Auth 401"),
-        (error(400, "no such question"), 1, "InvalidRequest 400"),
+        (error(400, "Invalid 'questions': unsupported parameter"), 1, "InvalidRequest 400"),
         (Raw(text="<html>busy</html>"), 2, "Server"),
     ],
 )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from conscience import CascadeStage, Conscience, GateSettings, Question, Review, areview, review
-from conscience.backends.storage.cache import ResponseCache, shared_cache
+from conscience import Backend, CascadeStage, Conscience, GateSettings, Question, Review, areview, review
+from conscience.backends.decisions.transport import DecisionsTransport
 from conscience.constitution.schema import Constitution
 from conscience.doctor import examine
 from conscience.gate.probes import LexicalProbe
@@ -154,18 +154,14 @@ def test_what_cannot_be_read_meets_the_policy(server: Loopback, name: str) -> No
     assert not any(is_critique(messages) for messages, _ in writer.calls)
 
 
-def test_a_kept_answer_that_cannot_be_read_is_no_pass(server: Loopback, tmp_path: Any) -> None:
-    """The cache is somebody else's file: what it says in place of probabilities fails the review."""
-    server.behaviour = deciding()
-    lm = {"generate": ScriptedLM(by_stage("BADWORD.")), "review": decision_backend(server, cache=tmp_path)}
-    assert Conscience(lm=lm, max_revisions=0)("q").status == "cleared"
-    cache: ResponseCache = shared_cache(tmp_path)
-    for text in ("[0.1]", "{}", "No", "[NaN, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]"):
-        for key in cache._open():
-            entry = cache.get(key) or {}
-            entry["body"]["choices"][0]["message"]["content"] = text
-            cache.put(key, entry)
-        assert Conscience(lm=lm, max_revisions=0)("q").status == "unreviewed"
+@pytest.mark.parametrize("text", ["[0.1]", "{}", "No", "[NaN, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]", "[2]"])
+def test_a_kept_answer_that_cannot_be_read_is_no_pass(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Whatever stands in a cache or journal in place of probabilities fails the review."""
+    body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    monkeypatch.setattr(DecisionsTransport, "call", lambda *_: (body, None))
+    lm = {"generate": ScriptedLM(by_stage("BADWORD.")), "review": Backend("decisions:openai/x", cache=False)}
+    outcome = Conscience(lm=lm, max_revisions=0)("q")
+    assert (outcome.status, outcome.draft) == ("unreviewed", None)
 
 
 def test_certainty_stays_a_number(server: Loopback) -> None:
