@@ -77,9 +77,6 @@ class DecisionsTransport(LiteLLMTransport):
         names = self._route.bases if self._route else (f"{prefix}_API_BASE", f"{prefix}_BASE_URL")
         return [os.environ.get(name) for name in names]
 
-    def _served_by(self) -> str:
-        return self._provider or "openai"
-
     def _check(self) -> None:
         """Its name was looked at when it was made; LiteLLM says what is missing."""
 
