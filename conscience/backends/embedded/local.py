@@ -30,8 +30,9 @@ SPINS = "1000"
 """The engine's threads meet after every operation, and wait so many turns before they sleep. By default they spin so long
 that two busy servers on the same cores make each other a hundred times slower; with far fewer, one alone gets slower."""
 
-START_SECONDS = 60.0
-"""A server that has not told its address by then is given up."""
+START_SECONDS, START_SECONDS_A_GB = 60.0, 300.0
+"""A server that has not told its address by then is given up: so long, and more for each GB of weights, which are read and
+tried once before it speaks. One whose process ends is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def _handshake(process: subprocess.Popen[bytes], order: Mapping[str, Any]) -> st
         process.stdin.flush()
     except BrokenPipeError:
         return None
-    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    seconds = START_SECONDS + START_SECONDS_A_GB * os.path.getsize(order["weights"]) / 1e9
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
     line = process.stdout.readline() if ready else b""
     return str(json.loads(line)["url"]) if line else None

@@ -15,6 +15,9 @@ from typing import Any
 SLOTS = 4
 """Requests that are served side by side."""
 
+MOST_THREADS = 16
+"""Reading memory is what takes the time: on a machine with more cores, more threads only wait for one another."""
+
 
 def serve() -> None:
     """Serves until stdin closes."""
@@ -53,7 +56,8 @@ def _params(engine: Any, order: Mapping[str, Any]) -> Any:
     params.kv_unified = True
     params.cache_ram_mib = order["prompt_cache"]
     params.n_ctx_checkpoints = 0
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    params.cpuparams.n_threads = min(cores, MOST_THREADS)
     params.cpuparams_batch.n_threads = params.cpuparams.n_threads
     if order["embedding"]:
         params.embedding = True
