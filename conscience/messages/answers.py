@@ -76,6 +76,8 @@ def _choice(choice: Any, messages: Sequence[Message]) -> Any:
         thinking, content = split_thinking(content, messages)
         thoughts.append(thinking)
     thinking = "\n".join(filter(None, thoughts))
+    if thinking and isinstance(content, str):
+        content = content.strip()  # of the lines that part the two
     if content == message.get("content") and thinking == (message.get("reasoning_content") or ""):
         return choice
     beside = {"reasoning_content": thinking} if thinking else {}
