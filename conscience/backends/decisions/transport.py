@@ -60,8 +60,9 @@ class DecisionsTransport(LiteLLMTransport):
         if unfit := sorted(self._defaults.keys() & _SAMPLING):
             raise ConfigurationError(f"{self.name}: a decision model takes no {', '.join(unfit)}", hint="leave it out")
         provider, slash, name = model.partition("/")
-        self._model = model
-        self._provider = provider if slash else ""
+        if not slash:  # a bare name of OpenAI's, or one that LiteLLM may know
+            provider, name = "openai" if model_table.entry("openai", model) else "", model
+        self._model, self._provider = model, provider
         self._route = ROUTES.get(self._provider)
         self._wire = wire and self._route is not None and self._client.keys() <= _ADDRESSING and not self._defaults
         self._served = name

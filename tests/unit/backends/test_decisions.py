@@ -129,6 +129,13 @@ def test_both_wires_send_and_see_the_same(decider: Loopback, model: str) -> None
     assert (dollars is not None) is (model == "openai/gpt-6-luna")
 
 
+def test_a_bare_name_is_openais(decider: Loopback) -> None:
+    """As in a chat model's string; it goes over the light wire, too."""
+    named, bare = transport(decider, "openai/gpt-6-luna"), transport(decider, "gpt-6-luna")
+    assert bare.call(ASKED, QUESTIONS, 20.0) == named.call(ASKED, QUESTIONS, 20.0)
+    assert decider.calls[-1] == decider.calls[-2]
+
+
 async def test_async_comes_to_the_same(decider: Loopback) -> None:
     for wire in (True, False):
         body, _ = await transport(decider, "hosted_vllm/x", wire=wire).acall(ASKED, QUESTIONS, 60.0)

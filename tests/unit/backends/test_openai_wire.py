@@ -12,6 +12,7 @@ import pytest
 from conscience import Backend
 from conscience.errors import BackendError, ConfigurationError
 from tests.conftest import ROOT
+from tests.support.decisions import deciding
 from tests.support.loopback import Loopback, Raw, chat
 
 ASKED = [{"role": "user", "content": "hi"}]
@@ -34,13 +35,18 @@ backend = Backend(sys.argv[1], max_tokens=4, **options)
 program = Conscience("question -> answer", lm=backend)
 program(question="hi")
 asyncio.run(program.acall(question="hello"))
+if options:
+    models = {"generate": backend, "review": Backend("decisions:openai/gpt-6-luna", **options)}
+    Conscience("question -> answer", lm=models)(question="hello again")
 print(backend.supports("logprobs"), "litellm" in sys.modules, "openai" in sys.modules)
 """
 
 
 def test_an_answer_of_an_openai_like_server_loads_no_litellm(server: Loopback) -> None:
+    """Nor does a decision model's."""
+    server.behaviour = deciding()
     assert fresh(ANSWERED, "openai/fake", server.url) == "True False False"
-    assert len(server.calls) == 4
+    assert len(server.calls) == 6
 
 
 @pytest.mark.local
