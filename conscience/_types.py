@@ -26,7 +26,8 @@ class LM(Protocol):
 
 
 OneModel: TypeAlias = str | LM | Backend
-"""A LiteLLM model string (after ``"decisions:"`` a decision model, for the role review), ``"local"``, ``"local:NAME"``, ``"local:FILE.gguf"``, a ``dspy.LM`` or a Backend."""
+"""A LiteLLM model string, ``"local"``, ``"local:NAME"``, ``"local:FILE.gguf"``, a ``dspy.LM`` or a Backend; for the role
+review also ``"decisions:"`` and a LiteLLM model string."""
 
 ModelSpec: TypeAlias = OneModel | Sequence[OneModel]
 """One model, or several as fallbacks in order."""
