@@ -10,7 +10,7 @@ from typing import Any, Literal
 from conscience._base.flow import run_sync
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
-from conscience.errors import BackendError
+from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.decisions import ask_decisions
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question, log_odds
 from conscience.gate.settings import sigmoid
@@ -46,9 +46,7 @@ def examine(backend: Backend) -> list[Check]:
     """
     if backend.decides:
         return _decisions(backend)
-    hello = backend.complete(
-        [{"role": "user", "content": "Say hello."}], {"max_tokens": 16 if not _thinks(backend) else 2000}
-    )
+    hello = _hello(backend)
     checks = [Check("reach", "yes", f"{backend.name} answered: {hello.text.strip()[:60]!r}")]
     checks.append(_checked("logprobs", _logprobs, backend))
     checks.append(_checked("schema", _schema, backend))
@@ -73,8 +71,24 @@ def _decisions(backend: Backend) -> list[Check]:
     return checks
 
 
-def _thinks(backend: Backend) -> bool:
-    return backend.supports("reasoning")
+def _hello(backend: Backend) -> Completion:
+    """A first answer; one that is cut off is asked for with room, which shows whether the model was thinking."""
+    asked = [{"role": "user", "content": "Say hello."}]
+    try:
+        hello = backend.complete(asked, {"max_tokens": 2000 if backend.thinks else 16})
+    except EmptyAnswer as error:
+        if error.reason != "cut":
+            raise
+        return backend.complete(asked, {"max_tokens": 2000})
+    again = hello.finish_reason == "length" and not backend.supports("slow_prompts")
+    return backend.complete(asked, {"max_tokens": 2000}) if again else hello
+
+
+def _limit(backend: Backend, tokens: int) -> dict[str, Any]:
+    """So many tokens for the answer; a model that thinks gets more."""
+    if backend.supports("reasoning"):
+        return {"max_completion_tokens": 2000}
+    return {"max_tokens": 2000 if backend.thinks else tokens}
 
 
 def _checked(name: str, check: Callable[[Backend], Check], backend: Backend) -> Check:
@@ -97,7 +111,8 @@ _ADVICE = {
 
 def _logprobs(backend: Backend) -> Check:
     if not backend.supports("logprobs"):
-        return Check("logprobs", "no", "its model table says so", _ADVICE["logprobs"])
+        why = "it thinks before its first word" if backend.thinks else "its model table says so"
+        return Check("logprobs", "no", why, _ADVICE["logprobs"])
     completion = backend.complete(
         [{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], ONE_TOKEN_SAMPLING
     )
@@ -118,7 +133,7 @@ def _schema(backend: Backend) -> Check:
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": schema, "strict": True}}
-    sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 40}
+    sampling = _limit(backend, 40)
     question = [{"role": "user", "content": "Which colour is grass?"}]
     completion = backend.complete(question, {**sampling, "response_format": form})
     try:
@@ -130,8 +145,8 @@ def _schema(backend: Backend) -> Check:
 
 def _reasoning(hello: Completion, backend: Backend) -> Check:
     if hello.reasoning:
-        return Check("reasoning", "yes", "the provider shows its reasoning content")
-    detail = "the model reasons, and shows nothing of it" if _thinks(backend) else "none was shown"
+        return Check("reasoning", "yes", "it is shown, and reviewed with the answer")
+    detail = "the model reasons, and shows nothing of it" if backend.thinks else "none was shown"
     return Check("reasoning", "no", detail, _ADVICE["reasoning"])
 
 
@@ -139,7 +154,7 @@ def _prefix_cache(backend: Backend) -> Check:
     story = "The lighthouse keeper counted the ships that passed and wrote each name into the log. " * 80
     first = [{"role": "user", "content": story}]
     more = [*first, {"role": "assistant", "content": "I see."}, {"role": "user", "content": "Go on."}]
-    sampling = {"max_completion_tokens": 2000} if _thinks(backend) else {"max_tokens": 1}
+    sampling = _limit(backend, 8)
     backend.complete(first, sampling, salt="doctor")
     completion = backend.complete(more, sampling, salt="doctor")
     total, _, reused = completion.tokens()

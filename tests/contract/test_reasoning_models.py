@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conscience import Backend, Conscience, Outcome, review
+from conscience.doctor import examine
 from conscience.testing import is_written_score
 from tests.support.loopback import Body, Loopback, Raw, chat, is_critique, is_gate, is_revision
 
@@ -162,6 +163,17 @@ async def test_async_and_streaming_are_alike(server: Loopback, name: str) -> Non
     check(await program.acall(question="What is the capital of France?"), "clean", thinker)
     events = [event async for event in program.stream(question="What is the capital of France?")]
     assert "".join(event for event in events if isinstance(event, str)) == "Paris."
+
+
+@pytest.mark.parametrize("name", ["vLLM, no parser, R1", "vLLM, no parser, Qwen3", "vLLM with a parser", "gpt-5"])
+def test_the_doctor_finds_out_that_a_model_thinks(server: Loopback, name: str) -> None:
+    model, thinker = SERVERS[name]
+    server.behaviour = thinker
+    backend = Backend(model, api_base=server.url, api_key="sk-test-secret-0123", cache=False, retries=0)
+    checks = {check.name: check for check in examine(backend)}
+    assert checks["reach"].detail.endswith("'Paris.'")
+    assert checks["logprobs"].state == "no"
+    assert checks["reasoning"].state == ("no" if thinker.emit is hidden else "yes")
 
 
 def test_a_text_from_elsewhere_is_judged_by_a_model_that_thinks(server: Loopback) -> None:
