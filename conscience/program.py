@@ -16,6 +16,7 @@ from conscience._base.flow import Flow, StageStarted, run_async, run_sync
 from conscience._call import Call
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
+from conscience._models import check_models, warm
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
@@ -245,6 +246,19 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             yield word
         yield outcome
 
+    def warm(self) -> None:
+        """Does ahead, for every role, what the first call would have to wait for: starts the embedded engine, imports
+        LiteLLM where it is needed. Nothing is sent to a model. From any thread, and again, where it costs nothing.
+
+        Raises:
+            ConfigurationError, BackendError: a model that cannot answer, such as one without a key.
+        """
+        warm(self)
+
+    async def awarm(self) -> None:
+        """The async form of ``warm``; the event loop goes on meanwhile."""
+        await asyncio.to_thread(self.warm)
+
     def named_parameters(self) -> list[tuple[str, Any]]:
         """As any DSPy module's; where ``dspy.streamify`` looks for who writes a field, the program writes it."""
         wanted, found = looking_for(), super().named_parameters()
@@ -321,13 +335,8 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         return _unpickled, (type(self), cloudpickle.dumps(self.__getstate__()))
 
     def _begin(self) -> Call:
-        """The state of a new call.
-
-        Raises:
-            ConfigurationError: nothing is there to revise what a decision model may flag.
-        """
-        if self.max_revisions and (judge := self.roles.own("review")) is not None and judge.decides:
-            self.roles.backend("revise")
+        """The state of a new call, which is refused where its models cannot serve it or its budget would not hold."""
+        check_models(self)
         return Call(
             tracker=UsageTracker(self.budget),
             roles=self.roles,

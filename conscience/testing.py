@@ -26,6 +26,7 @@ import dspy
 from dspy import lm15
 
 from conscience._base.forks import ForkLock
+from conscience.backends.models.prices import TokenPrices
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
 from conscience.modules.critique import SHAPE
@@ -162,6 +163,7 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc]
         retries: int = 0,
     ) -> None:
         self._played = _Played(script, name, logprobs, schema, seconds)
+        self.prices = TokenPrices(0.0, 0.0)
         super().__init__(
             name, engine=_Engine(self._played), async_engine=_AsyncEngine(self._played), cache=False, num_retries=retries
         )

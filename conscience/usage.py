@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -87,6 +87,7 @@ class Usage:
     Attributes:
         by_role: role → its calls; only the roles that were used.
         seconds: wall time of the whole program call (calls made side by side count once), and what replayed answers took.
+            Starting up and a run's own pace are not in it, see ``paused_clock``.
     """
 
     by_role: Mapping[str, CallUsage] = field(default_factory=dict)
@@ -127,12 +128,33 @@ class Usage:
         return cls({role: CallUsage(**entry) for role, entry in spent.items()}, data["seconds"])
 
 
+LARGEST_AMOUNT = 1e15
+"""Above this a limit is a mistake, and no clock can count so far."""
+
+
+def is_amount(value: object) -> bool:
+    """Whether a limit is a finite number of 0 or more: neither NaN, which is under every limit, nor True."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_AMOUNT
+
+
 @dataclass(frozen=True)
 class Budget:
     """The most that one program call may spend; ``None`` is no limit.
 
     A call that would begin with the budget already spent is not made. Tokens and dollars are known only after a call,
-    so the last call may go over by its own cost; calls and seconds never do (a call still waiting is cut off).
+    so the calls that are under way when they are spent may go over by what they cost themselves: one call, or as many as the
+    program had begun side by side. Calls and seconds never go over (a call still waiting is cut off). Cached answers cost
+    none of it but seconds. What this process needs to start up (importing LiteLLM, starting the embedded engine) and the
+    waits of a run that keeps to a rate are no part of the seconds.
+
+    Attributes:
+        calls: calls of models; failed attempts count.
+        tokens: input and output together.
+        seconds: wall time.
+        dollars: by LiteLLM's list, or by the prices given to the Backend. A model without a price is then refused.
+
+    Raises:
+        ConfigurationError: a limit is not a finite number of 0 or more.
     """
 
     calls: int | None = None
@@ -143,8 +165,8 @@ class Budget:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-                raise ConfigurationError(f"budget {f.name}={value!r} is not a number of 0 or more")
+            if value is not None and not is_amount(value):
+                raise ConfigurationError(f"budget {f.name}={value!r} is not a finite number of 0 or more")
 
     @classmethod
     def of(cls, value: Budget | Mapping[str, float] | None) -> Budget | None:
@@ -152,7 +174,7 @@ class Budget:
         if value is None or isinstance(value, Budget):
             return value
         allowed = [f.name for f in fields(cls)]
-        if not isinstance(value, Mapping) or (set(value) - set(allowed)):
+        if not isinstance(value, Mapping) or not set(value) <= set(allowed):
             raise ConfigurationError(f"budget {value!r} is not a Budget or a mapping with keys among {allowed}")
         return cls(**value)  # type: ignore[arg-type]
 
@@ -161,7 +183,8 @@ class UsageTracker:
     """Call state of one program call: what was spent, the budget, and what happened on the way."""
 
     def __init__(self, budget: Budget | None = None) -> None:
-        self._budget = budget
+        self.budget = budget
+        self.paused = IdleTime()
         self._lock = ForkLock()
         self._by_role: dict[str, CallUsage] = {}
         self._started_calls = 0
@@ -192,10 +215,26 @@ class UsageTracker:
         """
         with self._lock:
             if name := self._limit_met():
-                raise BudgetExceeded(f"the budget of {getattr(self._budget, name)} {name} is spent")
+                raise BudgetExceeded(f"the budget of {getattr(self.budget, name)} {name} is spent")
             self._started_calls += 1
-            seconds = self._budget.seconds if self._budget else None
-            return None if seconds is None else seconds - (time.perf_counter() - self._started)
+            return self._seconds_left()
+
+    def take_back(self) -> None:
+        """Gives a claimed call back that is not made after all."""
+        with self._lock:
+            self._started_calls -= 1
+
+    def seconds_left(self) -> float | None:
+        """Seconds left, below 0 where more are gone; None where no time limit is set."""
+        with self._lock:
+            return self._seconds_left()
+
+    def _seconds_left(self) -> float | None:
+        seconds = self.budget.seconds if self.budget else None
+        return None if seconds is None else seconds - self._elapsed()
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._started - self.paused.seconds
 
     def limit_met(self) -> str:
         """The limit that is used up: calls, tokens, seconds or dollars; empty where none is."""
@@ -203,16 +242,16 @@ class UsageTracker:
             return self._limit_met()
 
     def _limit_met(self) -> str:
-        if self._budget is None:
+        if self.budget is None:
             return ""
         total = sum(self._by_role.values(), CallUsage())
         spent = {
             "calls": self._started_calls,
             "tokens": total.tokens,
-            "seconds": time.perf_counter() - self._started,
+            "seconds": self._elapsed(),
             "dollars": total.dollars,
         }
-        limits = ((name, getattr(self._budget, name)) for name in spent)
+        limits = ((name, getattr(self.budget, name)) for name in spent)
         return next((name for name, limit in limits if limit is not None and spent[name] >= limit), "")
 
     def enter(self, role: str, usage: CallUsage, *, replayed: bool = False) -> None:
@@ -227,7 +266,7 @@ class UsageTracker:
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""
         with self._lock:
-            return Usage(dict(self._by_role), time.perf_counter() - self._started + self._replayed)
+            return Usage(dict(self._by_role), self._elapsed() + self._replayed)
 
 
 class Exchange(NamedTuple):
@@ -259,10 +298,16 @@ class IdleTime:
     """How many seconds went by in waits that are not the program's own; waits side by side count once."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
         self._lock = ForkLock()
+        self._counted = 0.0
         self._open = 0
         self._since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """So far; a wait that is under way included."""
+        with self._lock:
+            return self._counted + (time.perf_counter() - self._since if self._open else 0.0)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -277,15 +322,17 @@ class IdleTime:
             with self._lock:
                 self._open -= 1
                 if not self._open:
-                    self.seconds += time.perf_counter() - self._since
+                    self._counted += time.perf_counter() - self._since
 
 
 _idle_time: ContextVar[IdleTime | None] = ContextVar("conscience_idle_time", default=None)
+_clocks: ContextVar[tuple[IdleTime, ...]] = ContextVar("conscience_clocks", default=())
 
 
 @contextmanager
 def measure_idle_time() -> Iterator[IdleTime]:
-    """Counts how long what runs inside waits for a rate limit, or for an answer that somebody else is asking for."""
+    """Counts how long what runs inside starts up, or waits for a rate limit or for an answer that somebody else is asking
+    for."""
     idle_time = IdleTime()
     token = _idle_time.set(idle_time)
     try:
@@ -297,3 +344,24 @@ def measure_idle_time() -> Iterator[IdleTime]:
 def idle() -> AbstractContextManager[None]:
     """Counts what runs inside as idle time, for whoever measures it."""
     return (_idle_time.get() or IdleTime()).counting()
+
+
+@contextmanager
+def pausing(clocks: tuple[IdleTime, ...]) -> Iterator[None]:
+    """These clocks stand still for each ``paused_clock`` inside."""
+    token = _clocks.set(clocks)
+    try:
+        yield
+    finally:
+        _clocks.reset(token)
+
+
+@contextmanager
+def paused_clock() -> Iterator[None]:
+    """What runs inside counts neither as a call's time nor against its budget of seconds: it starts something up for the
+    whole process, or keeps a run to its pace."""
+    with ExitStack() as stack:
+        stack.enter_context(idle())
+        for clock in _clocks.get():
+            stack.enter_context(clock.counting())
+        yield

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -18,7 +19,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from conscience import Conscience, ConscienceError, InputError, Outcome
 from conscience.testing import ScriptedLM, by_stage
 
-app = FastAPI()
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Imports, an engine's start and a missing key come before the first request, not with it."""
+    await program.awarm()
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
 program = Conscience("question -> answer", lm=os.environ.get("APP_MODEL", "openai/gpt-4o-mini"))
 
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 import dspy
 
 from conscience._base.locks import locked_folder
+from conscience._models import models_of
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
@@ -86,7 +87,14 @@ class Runtime:
         self._watch = watch or (lambda progress: None)
 
     def own(self, program: Conscience) -> Conscience:
-        """A copy of a program whose models are this runtime's."""
+        """A copy of a program whose models are this runtime's.
+
+        Raises:
+            ConfigurationError: the budget limits dollars, and a model has no price.
+        """
+        if self.budget.dollars is not None:
+            for backend in models_of(program):
+                backend.check_prices()
         return program.for_run(self.journal, meter=self.meter)
 
     def bind(self, program: Conscience, role: Role) -> BoundBackend:

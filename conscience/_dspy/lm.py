@@ -24,11 +24,12 @@ from dspy.lm15 import Request, Response, request_from_openai_chat, response_from
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
+from conscience._base.forks import ForkLock
 from conscience._dspy.streams import SILENT
 from conscience._dspy.visible import unseen, unseen_acall, unseen_call, visible_again
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
-from conscience.usage import CallContext
+from conscience.usage import CallContext, paused_clock
 
 __all__ = [
     "SAMPLING", "AdapterParseError", "BackendLM", "BaseLM", "ChatPredict", "LMError",
@@ -41,7 +42,11 @@ __all__ = [
 def litellm() -> Any:
     """LiteLLM, imported on first use, without its start-up fetch of a price list and without its chatter."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    return get_litellm(feature="conscience")
+    with paused_clock(), _import_lock:  # DSPy's lazy module must not be met half loaded
+        return get_litellm(feature="conscience")
+
+
+_import_lock = ForkLock()
 
 
 def dspy_keeps_on_disk() -> bool:

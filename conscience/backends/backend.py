@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,11 +29,13 @@ from conscience.backends.answers import EmptyAnswerError, answered
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embedded.weights import local_name
-from conscience.backends.embeddings import embedding, is_registered, pack, runs_in_process, unpack
+from conscience.backends.embeddings import embedding, is_registered, pack, preparing, runs_in_process, unpack
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.habits.mending import mending
+from conscience.backends.limits.payers import Payers
 from conscience.backends.lost import record_lost
 from conscience.backends.models.credentials import credentials
+from conscience.backends.models.prices import no_price
 from conscience.backends.providers import address, provider_name
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.retry import Deadline, retry_policy, retrying
@@ -47,7 +48,7 @@ from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.messages.answers import missing
 from conscience.messages.completion import Completion, Message
 from conscience.messages.requests import check_text
-from conscience.usage import CallContext, CallUsage, Exchange, Role, UsageTracker
+from conscience.usage import CallContext, CallUsage, Exchange, UsageTracker, is_amount
 
 _SENT_AS = {"schema": "response_format"}
 """Features that are asked for by another name."""
@@ -70,10 +71,12 @@ class Backend:
         retries: further attempts after a passing failure, with jitter and the server's retry-after.
         cache: keep answers on disk: True, False, or a folder. ``CONSCIENCE_CACHE=0`` turns it off everywhere, and so does
             ``dspy.configure_cache(enable_disk_cache=False, …)``, at any time.
-        options: address and credentials (api_key, api_base, …) and default sampling parameters (temperature, …).
+        options: address and credentials (api_key, api_base, …), default sampling parameters (temperature, …), and what the
+            first model costs where LiteLLM's list does not know: ``input_cost_per_token`` and ``output_cost_per_token``, in
+            dollars.
 
     Raises:
-        ConfigurationError: an empty or malformed model name, or an unknown engine.
+        ConfigurationError: an empty or malformed model name, an unknown engine, or a number that is none.
     """
 
     def __init__(
@@ -89,6 +92,10 @@ class Backend:
     ) -> None:
         if engine not in ("wire", "litellm", "auto"):
             raise ConfigurationError(f"engine={engine!r} is not wire, litellm or auto")
+        if timeout == 0 or (timeout != math.inf and not is_amount(timeout)):
+            raise ConfigurationError(f"timeout={timeout!r} is not a number of seconds above 0")
+        if not is_amount(retries) or int(retries) != retries:
+            raise ConfigurationError(f"retries={retries!r} is not a whole number of 0 or more")
         self.transports: list[Transport] = [transport_for(model, engine, options)]
         for other in fallbacks:
             self.transports.extend(Backend.of(other).transports)
@@ -229,6 +236,10 @@ class Backend:
         self, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, ctx: CallContext | None
     ) -> Flow[Completion]:
         check_text(messages)
+        payers = Payers(self._meter, ctx)
+        if payers.limit_dollars:
+            with payers.pausing():
+                self.check_prices()
         failures: list[tuple[Transport, LMError]] = []
         for transport in self.transports:
             deadline = Deadline()
@@ -258,6 +269,7 @@ class Backend:
         deadline: Deadline,
     ) -> Flow[Completion]:
         """One model's answer: a kept one, or that of its first attempt to succeed."""
+        payers = Payers(self._meter, ctx, deadline.clock)
         in_vain: list[CallUsage] = []
 
         def answer(reply: Answer) -> Answer:
@@ -266,11 +278,11 @@ class Backend:
                 return answered(reply[0], messages, params, transport, patient=patient), reply[1]
             except EmptyAnswerError as error:  # it was paid for all the same
                 in_vain.append(CallUsage.of(Completion(error.body, transport.name, reply[1]), 0.0))
-                self._enter(ctx, in_vain[-1])
+                payers.enter(in_vain[-1])
                 raise
 
         def attempt(sent: Mapping[str, Any]) -> IOStep:
-            left = self._claim(ctx)
+            left = payers.claim()
             deadline.set(left)
             seconds = min(self.timeout, left)
 
@@ -281,29 +293,30 @@ class Backend:
                 return answer(await transport.acall(messages, sent, seconds))
 
             if isinstance(transport, LMTransport):  # shows itself
-                return IOStep(call, acall)
+                return payers.step(IOStep(call, acall))
             shown = self.lm, transport.name, messages, params
-            return IOStep(partial(seen, *shown, call), partial(aseen, *shown, acall))
+            return payers.step(IOStep(partial(seen, *shown, call), partial(aseen, *shown, acall)))
 
         fallback = transport is not self.transports[0]
         cache = self._kept_in()
         role = None if ctx is None else ctx.role
         key = None
         if cache is not None:
-            to = transport.identity(params, role)
-            parts = {"v": 1, "to": to, "messages": list(messages), "params": dict(params), "salt": salt}
-            key = cache.key(parts, transport.credentials(params))
+            with payers.pausing():  # a name may be LiteLLM's to read
+                to = transport.identity(params, role)
+                parts = {"v": 1, "to": to, "messages": list(messages), "params": dict(params), "salt": salt}
+                key = cache.key(parts, transport.credentials(params))
         with InflightRequest(cache, key) as request:
-            entry = yield from request.lookup()
+            entry = yield from request.lookup(payers.seconds_left())
             if entry is not None and missing(entry["body"], one_token=bool(params.get("logprobs"))) is None:
-                self._enter_kept(ctx, key, entry["spend"])
+                self._enter_kept(payers, key, entry["spend"])
                 if isinstance(cache, ResponseCache):
                     lm = transport.lm if isinstance(transport, LMTransport) else self.lm
                     seen_again(lm, transport.name, messages, params, entry["body"])
                 return Completion(entry["body"], transport.name, cached=True, fallback=fallback, key=key)
             if self._rate_limiter is not None:
-                yield self._rate_limiter.acquire()
-            started = time.perf_counter()
+                yield payers.step(self._rate_limiter.acquire())
+            started = deadline.now()
             policy = retry_policy(self.retries + 1, transport.retries_itself)
 
             def send(sent: Mapping[str, Any]) -> Flow[Answer]:
@@ -312,8 +325,8 @@ class Backend:
             asked = transport.arguments(params, role)
             body, dollars = yield from mending(send, asked, messages, transport.habits, partial(_note, ctx, transport.name))
             completion = Completion(body, transport.name, dollars, fallback=fallback, key=key)
-            usage = CallUsage.of(completion, time.perf_counter() - started)
-            self._enter(ctx, usage)
+            usage = CallUsage.of(completion, deadline.now() - started)
+            payers.enter(usage)
             if self._rate_limiter is not None:
                 self._rate_limiter.record(usage.tokens)
             wanting = bool(params.get("logprobs")) and not completion.first_token
@@ -337,6 +350,8 @@ class Backend:
             BudgetExceeded: the program call's budget is spent.
         """
         model = local_name(model)
+        deadline = Deadline()
+        payers = Payers(self._meter, ctx, deadline.clock)
         served = not runs_in_process(model)
         cache = self._kept_in()
         if is_registered(model) and isinstance(cache, ResponseCache):
@@ -348,44 +363,46 @@ class Backend:
             who = credentials(provider_name(model), {}, address(model)) if hosted else {}
             key = cache.key({"v": 1, "embedding": model, "texts": list(texts), **where}, who)
         with InflightRequest(cache, key) as request:
-            if (entry := (yield from request.lookup())) is not None:
-                self._enter_kept(ctx, key, entry["spend"])
+            if (entry := (yield from request.lookup(payers.seconds_left()))) is not None:
+                self._enter_kept(payers, key, entry["spend"])
                 return [list(unpack(vector)) for vector in entry["vectors"]]
-            left = self._claim(ctx) if served else math.inf
-            started = time.perf_counter()
+            yield payers.step(preparing(model))
+            left = payers.claim() if served else math.inf
+            started = deadline.now()
             try:
                 vectors = yield from embedding(model, texts, min(self.timeout, left), limit=left)
             except (BackendError, TimeoutError):
-                if time.perf_counter() - started >= left:
+                if deadline.now() - started >= left:
                     raise BudgetExceeded(f"the budget's seconds ended before {model} answered") from None
                 raise
-            usage = CallUsage(calls=int(served), seconds=time.perf_counter() - started)
-            self._enter(ctx, usage)
+            usage = CallUsage(calls=int(served), seconds=deadline.now() - started)
+            payers.enter(usage)
             packed = [pack(vector) for vector in vectors]
             yield request.store({"vectors": packed, "spend": usage.to_dict()})
             return [list(unpack(vector)) for vector in packed]  # the same numbers, whether fresh or from the cache
 
-    def _claim(self, ctx: CallContext | None) -> float:
-        """Claims a call from the budgets over it; the seconds that they leave, infinite where none limits them."""
-        trackers = [tracker for tracker in (self._meter, ctx.tracker if ctx is not None else None) if tracker is not None]
-        return min([math.inf, *(left for tracker in trackers if (left := tracker.begin()) is not None)])
+    def check_prices(self) -> None:
+        """Refuses a model without a price, before anything is sent: a limit of dollars would not hold.
 
-    def _enter(self, ctx: CallContext | None, usage: CallUsage) -> None:
-        if ctx is not None:
-            ctx.tracker.enter(ctx.role, usage)
-        if self._meter is not None:
-            self._meter.enter(_role(ctx), usage)
+        Raises:
+            ConfigurationError: names the model.
+        """
+        for transport in self.transports:
+            if not transport.is_priced:
+                raise no_price(transport.name)
 
-    def _enter_kept(self, ctx: CallContext | None, key: str | None, spend: Mapping[str, Any]) -> None:
+    def warm(self) -> None:
+        """Does ahead what the first call would have to wait for, and fails as it would; see ``Conscience.warm``."""
+        for transport in self.transports:
+            transport.prepare()
+
+    def _enter_kept(self, payers: Payers, key: str | None, spend: Mapping[str, Any]) -> None:
         """A cached answer was free; one from a run's journal was paid for by this run, once."""
         if isinstance(self._cache, ResponseCache):
-            self._enter(ctx, CallUsage(cached=1))
-            return
-        usage = CallUsage(**spend)
-        if ctx is not None:
-            ctx.tracker.enter(ctx.role, usage, replayed=True)
-        if self._meter is not None and self._cache is not None and key and self._cache.is_first_use(key):
-            self._meter.enter(_role(ctx), usage, replayed=True)
+            payers.enter(CallUsage(cached=1))
+        else:
+            first_use = self._cache is not None and bool(key) and self._cache.is_first_use(str(key))
+            payers.enter_replayed(spend, first_use=first_use)
 
     def _kept_in(self) -> ResponseCache | Journal | None:
         """Where answers are kept now: nowhere, once ``dspy.configure_cache`` has turned the disk off; a run's journal is the
@@ -426,11 +443,6 @@ def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
     if os.environ.get("CONSCIENCE_CACHE") == "0" or cache is False or getattr(model, "cache", True) is False:
         return None
     return shared_cache() if cache is True else shared_cache(Path(cache))
-
-
-def _role(ctx: CallContext | None) -> Role:
-    """Who asks; outside of a program call only optimizers do."""
-    return "propose" if ctx is None else ctx.role
 
 
 def _note(ctx: CallContext | None, model: str, event: str) -> None:

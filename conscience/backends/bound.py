@@ -13,7 +13,7 @@ from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import AdapterParseError, module_context, module_errors
 from conscience.backends.backend import Backend
 from conscience.messages.completion import Completion, Message
-from conscience.usage import CallContext, Exchange
+from conscience.usage import CallContext, Exchange, pausing
 
 
 class BoundBackend:
@@ -61,7 +61,8 @@ class BoundBackend:
 
     def supports(self, feature: str) -> bool:
         """See ``Backend.supports``."""
-        return self.backend.supports(feature)
+        with pausing((self.ctx.tracker.paused,)):  # LiteLLM may have to be asked, and imported for that
+            return self.backend.supports(feature)
 
     def gives(self, feature: str, completion: Completion) -> bool:
         """See ``Backend.gives``."""

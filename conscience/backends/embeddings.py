@@ -16,9 +16,10 @@ from conscience._base.forks import ForkLock
 from conscience._base.redaction import raise_alone, redact
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
 from conscience.backends.embedded.catalogue import is_local, weights_named
-from conscience.backends.timeouts import within
+from conscience.backends.limits.timeouts import within
 from conscience.backends.wire.transport import aembed_locally, embed_locally
 from conscience.errors import BackendError, ConfigurationError
+from conscience.usage import paused_clock
 
 LARGEST_HALF = 65_504
 """Of a half float, in which vectors and weights are kept."""
@@ -89,6 +90,33 @@ def embedding(model: str, texts: Sequence[str], seconds: float = 120.0, *, limit
 
 def _is_vector(vector: Sequence[float]) -> bool:
     return bool(vector) and all(abs(value) <= LARGEST_HALF for value in vector)
+
+
+def preparing(model: str) -> IOStep:
+    """What has to be done once before a model of embeddings answers, as a step: it is no part of a call's time."""
+
+    def prepare() -> None:
+        if is_registered(model) or model in _prepared:
+            return
+        with paused_clock():
+            if model == "e5":
+                _e5_model()
+            elif model == "local":
+                from conscience.backends.embedded.local import endpoint
+
+                endpoint(embedding=True)
+            else:
+                litellm()
+        _prepared.add(model)
+
+    async def aprepare() -> None:
+        if not is_registered(model) and model not in _prepared:
+            await asyncio.to_thread(prepare)
+
+    return IOStep(prepare, aprepare)
+
+
+_prepared: set[str] = set()
 
 
 def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:

@@ -6,7 +6,8 @@ import os
 from functools import lru_cache
 
 from conscience._dspy.lm import litellm
-from conscience.backends.models.table import address_provider, is_name
+from conscience.backends.models import prices
+from conscience.backends.models.table import address_provider, entry, is_name, route
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body
 
@@ -66,13 +67,38 @@ def _no_provider(model: str) -> ConfigurationError:
 def list_price(model: str, body: Body) -> float | None:
     """The price of an answer in dollars; None where LiteLLM's list has none for the model."""
     usage = body.get("usage") or {}
+    if (to := route(model)) is not None:
+        return prices.price(to, usage)
     lite = litellm()
     try:
-        prices = lite.cost_per_token(
+        dollars = lite.cost_per_token(
             model=model,
             prompt_tokens=usage.get("prompt_tokens") or 0,
             completion_tokens=usage.get("completion_tokens") or 0,
         )
     except Exception:  # a model without a price: LiteLLM has raised several kinds of error for it
         return None
-    return float(sum(prices)) or None
+    return float(sum(dollars)) or (0.0 if is_free(model) else None)
+
+
+def is_priced(model: str) -> bool:
+    """Whether LiteLLM's list has a price for a model; OpenRouter tells its own with each answer."""
+    provider, slash, name = model.partition("/")
+    if provider == "openrouter" or prices.is_priced(entry(provider, name) if slash else entry("", model)):
+        return True
+    if route(model) is not None or is_name(model) is False:
+        return False
+    return prices.is_priced(_info(model))
+
+
+def is_free(model: str) -> bool:
+    """Whether LiteLLM's list says of a model that it costs nothing, as it does of Ollama's."""
+    info = _info(model)
+    return prices.is_priced(info) and not any(value for key, value in (info or {}).items() if "cost_per" in key)
+
+
+def _info(model: str) -> dict[str, object] | None:
+    try:
+        return dict(litellm().get_model_info(model))
+    except Exception:  # a model that is not on the list: LiteLLM has raised several kinds of error for it
+        return None

@@ -7,7 +7,8 @@ import time
 
 from conscience._base.flow import IOStep
 from conscience._base.forks import ForkLock
-from conscience.usage import idle
+from conscience.errors import ConfigurationError
+from conscience.usage import is_amount, paused_clock
 
 
 class RateLimiter:
@@ -18,9 +19,15 @@ class RateLimiter:
     Args:
         requests: requests a minute; None is no limit.
         tokens: input and output tokens a minute; None is no limit.
+
+    Raises:
+        ConfigurationError: a rate is not a finite number of 0 or more.
     """
 
     def __init__(self, requests: float | None = None, tokens: float | None = None) -> None:
+        for name, rate in (("requests", requests), ("tokens", tokens)):
+            if rate is not None and not is_amount(rate):
+                raise ConfigurationError(f"{name}={rate!r} a minute is not a finite number of 0 or more")
         self._seconds_per_request = 60 / requests if requests else 0.0
         self._seconds_per_token = 60 / tokens if tokens else 0.0
         self._lock = ForkLock()
@@ -44,11 +51,11 @@ class RateLimiter:
         """Takes the next slot and waits for it, as a step of a flow."""
 
         def run() -> None:
-            with idle():
+            with paused_clock():
                 time.sleep(self.claim())
 
         async def arun() -> None:
-            with idle():
+            with paused_clock():
                 await asyncio.sleep(self.claim())
 
         return IOStep(run, arun)

@@ -21,6 +21,7 @@ from tenacity.wait import wait_base
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import LMError, retryable
 from conscience.backends.answers import EmptyAnswerError
+from conscience.usage import IdleTime
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause than this is left for the next fallback."""
@@ -30,21 +31,26 @@ class Deadline(stop_base):
     """When the budget's seconds end: a stop policy, since no attempt begins and no pause lasts past it."""
 
     def __init__(self) -> None:
+        self.clock = IdleTime()
         self._end = math.inf
         self._gave_up = False
 
+    def now(self) -> float:
+        """Seconds by a clock that stands still in each ``paused_clock``."""
+        return time.perf_counter() - self.clock.seconds
+
     def set(self, seconds: float) -> None:
         """So many seconds are left from now on."""
-        self._end = time.perf_counter() + seconds
+        self._end = self.now() + seconds
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        self._gave_up = time.perf_counter() + retry_state.upcoming_sleep >= self._end
+        self._gave_up = self.now() + retry_state.upcoming_sleep >= self._end
         return self._gave_up
 
     @property
     def missed(self) -> bool:
         """Whether attempts that failed did so because the seconds ended."""
-        return self._gave_up or time.perf_counter() >= self._end
+        return self._gave_up or self.now() >= self._end
 
 
 def is_transient(error: BaseException) -> bool:
@@ -66,7 +72,8 @@ class wait_retry_after(wait_base):  # named like tenacity's own
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
         seconds = getattr(error, "retry_after", None)
-        return self.otherwise(retry_state) if seconds is None else float(seconds)
+        asked = math.nan if seconds is None else float(seconds)
+        return self.otherwise(retry_state) if math.isnan(asked) else max(0.0, asked)
 
 
 class stop_before_wait_over(stop_base):

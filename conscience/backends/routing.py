@@ -9,6 +9,7 @@ from conscience._dspy.lm import BaseLM
 from conscience.backends.decisions.naming import PREFIX
 from conscience.backends.decisions.transport import DecisionsTransport
 from conscience.backends.embedded.catalogue import is_local, weights_named
+from conscience.backends.models.prices import RATES, TokenPrices
 from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalTransport, Transport
 from conscience.backends.wire.transport import wire_transport
 from conscience.errors import ConfigurationError
@@ -27,9 +28,9 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
         ConfigurationError: an empty or malformed name, or options beside a ``dspy.LM``.
     """
     if isinstance(model, BaseLM):
-        if options:
-            raise ConfigurationError(f"options {sorted(options)} do not go with a dspy.LM", hint="set them on the LM")
-        return LMTransport(model)
+        if more := sorted(options.keys() - set(RATES)):
+            raise ConfigurationError(f"options {more} do not go with a dspy.LM", hint="set them on the LM")
+        return LMTransport(model, TokenPrices.of(options))
     if not isinstance(model, str) or not model.strip() or not model.isprintable() or (" " in model and not is_local(model)):
         raise ConfigurationError(f"{model!r} is no model name", hint="write provider/model, such as openai/gpt-4o-mini")
     if model.startswith(PREFIX):
@@ -43,5 +44,6 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
     if engine == "auto":
         import dspy
 
-        return LMTransport(dspy.LM(model, cache=False, **options))
+        own = {name: value for name, value in options.items() if name not in RATES}
+        return LMTransport(dspy.LM(model, cache=False, **own), TokenPrices.of(options))
     return LiteLLMTransport(model, options)

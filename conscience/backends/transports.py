@@ -15,9 +15,10 @@ from conscience._dspy.lm import SAMPLING, BaseLM, LMError, acall_lm, call_lm, li
 from conscience.backends.embedded.catalogue import GREEDY, NO_LOOPS
 from conscience.backends.embedded.weights import weights_of
 from conscience.backends.habits.memory import Habits, habits_of
+from conscience.backends.limits.timeouts import call_within
 from conscience.backends.models.credentials import credentials, secret_options
-from conscience.backends.providers import address, features, list_price, provider_name
-from conscience.backends.timeouts import call_within
+from conscience.backends.models.prices import RATES, TokenPrices
+from conscience.backends.providers import address, features, is_free, is_priced, list_price, provider_name
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
 from conscience.messages.parameters import merged, settings_for
@@ -69,6 +70,18 @@ class Transport(Protocol):
     def secrets(self) -> list[str]:
         """Values that must not appear in any message."""
 
+    @property
+    def is_priced(self) -> bool:
+        """Whether it is known what an answer costs, be it nothing."""
+
+    def prepare(self) -> None:
+        """Does ahead what the first call would do for the whole process: imports LiteLLM, starts the engine. It is done once
+        and is no part of a call's time.
+
+        Raises:
+            ConfigurationError, BackendError: no call can succeed: a name, a key, an address, weights, an engine.
+        """
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer: ...
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer: ...
@@ -87,6 +100,8 @@ class LiteLLMTransport:
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
         self.name = model
+        self._prices = TokenPrices.of(options)
+        options = {k: v for k, v in options.items() if k not in RATES}
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS and v is not None}
         self._defaults = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS and v is not None}
         self._checked = False
@@ -130,29 +145,57 @@ class LiteLLMTransport:
     def supports(self, feature: str) -> bool:
         return feature in features(self.name, self._client.get("custom_llm_provider"))
 
+    @property
+    def is_priced(self) -> bool:
+        return self._prices is not None or is_priced(self.name)
+
+    def prepare(self) -> None:
+        self._prepare_litellm()
+
+    def _prepare_litellm(self) -> None:
+        if not self._checked:
+            self._check()  # a wrong name is told without LiteLLM
+        litellm()
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        self._prepare_litellm()
         kwargs = self._arguments(messages, params, seconds)
+        try:  # LiteLLM's own limit begins anew with every byte, blanks included
+            raw = call_within(seconds, partial(self._completion, kwargs))
+        except TimeoutError:
+            raise _timed_out(self.name, seconds) from None
+        return self._unpack(raw)
+
+    def _completion(self, kwargs: Mapping[str, Any]) -> Any:
         with litellm_errors(self.name):
-            raw = litellm().completion(**kwargs)
-        return _unpack(raw)
+            return litellm().completion(**kwargs)
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        if not self._checked:
+            await asyncio.to_thread(self._prepare_litellm)  # an import of seconds must not hold up the event loop
         kwargs = self._arguments(messages, params, seconds)
         try:
-            async with asyncio.timeout(seconds):  # LiteLLM's own limit begins anew with every byte, blanks included
+            async with asyncio.timeout(seconds):
                 with litellm_errors(self.name):
                     raw = await litellm().acompletion(**kwargs)
         except TimeoutError:
             raise _timed_out(self.name, seconds) from None
-        return _unpack(raw)
+        return self._unpack(raw)
+
+    def _unpack(self, raw: Any) -> Answer:
+        body = raw.model_dump(exclude_none=True)
+        if self._prices is not None:
+            return body, self._prices.dollars(body.get("usage"))
+        cost = getattr(raw, "_hidden_params", {}).get("response_cost")
+        if isinstance(cost, int | float) and cost > 0:
+            return body, float(cost)
+        return body, 0.0 if is_free(self.name) else None
 
     def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """The sampling parameters where a call with these says nothing."""
         return self._defaults
 
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        if not self._checked:
-            self._check()
         return {
             **params,
             **self._client,
@@ -221,8 +264,19 @@ class LocalTransport(LiteLLMTransport):
         merged = {**base, **self._options}
         return {name: value for name, value in merged.items() if value is not None and name not in CLIENT_OPTIONS}
 
+    @property
+    def is_priced(self) -> bool:
+        return True  # it costs nothing
+
+    def prepare(self) -> None:
+        from conscience.backends.embedded.local import endpoint
+
+        endpoint(self._weights)
+        self._prepare_litellm()
+
     def _check(self) -> None:
         """Its name and key are our own."""
+        self._checked = True
 
     def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return {}
@@ -244,11 +298,20 @@ class LocalTransport(LiteLLMTransport):
         return (await super().acall(messages, params, seconds))[0], 0.0
 
 
-class LMTransport:
-    """A ``dspy.LM`` of the user's, called as it is: its engine, its retries, its callbacks."""
+NATIVE = frozenset({"openai", "anthropic", "gemini", "ollama", "groq", "openrouter", "deepseek", "xai", "hosted_vllm"})
+"""Providers that DSPy calls without LiteLLM where it may choose."""
 
-    def __init__(self, lm: BaseLM) -> None:
+
+class LMTransport:
+    """A ``dspy.LM`` of the user's, called as it is: its engine, its retries, its callbacks.
+
+    Args:
+        prices: where they are not among the LM's own arguments.
+    """
+
+    def __init__(self, lm: BaseLM, prices: TokenPrices | None = None) -> None:
         self.lm = lm
+        self._prices = prices
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
         self._own_habits = Habits()
@@ -305,7 +368,17 @@ class LMTransport:
         attribute = {"schema": "response_schema", "tools": "function_calling"}.get(feature, feature)
         return bool(getattr(engine, f"supports_{attribute}", False))
 
+    @property
+    def is_priced(self) -> bool:
+        return self._own_prices() is not None or (not self._scripted and is_priced(self.name))
+
+    def prepare(self) -> None:
+        engine = getattr(self.lm, "engine", None)
+        if engine == "litellm" or (engine == "auto" and self.name.split("/", 1)[0] not in NATIVE):
+            litellm()
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        self.prepare()
         try:
             body = call_within(seconds, partial(call_lm, self.lm, messages, params))
         except TimeoutError:
@@ -313,6 +386,8 @@ class LMTransport:
         return body, self._price(body)
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        if not self._scripted:
+            await asyncio.to_thread(self.prepare)
         try:
             async with asyncio.timeout(seconds):  # wait_for can swallow a cancellation on Python 3.11
                 body = await acall_lm(self.lm, messages, params)
@@ -321,7 +396,12 @@ class LMTransport:
         return body, self._price(body)
 
     def _price(self, body: Body) -> float | None:
+        if (prices := self._own_prices()) is not None:
+            return prices.dollars(body.get("usage"))
         return None if self._scripted else list_price(self.name, body)
+
+    def _own_prices(self) -> TokenPrices | None:
+        return self._prices or TokenPrices.of(self.lm.kwargs) or getattr(self.lm, "prices", None)
 
 
 def _timed_out(model: str, seconds: float) -> LMError:
@@ -332,9 +412,3 @@ def _timed_out(model: str, seconds: float) -> LMError:
 def _secrets(options: Mapping[str, Any]) -> list[str]:
     headers = [value for name in ("headers", "extra_headers") for value in dict(options.get(name) or {}).values()]
     return [str(value) for value in (options.get("api_key"), *headers) if value]
-
-
-def _unpack(raw: Any) -> Answer:
-    body = raw.model_dump(exclude_none=True)
-    cost = getattr(raw, "_hidden_params", {}).get("response_cost")
-    return body, float(cost) if isinstance(cost, int | float) and cost > 0 else None

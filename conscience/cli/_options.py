@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -27,6 +28,16 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 LOCAL = "local"
 """The model where none is named: the embedded one."""
+
+
+class Amount(click.FloatRange):
+    """A finite number in a range: NaN, which Python reads too, is in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 @dataclass(frozen=True)
@@ -175,7 +186,7 @@ _OPTIONS = (
     click.option("--review-lm", metavar="MODEL", help="Another model for the role review."),
     click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer, in tokens."),
     click.option("--no-cache", is_flag=True, help="Neither read nor keep answers on disk."),
-    click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt."),
+    click.option("--timeout", type=Amount(0.1), default=120.0, show_default=True, help="Seconds an attempt."),
     click.option(
         "--program", metavar="FILE|MODULE:NAME", help="A compiled program, with its constitution, or one to import."
     ),

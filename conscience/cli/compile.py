@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._options import FILE, PATH, Setup, oracle_named, setup_options
+from conscience.cli._options import FILE, PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._output import bar, console, print_json, printable, resumable
 from conscience.cli._program import open_file
 from conscience.errors import ConscienceError, InputError
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _BUDGET = (
     click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls in all, reports included."),
-    click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="DOLLARS", help="The most to spend in all."),
-    click.option("--max-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="The longest time in all."),
+    click.option("--max-cost", type=Amount(0, min_open=True), metavar="DOLLARS", help="The most to spend in all."),
+    click.option("--max-minutes", type=Amount(0, min_open=True), metavar="N", help="The longest time in all."),
 )
 
 
@@ -50,7 +50,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 @click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the compiled program goes (JSON).")
 @click.option("--labels", type=click.IntRange(8), metavar="N", help="Learn from so many cases; the others test the result.")
 @click.option("--report-cases", type=click.IntRange(0), default=200, show_default=True, help="Test on so many at most.")
-@click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+@click.option("--target-fpr", type=Amount(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
               help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
 @click.option(
     "--auto", type=click.Choice(["light", "medium", "heavy"]), default="light", show_default=True, help="How much to try."
@@ -138,7 +138,7 @@ def compile_command(
 @click.argument("cases", nargs=-1, required=True, metavar="CASES...")
 @click.option("--out", type=FILE, required=True, metavar="FILE", help="Where the recalibrated program goes.")
 @click.option("--old-lm", metavar="MODEL", help="The model that it was compiled for, to be measured on the same cases.")
-@click.option("--target-fpr", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+@click.option("--target-fpr", type=Amount(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
               help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
@@ -147,7 +147,7 @@ def compile_command(
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @click.option("--lm", default="local", metavar="MODEL", show_default=True, help="The model to carry it over to.")
 @click.option("--review-lm", metavar="MODEL", help="Another model for the role review.")
-@click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds an attempt.")
+@click.option("--timeout", type=Amount(0.1), default=120.0, show_default=True, help="Seconds an attempt.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def recalibrate_command(
     program_file: Path,

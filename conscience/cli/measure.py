@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._options import PATH, Setup, oracle_named, setup_options
+from conscience.cli._options import PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._output import append, bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 @click.option("--oracle", metavar="NAME", help="label, refusal, choice, references, code, judge or package.module:function.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge; by default the one that reviews.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
-@click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute, at most.")
-@click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute, at most.")
-@click.option("--max-cost", type=click.FloatRange(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@click.option("--rpm", type=Amount(0, min_open=True), help="Requests a minute, at most.")
+@click.option("--tpm", type=Amount(0, min_open=True), help="Tokens a minute, at most.")
+@click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options

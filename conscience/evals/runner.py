@@ -24,7 +24,7 @@ from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
-from conscience.errors import BudgetExceeded, ReviewError
+from conscience.errors import BudgetExceeded, ConfigurationError, ReviewError
 from conscience.evals.batch import BatchProgress, LineFile, case_key, run_cases
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program, evaluate_case
@@ -32,7 +32,7 @@ from conscience.evals.judge import Judge
 from conscience.evals.oracles import Oracle, oracle_for
 from conscience.evals.records import CaseRecord
 from conscience.program import Conscience
-from conscience.usage import Role, UsageTracker
+from conscience.usage import Role, UsageTracker, is_amount
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class EvalConfig:
         oracle: decides about every case; by default the one that a case names or implies.
         concurrency: cases under way at once.
         rate_limiter: the user's own rate limits.
-        max_dollars: no further case is begun once the run has cost so much, earlier parts of it included.
+        max_dollars: no further case is begun once the run has cost so much, earlier parts of it included. Every model needs
+            a price then.
         meter: a larger undertaking's usage tracker, which this run spends from.
         journal: keeps the answers in place of the folder's own: runs that share one are compared on the same drafts.
         name: of the program in the report; by default "conscience", a baseline's name, or that of a module.
@@ -63,6 +64,10 @@ class EvalConfig:
     limit: int | None = None
     skip_bad: bool = False
 
+    def __post_init__(self) -> None:
+        if self.max_dollars is not None and not is_amount(self.max_dollars):
+            raise ConfigurationError(f"max_dollars={self.max_dollars!r} is not a finite number of 0 or more")
+
 
 async def run(
     program: Program,
@@ -79,6 +84,7 @@ async def run(
 
     Raises:
         InputError: the folder holds another run, or is in use by another process, or a case cannot be judged by anything.
+        ConfigurationError: dollars are limited, and a model has no price.
         BackendError: the backend is gone; what was done is in the folder.
     """
     with locked_folder(folder):
@@ -138,6 +144,9 @@ def describe_run(program: Any, config: EvalConfig) -> RunManifest:
     backends: dict[str, Backend] = {role: program.roles.backend(role) for role in roles}
     if isinstance(config.oracle, Judge):
         backends["judge"] = config.oracle.backend
+    if config.max_dollars is not None:
+        for backend in backends.values():
+            backend.check_prices()
     common: dict[str, Any] = {
         "name": config.name or getattr(program, "name", "conscience"),
         "oracle": _oracle_name(config.oracle),

@@ -15,10 +15,10 @@ import orjson
 from conscience._dspy.lm import LMError, litellm, litellm_errors
 from conscience.backends.decisions.answers import decision_body, predicates, request_body
 from conscience.backends.decisions.naming import PREFIX, ROUTES, check_name, writes_nothing
+from conscience.backends.limits.timeouts import call_within
 from conscience.backends.models import table as model_table
 from conscience.backends.models.prices import price
 from conscience.backends.models.table import Route
-from conscience.backends.timeouts import call_within
 from conscience.backends.transports import Answer, LiteLLMTransport
 from conscience.backends.wire.connection import HTTPFailure, Reply
 from conscience.backends.wire.http_client import apost, post
@@ -81,6 +81,14 @@ class DecisionsTransport(LiteLLMTransport):
     def _check(self) -> None:
         """Its name was looked at when it was made; LiteLLM says what is missing."""
 
+    @property
+    def is_priced(self) -> bool:
+        return self._prices is not None or self._row(self._served) is not None
+
+    def prepare(self) -> None:
+        if self._request("", ()) is None:
+            litellm()
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         text, questions = self._asked(messages, params)
         if (sent := self._request(text, questions)) is not None:
@@ -90,7 +98,7 @@ class DecisionsTransport(LiteLLMTransport):
                 pass  # a proxy that LiteLLM knows
             except (TimeoutError, HTTPFailure) as error:
                 raise wire_failure(error, self.name, seconds) from None
-        litellm()  # its import takes seconds, which are none of the server's
+        litellm()  # its import is no part of the attempt
         try:  # LiteLLM's own limit begins anew with every byte
             return call_within(seconds, partial(self._by_litellm, text, questions, seconds))
         except TimeoutError as error:
@@ -105,7 +113,7 @@ class DecisionsTransport(LiteLLMTransport):
                 pass
             except (TimeoutError, HTTPFailure) as error:
                 raise wire_failure(error, self.name, seconds) from None
-        litellm()
+        await asyncio.to_thread(litellm)
         try:
             async with asyncio.timeout(seconds):
                 return await self._aby_litellm(text, questions, seconds)
@@ -161,9 +169,14 @@ class DecisionsTransport(LiteLLMTransport):
         return body, self._price(body)
 
     def _price(self, body: Body) -> float | None:
-        rows = (model_table.entry(self._provider, name) for name in (body["model"], self._served))
-        row = next((row for row in rows if row and "input_cost_per_token" in row), None)
+        if self._prices is not None:
+            return self._prices.dollars(body["usage"])
+        row = self._row(body["model"]) or self._row(self._served)
         return price(Route(self._provider, self._served, _decision_prices(row)), body["usage"]) if row else None
+
+    def _row(self, name: str) -> model_table.Entry | None:
+        row = model_table.entry(self._provider, name)
+        return row if row and "input_cost_per_token" in row else None
 
     # LiteLLM ---------------------------------------------------------------------------------------------------------
 
@@ -210,7 +223,8 @@ class DecisionsTransport(LiteLLMTransport):
     def _unpacked(self, raw: Any, count: int) -> Answer:
         cost = getattr(raw, "_hidden_params", {}).get("response_cost")
         dollars = float(cost) if isinstance(cost, int | float) and cost > 0 else None
-        return decision_body(raw.model_dump(), count, self.name), dollars
+        body = decision_body(raw.model_dump(), count, self.name)
+        return body, dollars if self._prices is None else self._prices.dollars(body["usage"])
 
 
 def _decision_prices(row: Mapping[str, Any]) -> dict[str, Any]:

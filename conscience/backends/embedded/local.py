@@ -25,6 +25,7 @@ from conscience._base.forks import ForkLock
 from conscience.backends.embedded.catalogue import SMOLLM2
 from conscience.backends.embedded.weights import Weights, weights_of
 from conscience.errors import BackendError, ConfigurationError
+from conscience.usage import paused_clock
 
 SPINS = "1000"
 """The engine's threads meet after every operation, and wait so many turns before they sleep. By default they spin so long
@@ -79,6 +80,7 @@ def _let_go() -> None:
         server.process.returncode = 0
 
 
+@paused_clock()
 def endpoint(weights: Weights | str | Path | None = None, *, embedding: bool = False) -> Endpoint:
     """The server for these weights, started when there is none; every thread of the process shares it.
 

@@ -4,11 +4,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
-from conscience.backends.models.table import Route
+from conscience.backends.models.table import Entry, Route
+from conscience.errors import ConfigurationError
+from conscience.usage import is_amount
 
 _TIERS = {"flex": "_flex", "priority": "_priority", "fast": "_priority", "balanced": "_balanced", "ultrafast": "_ultrafast"}
+
+RATES = ("input_cost_per_token", "output_cost_per_token")
+"""Dollars, by LiteLLM's names."""
+
+
+@dataclass(frozen=True)
+class TokenPrices:
+    """A model's prices as its user gives them, in dollars a token; a cached token costs as much as any other."""
+
+    input: float
+    output: float
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self | None:
+        """From a model's options; None where they name no price.
+
+        Raises:
+            ConfigurationError: one of the two is missing, or is not a finite number of 0 or more.
+        """
+        given = {name: options[name] for name in RATES if options.get(name) is not None}
+        for name, value in given.items():
+            if not is_amount(value):
+                raise ConfigurationError(f"{name}={value!r} is not a finite number of dollars of 0 or more")
+        if len(given) == 1:
+            missing = next(name for name in RATES if name not in given)
+            raise ConfigurationError(f"{next(iter(given))} comes without {missing}", hint="give both, 0 where it is free")
+        return cls(*(float(given[name]) for name in RATES)) if given else None
+
+    def dollars(self, usage: Mapping[str, Any] | None) -> float:
+        """The price of a usage in OpenAI's form."""
+        return _count(usage, "prompt_tokens") * self.input + _count(usage, "completion_tokens") * self.output
+
+
+def is_priced(entry: Entry | None) -> bool:
+    """Whether a row of LiteLLM's table says what the model costs, be it nothing."""
+    return entry is not None and any(
+        re.match("(input|output)_cost_per_", key) and isinstance(value, int | float) for key, value in entry.items()
+    )
+
+
+def no_price(model: str) -> ConfigurationError:
+    """The error where dollars are limited, and nobody knows what a model costs."""
+    hint = f"give Backend(…, {'=…, '.join(RATES)}=…), 0 where it is free, or limit calls or tokens instead"
+    return ConfigurationError(f"{model} has no price, so a limit of dollars would not hold", hint=hint)
 
 
 def price(to: Route, usage: Mapping[str, Any], tier: Any = None) -> float | None:
@@ -37,6 +84,8 @@ def price(to: Route, usage: Mapping[str, Any], tier: Any = None) -> float | None
     if reused is None:
         reused = fresh / 2 if to.provider == "fireworks_ai" else fresh
     cost = (prompt - cached) * fresh + cached * reused + completion * written
+    if cost == 0 and is_priced(to.entry) and not any(to.entry.get(name) for name in RATES):
+        return 0.0  # the table says that it is free
     return cost if 0 < cost < float("inf") else None
 
 
@@ -53,5 +102,5 @@ def _above(to: Route, prompt: int) -> str:
 
 
 def _count(usage: Any, name: str) -> int:
-    value = usage.get(name)
+    value = usage.get(name) if isinstance(usage, Mapping) else None
     return value if isinstance(value, int) and value > 0 else 0

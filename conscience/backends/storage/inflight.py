@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from conscience._base.flow import Flow, IOStep
+from conscience.backends.limits.timeouts import within
 from conscience.backends.storage.cache import ResponseCache
 from conscience.backends.storage.journal import Journal
 from conscience.usage import CallUsage
@@ -36,8 +37,10 @@ class InflightRequest:
         if self._claimed and isinstance(self._cache, Journal):
             self._cache.release(self._key)
 
-    def lookup(self) -> Flow[dict[str, Any] | None]:
-        """The answer that was kept, or will have been by whoever makes the same request now; None where there is none."""
+    def lookup(self, seconds: float) -> Flow[dict[str, Any] | None]:
+        """The answer that was kept, or will have been by whoever makes the same request now; None where there is none, and
+        where it does not come within so many seconds.
+        """
         if self._cache is None:
             return None
         entry = self._kept()
@@ -46,7 +49,10 @@ class InflightRequest:
         if (other := self._cache.claim(self._key)) is None:
             self._claimed = True
         else:
-            yield other
+            try:
+                yield within(seconds, other)
+            except TimeoutError:
+                return None  # the budget is spent, as whoever goes on to ask finds
         return self._kept()
 
     def _kept(self) -> dict[str, Any] | None:

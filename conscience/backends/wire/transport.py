@@ -7,6 +7,7 @@ and messages that go there as they are, and nobody who hooked into LiteLLM. Ever
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from conscience.backends.models import table as model_table
 from conscience.backends.models.prices import price
 from conscience.backends.models.table import Route
 from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport
-from conscience.backends.wire.connection import HTTPFailure, Reply
+from conscience.backends.wire.connection import HTTPFailure, Reply, tls_context
 from conscience.backends.wire.http_client import apost, post
 from conscience.backends.wire.origins import UnknownScheme, locate
 from conscience.backends.wire.replies import chat_body, reply_error
@@ -83,6 +84,12 @@ class OpenAIWireTransport(LiteLLMTransport):
             self._features = model_table.features(self._to)
         return feature in self._features
 
+    def prepare(self) -> None:
+        if is_hooked():
+            self._prepare_litellm()
+        elif (where := self._address()) is not None and where[0].startswith("https"):
+            tls_context()
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         answer = self.try_call(messages, params, seconds)
         return super().call(messages, params, seconds) if answer is None else answer
@@ -121,6 +128,8 @@ class OpenAIWireTransport(LiteLLMTransport):
 
     def _price(self, body: Body) -> float | None:
         usage = body["usage"]
+        if self._prices is not None:
+            return self._prices.dollars(usage)
         provider = self._to.provider
         if provider == "openrouter":
             return _dollars(usage.get("cost"))
@@ -254,18 +263,28 @@ def _fold_reasoning(usage: dict[str, Any]) -> None:
 class LocalWireTransport(LocalTransport):
     """The embedded model over the light wire."""
 
+    _found = False
+
+    def prepare(self) -> None:
+        self._served()
+        if is_hooked():
+            self._prepare_litellm()
+
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         answer = self._served().try_call(messages, self._as_sent(params), seconds)
         return super().call(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
     async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
-        answer = await self._served().atry_call(messages, self._as_sent(params), seconds)
+        # Starting the engine must not hold up the event loop.
+        served = self._served() if self._found else await asyncio.to_thread(self._served)
+        answer = await served.atry_call(messages, self._as_sent(params), seconds)
         return await super().acall(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
     def _served(self) -> OpenAIWireTransport:
         from conscience.backends.embedded.local import endpoint
 
         server = endpoint(self._weights)
+        self._found = True
         options = {"api_base": server.base_url, "api_key": server.api_key}
         return OpenAIWireTransport(Route("openai", server.model, None), self.name, options)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from conscience._base.flow import IOStep
+from conscience.usage import IdleTime, pausing
 
 T = TypeVar("T")
 
@@ -44,3 +45,17 @@ def within(seconds: float, step: IOStep) -> IOStep:
             return await step.arun()
 
     return IOStep(partial(call_within, seconds, step.run), arun)
+
+
+def pausing_these(clocks: tuple[IdleTime, ...], step: IOStep) -> IOStep:
+    """The same step; what starts up in it stops these clocks."""
+
+    def run() -> Any:
+        with pausing(clocks):
+            return step.run()
+
+    async def arun() -> Any:
+        with pausing(clocks):
+            return await step.arun()
+
+    return IOStep(run, arun)
