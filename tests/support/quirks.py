@@ -66,7 +66,6 @@ ANSWERS: dict[str, Body | Raw] = {
     "finish length": chat("hi", finish="length"),
     "finish max_tokens": chat("hi", finish="max_tokens"),
     "finish content_filter": chat(None, finish="content_filter"),
-    "finish error": chat("hi", finish="error"),
     "no choices": {**chat("hi"), "choices": []},
     "message without a role": one_choice({"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}),
     "choice without an index": one_choice({"finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}),
@@ -162,6 +161,8 @@ BETTER: dict[str, Body | Raw] = {
     "content in parts": chat([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),  # type: ignore[arg-type]
     "logprobs as a word": with_logprobs("x"),
     "logprobs as a list": with_logprobs([1]),
+    "logprobs of old": with_logprobs({"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"a": -1, "b": -2}]}),
+    "logprobs of old without candidates": with_logprobs({"tokens": ["a"], "token_logprobs": [-1]}),
     "usage as a word": {**chat("hi"), "usage": "x"},
     "usage in fractions": with_usage(prompt_tokens=7.5, completion_tokens=3.0, total_tokens=10),
     "usage below zero": with_usage(prompt_tokens=-7, completion_tokens=3, total_tokens=10),
@@ -172,6 +173,10 @@ BETTER: dict[str, Body | Raw] = {
     "200 with an error in words": {"error": "bad things"},
     "200 with an error and choices": {**chat("hi"), "error": {"message": "bad things"}},
     "200 with vLLM's error": {"object": "error", "message": "bad things", "code": 400},
+    "finish error": chat("hi", finish="error"),
+    "finish network_error": chat("hi", finish="network_error"),
+    "choice with an error": one_choice({**chat("hi")["choices"][0], "error": {"message": "bad things", "code": 502}}),
+    "error as base_resp": {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "bad things"}},
     "cut off": Raw(text=json.dumps(chat("hi"))[:40], cut=True),
 }
 """LiteLLM fails with these, or loses what the server said; the light wire reads what there is."""

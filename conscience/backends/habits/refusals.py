@@ -26,7 +26,7 @@ LONGEST = 8000
 """Characters of an error that are read."""
 
 _SPELLINGS: Mapping[str, str] = {
-    "top_logprobs": r"top[_ -]?log[_ -]?prob(?:s|abilities)?",
+    "top_logprobs": r"top[_ -]?log[_ -]?prob(?:s|abilities)?|top_n_tokens",
     "logprobs": r"(?:response[_ -]?)?log[_ -]?prob(?:s|abilities)?",
     "max_tokens": r"max(?:imum)?[_ -]?(?:(?:completion|output|new)[_ -]?)?tokens|num_predict",
     "response_format": r"response[_ -]?(?:format|schema|mime[_ -]?type)(?:\.type)?|json[_ -]?(?:schema|object|mode)"
@@ -42,7 +42,8 @@ _SPELLINGS: Mapping[str, str] = {
     "reasoning_effort": r"reasoning[_ -]?effort",
     "parallel_tool_calls": r"parallel[_ -]?tool[_ -]?calls",
     "seed": r"(?:random[_ -]?)?seed",
-    "stop": r"stop[_ -]?sequences?|(?<=['\"`])stop(?=['\"`])|(?<=parameter )stop|(?<=argument )stop|(?<=supplied: )stop",
+    "stop": r"stop[_ -]?sequences?|(?<=['\"`])stop(?=['\"`])|(?<=parameter )stop|(?<=argument )stop"
+    r"|(?<=supplied: )stop|(?<=model: )stop",
 }
 """What parameters are called in errors, in any case; those that LiteLLM calls otherwise than the provider, too."""
 

@@ -33,6 +33,9 @@ FINISH_REASONS: Mapping[str, str] = {
 }
 """LiteLLM's names for what providers call otherwise; the rest is "stop"."""
 
+BROKEN_OFF = frozenset({"error", "network_error"})
+"""Finish reasons of an answer that a provider lost on its way: what there is of it is no answer."""
+
 _TOO_LONG = re.compile(
     r"exceed context limit|this model's maximum context length is|model's maximum context (limit|length)"
     r"|is longer than the model's context length|input tokens exceed the configured limit|prompt is too long"
@@ -131,7 +134,7 @@ def _detail(body: Any) -> Mapping[str, Any] | None:
         return {"message": error, "code": body.get("code")}
     if body.get("object") == "error":
         return body
-    for name in ("message", "detail"):
+    for name in ("message", "detail", "errors", "base_resp"):
         if body.get(name):
             return {"message": body[name] if isinstance(body[name], str) else json.dumps(body[name], default=str)}
     return None
@@ -158,7 +161,8 @@ def chat_body(reply: Reply, model: str) -> Body:
     body = json_object(reply, model)
     choices = body.get("choices")
     if not isinstance(choices, list):
-        raise _unreadable("the answer holds no list of choices", model)
+        words = (_detail(body) or {}).get("message", "")
+        raise _unreadable(f"the answer holds no list of choices{': ' if words else ''}{words}", model)
     kept = {name: value for name, value in body.items() if value is not None}
     kept["object"] = "chat.completion"
     kept["choices"] = [_choice(choice, number, model) for number, choice in enumerate(choices)]
@@ -204,8 +208,11 @@ def _choice(choice: Any, number: int, model: str) -> dict[str, Any]:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise _unreadable("the answer's choice holds no message", model)
+    reason, error = choice.get("finish_reason"), choice.get("error")
+    if error or (isinstance(reason, str) and reason in BROKEN_OFF):
+        words = (_detail({"error": error}) or {}).get("message") or f"finish_reason {reason}"
+        raise _unreadable(f"the answer was broken off: {words}", model)
     read = _message(message, model)
-    reason = choice.get("finish_reason")
     reason = FINISH_REASONS.get(reason, "stop") if isinstance(reason, str) else "stop"
     if reason == "stop" and read.get("tool_calls"):
         reason = "tool_calls"
@@ -264,6 +271,8 @@ def _logprobs(value: Any) -> dict[str, Any] | None:
     """The tokens' candidates as far as they are well formed from the first token on."""
     content = value.get("content") if isinstance(value, dict) else None
     if not isinstance(content, list):
+        content = _of_old(value) if isinstance(value, dict) else None
+    if content is None:
         return None
     tokens: list[dict[str, Any]] = []
     for token in content:
@@ -274,6 +283,19 @@ def _logprobs(value: Any) -> dict[str, Any] | None:
         candidates = [c for c in map(_candidate, top) if c is not None] if isinstance(top, list) else []
         tokens.append({**shown, "top_logprobs": candidates})
     return {"content": tokens}
+
+
+def _of_old(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The tokens in today's form, from that of OpenAI's completions of old."""
+    columns = [value.get(name) for name in ("tokens", "token_logprobs", "top_logprobs")]
+    tokens, logprobs, tops = (column if isinstance(column, list) else [] for column in columns)
+    if not tokens:
+        return None
+    shown = [{"token": token, "logprob": logprob} for token, logprob in zip(tokens, logprobs, strict=False)]
+    for entry, top in zip(shown, tops, strict=False):
+        pairs = top.items() if isinstance(top, dict) else ()
+        entry["top_logprobs"] = [{"token": token, "logprob": logprob} for token, logprob in pairs]
+    return shown
 
 
 def _candidate(token: Any) -> dict[str, Any] | None:

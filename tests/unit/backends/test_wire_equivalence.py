@@ -119,12 +119,12 @@ def test_what_litellm_cannot_read_is_read(quirky: Loopback, name: str) -> None:
     quirky.behaviour = lambda body, number: BETTER[name]
     if "error" in name or name == "cut off":
         error = failure(light(quirky))
-        assert "bad things" in error.message or "ends too soon" in error.message
+        assert any(words in error.message for words in ("bad things", "ends too soon", "broken off"))
         return
     view = seen(*over_the_wire(light(quirky)))
     assert view["text"] in ("hi", "ab")
     assert all(0 <= count < 2**53 for count in view["tokens"])
-    assert view["first token"] == []
+    assert view["first token"] == ([("a", -1.0), ("b", -2.0)][: 1 if "without" in name else 2] if "of old" in name else [])
 
 
 def test_no_answer_and_no_server_are_transport_errors(quirky: Loopback) -> None:
