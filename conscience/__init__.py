@@ -49,8 +49,8 @@ _HOME = {
     "EvalReport": "evals.results",
     "CaseRecord": "evals.records",
     "FailedCase": "evals.records",
-    "Grade": "evals.oracles",
-    "is_refusal": "evals.oracles",
+    "Grade": "evals.oracles.grade",
+    "is_refusal": "evals.oracles.refusals",
     "ConscienceError": "errors",
     "InputError": "errors",
     "ConstitutionError": "errors",
@@ -93,8 +93,8 @@ if TYPE_CHECKING:
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
     from conscience.evals.api import evaluate as evaluate
-    from conscience.evals.oracles import Grade as Grade
-    from conscience.evals.oracles import is_refusal as is_refusal
+    from conscience.evals.oracles.grade import Grade as Grade
+    from conscience.evals.oracles.refusals import is_refusal as is_refusal
     from conscience.evals.records import CaseRecord as CaseRecord
     from conscience.evals.records import FailedCase as FailedCase
     from conscience.evals.results import EvalReport as EvalReport

@@ -28,7 +28,12 @@ def check_kinds(cases: Sequence[Case]) -> None:
         InputError: every case has a labelled response, nothing could judge another text, and one kind is missing.
     """
     given = [case for case in cases if _is_given(case)]
-    if cases and len(given) == len(cases) and len({case.label for case in given}) == 1 and not any(map(_mends, given)):
+    if (
+        cases
+        and len(given) == len(cases)
+        and len({case.label for case in given}) == 1
+        and not any(case.is_mendable for case in given)
+    ):
         missing = "misaligned" if given[0].label == "aligned" else "aligned"
         raise InputError(f"no case is labelled {missing}: there is nothing to tell apart", hint="give labels of both kinds")
 
@@ -66,8 +71,3 @@ def _takes(cases: Sequence[Case], target: float) -> int:
 
 def _is_given(case: Case) -> bool:
     return case.response is not None and case.label is not None
-
-
-def _mends(case: Case) -> bool:
-    """Whether something could judge a revision of it."""
-    return case.oracle is not None or bool(case.references)

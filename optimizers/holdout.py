@@ -15,7 +15,7 @@ from conscience.errors import InputError
 from conscience.evals import report
 from conscience.evals.batch import BatchProgress
 from conscience.evals.comparison.runs import compare_runs
-from conscience.evals.oracles import Oracle
+from conscience.evals.oracles.grade import Oracle
 from conscience.evals.records import CaseRecord
 from conscience.evals.results import EvalReport
 from conscience.evals.runner import EvalConfig, run

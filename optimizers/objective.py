@@ -3,8 +3,8 @@
     value = right − SPOILED · spoiled − REFUSED · refused without need − OVERHEAD · tokens of the step / TOKENS
 
 right: the returned text is acceptable. spoiled: the draft was, and it is not. refused without need: a safe request,
-answered by the draft, is refused. The mean over cases is self-correction accuracy less what it cost. All the weights
-stand here.
+answered by the draft, is refused. Where the oracle cannot tell of the returned text, it counts as the draft did: nothing was
+gained or lost. The mean over cases is self-correction accuracy less what it cost. All the weights stand here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DRAWS = 1000
 
 def value(record: CaseRecord, *, overhead: bool = True) -> float:
     """The objective for one case: 1 at best, which with the overhead only a program without a review reaches."""
-    outcome_ok = bool(record.outcome_ok)
+    outcome_ok = bool(record.draft_ok if record.outcome_ok is None else record.outcome_ok)
     spoiled = bool(record.draft_ok) and not outcome_ok
     draft_refused = record.draft is not None and record.draft.refused
     refused = bool(record.safe) and record.outcome is not None and record.outcome.refused and not draft_refused

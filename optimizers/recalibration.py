@@ -16,7 +16,7 @@ from dspy.teleprompt import Teleprompter
 
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
-from conscience.evals.oracles import Oracle
+from conscience.evals.oracles.grade import Oracle
 from conscience.gate.gate import read_signals
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of

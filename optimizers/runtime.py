@@ -23,8 +23,8 @@ from conscience._models import models_of
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
-from conscience.evals.judge import Judge
-from conscience.evals.oracles import Oracle
+from conscience.evals.oracles.grade import Oracle
+from conscience.evals.oracles.judge import Judge
 from conscience.gate.gate import calls_to_read
 from conscience.optimizers.figures import Spent
 from conscience.program import Conscience

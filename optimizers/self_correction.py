@@ -23,7 +23,7 @@ from conscience.backends.embedded.weights import local_name
 from conscience.backends.embeddings import is_available
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError
-from conscience.evals.oracles import Oracle
+from conscience.evals.oracles.grade import Oracle
 from conscience.optimizers.compilation import CompileResult, gate_figures, run_stages
 from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.figures import CaseCounts

@@ -63,6 +63,8 @@ class Case(BaseModel):
         references: right revisions, written by people.
         choices: for multiple choice, the answers to choose from.
         answer: index of the right choice, from 0.
+        expected: the right final answer: a number with or without its unit, the letter of a listed choice, or words.
+        tests: Python that is run after the response's code, and raises where that is wrong.
         request_safe: whether the request should be answered rather than refused.
         group: the category to hold out when generalisation is measured.
         pair: cases of one pair stay on one side of every split.
@@ -82,6 +84,8 @@ class Case(BaseModel):
     references: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     answer: int | None = Field(default=None, ge=0)
+    expected: str | None = Field(default=None, min_length=1)
+    tests: str | None = Field(default=None, min_length=1)
     request_safe: bool | None = None
     group: Name | None = None
     pair: Name | None = None
@@ -93,6 +97,16 @@ class Case(BaseModel):
     def misaligned(self) -> bool | None:
         """The label as a truth value; None without one."""
         return None if self.label is None else self.label == "misaligned"
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether something can judge another response than the given one."""
+        return self.oracle is not None or bool(self.references) or self.expected is not None or self.tests is not None
+
+    @field_validator("expected", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @field_validator("*", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conscience.backends.backend import Backend
     from conscience.backends.roles import Roles
     from conscience.constitution.schema import Constitution
-    from conscience.evals.oracles import Oracle
+    from conscience.evals.oracles.grade import Oracle
     from conscience.program import Conscience
 
 Command = Callable[..., Any]
@@ -204,11 +204,11 @@ def oracle_named(name: str | None, judge_lm: str | None, program: Any) -> Oracle
     if name is None:
         return None
     if name != "judge":
-        from conscience.evals.oracles import load_oracle
+        from conscience.evals.oracles.named import load_oracle
 
         return load_oracle(name)
     from conscience.backends.backend import Backend
-    from conscience.evals.judge import Judge
+    from conscience.evals.oracles.judge import Judge
 
     if judge_lm is not None and not judge_lm.strip():
         raise ConfigurationError("--judge-lm is empty", hint="write provider/model, or local")

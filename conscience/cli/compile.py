@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from conscience.cases.case import Case
-    from conscience.evals.oracles import Oracle
+    from conscience.evals.oracles.grade import Oracle
     from conscience.optimizers.holdout import Tell
     from conscience.optimizers.runtime import CompileProgress, Runtime, Watch
     from conscience.program import Conscience

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 @click.option(
     "--baseline", metavar="NAME", help="plain, review-only, self-refine, chain or refine, in place of the program."
 )
-@click.option("--oracle", metavar="NAME", help="label, refusal, choice, references, code, judge or package.module:function.")
+@click.option(
+    "--oracle",
+    metavar="NAME",
+    help="label, refusal, choice, exact, references, code, tests, judge or package.module:function.",
+)
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge; by default the one that reviews.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @click.option("--rpm", type=Amount(0, min_open=True), help="Requests a minute, at most.")

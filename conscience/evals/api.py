@@ -18,8 +18,9 @@ from conscience.errors import CaseError, ConfigurationError
 from conscience.evals import report
 from conscience.evals.baselines import as_program
 from conscience.evals.grading import Program
-from conscience.evals.judge import Judge
-from conscience.evals.oracles import Oracle, load_oracle
+from conscience.evals.oracles.grade import Oracle
+from conscience.evals.oracles.judge import Judge
+from conscience.evals.oracles.named import load_oracle
 from conscience.evals.results import EvalReport
 from conscience.evals.runner import EvalConfig, run, sample
 from conscience.evals.summary import summarise

@@ -16,7 +16,7 @@ from conscience.backends.roles import Roles
 from conscience.backends.storage.journal import Journal
 from conscience.cases.case import Case
 from conscience.errors import ConfigurationError, InputError, ReviewError
-from conscience.evals.oracles import Grade, Oracle
+from conscience.evals.oracles.grade import Grade, Oracle
 from conscience.evals.records import CaseRecord, Graded, Kind
 from conscience.messages.rendering import request_text
 from conscience.modules.review import Review
@@ -53,7 +53,7 @@ def evaluate_case(program: Program, case: Case, oracle: Oracle | None) -> Flow[C
         ConscienceError: the program failed on it.
     """
     check_response(case)
-    if case.response is not None and case.oracle is None and not case.references:
+    if case.response is not None and not case.is_mendable:
         return (yield from _review(program, case))
     if oracle is None:
         raise InputError(
@@ -101,7 +101,7 @@ def grade_outcome(case: Case, outcome: Outcome, oracle: Oracle) -> Flow[CaseReco
             of_outcome = of_draft
     return replace(
         _record(case, "answer" if case.response is None else "revise", outcome.usage),
-        misaligned=None if of_draft is None else not of_draft.acceptable,
+        misaligned=None if of_draft is None or of_draft.acceptable is None else not of_draft.acceptable,
         reasoning=outcome.draft.reasoning if outcome.draft else "",
         draft=None if of_draft is None else _graded(text, of_draft),
         outcome=_graded(outcome.response, of_outcome),

@@ -125,6 +125,7 @@ class EvalReport:
         drafts: the same on the drafts, where ``reviewer`` is on given responses.
         correction: drafts against returned texts; None where nothing was graded.
         unjudged: outcomes whose draft was not shown.
+        undecided: texts on which an oracle ruled nothing, drafts and outcomes.
         unreviewed: of the cases that were done, those whose review failed.
         lexical_baseline: what surface words reach on the texts of ``reviewer``; None with fewer than 5 of either kind.
         groups: the largest first.
@@ -142,6 +143,7 @@ class EvalReport:
     drafts: ReviewerFigures | None = None
     correction: CorrectionFigures | None = None
     unjudged: int = 0
+    undecided: int = 0
     unreviewed: Rate | None = None
     lexical_baseline: LexicalBaseline | None = None
     groups: tuple[GroupFigures, ...] = ()

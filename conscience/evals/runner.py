@@ -28,8 +28,9 @@ from conscience.errors import BudgetExceeded, ConfigurationError, ReviewError
 from conscience.evals.batch import BatchProgress, LineFile, case_key, run_cases
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program, evaluate_case
-from conscience.evals.judge import Judge
-from conscience.evals.oracles import Oracle, oracle_for
+from conscience.evals.oracles.grade import Oracle
+from conscience.evals.oracles.judge import Judge
+from conscience.evals.oracles.named import oracle_for
 from conscience.evals.records import CaseRecord
 from conscience.program import Conscience
 from conscience.usage import Role, UsageTracker, is_amount

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conscience.evals.folder import read_manifest, read_records
-from conscience.evals.records import CaseRecord
+from conscience.evals.records import CaseRecord, Graded
 from conscience.evals.results import (
     EvalReport,
     EvaluatedCases,
@@ -61,7 +61,8 @@ def summarise(
         reviewer=reviewer_figures(_reviewed(given or own), on=on, seed=seed) if reviewed else None,
         drafts=reviewer_figures(_reviewed(own), on="own drafts", seed=seed) if given and own else None,
         correction=correction_figures(_corrected(graded), seed=seed) if graded else None,
-        unjudged=sum(record.outcome_ok is not None and record.draft_ok is None for record in done),
+        unjudged=sum(record.outcome_ok is not None and record.draft is None for record in done),
+        undecided=sum(_is_undecided(text) for record in done for text in (record.draft, record.outcome)),
         unreviewed=Rate.of([record.status == "unreviewed" for record in done]) if done else None,
         lexical_baseline=_lexical_baseline(given or own, seed),
         groups=tuple(groups),
@@ -75,6 +76,11 @@ def summarise(
 def _is_reviewed(record: CaseRecord) -> bool:
     """Whether it is known what the draft is, and what the review made of it."""
     return record.misaligned is not None and record.verdict is not None
+
+
+def _is_undecided(text: Graded | None) -> bool:
+    """Whether an oracle looked at it and ruled nothing; a given response that was only reviewed has no reason."""
+    return text is not None and text.ok is None and text.reason != ""
 
 
 def _is_graded(record: CaseRecord) -> bool:
@@ -169,6 +175,8 @@ def _claims(report: EvalReport) -> list[str]:
         claims.append(f"{errors} cases failed and are in no figure: run the same command again")
     if report.unjudged:
         claims.append(f"{report.unjudged} drafts were not shown (the review failed), so nothing is known of them")
+    if report.undecided:
+        claims.append(f"{report.undecided} texts are in no figure: the oracle could not tell (a judge's rounds disagree)")
     if reviewer := report.reviewer:
         claims += reviewer.claims
         words = report.lexical_baseline

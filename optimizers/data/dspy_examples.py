@@ -12,7 +12,8 @@ from conscience._base.flow import run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals.grading import case_inputs, grade_outcome
-from conscience.evals.oracles import Oracle, oracle_for
+from conscience.evals.oracles.grade import Oracle
+from conscience.evals.oracles.named import oracle_for
 from conscience.modules.outputs import text_field
 from conscience.optimizers.objective import feedback, value
 from conscience.outcome import Outcome

@@ -14,7 +14,8 @@ from conscience._base.flow import Flow, run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals.grading import case_inputs, grade
-from conscience.evals.oracles import Grade, Oracle, oracle_for
+from conscience.evals.oracles.grade import Grade, Oracle
+from conscience.evals.oracles.named import oracle_for
 from conscience.optimizers.runtime import Runtime, calls_of_program, calls_of_ruling
 from conscience.outcome import Draft
 from conscience.program import Conscience
@@ -68,8 +69,8 @@ def check_judged(cases: Iterable[Case], oracle: Oracle | None = None) -> None:
 def collect(
     program: Conscience, cases: Sequence[Case], runtime: Runtime, oracle: Oracle | None = None
 ) -> list[LabeledDraft]:
-    """The labelled drafts of these cases, in order. Not among them: a case with an empty response, one that failed, and one
-    that the budget left out.
+    """The labelled drafts of these cases, in order. Not among them: a case with an empty response, one that failed, one that
+    the budget left out, and one on which the oracle rules nothing.
 
     Args:
         program: answers the cases that have no response; its models are the runtime's.
@@ -101,8 +102,8 @@ def _given(case: Case) -> LabeledDraft:
     return LabeledDraft(case, draft, case.label == "misaligned", own=False)
 
 
-def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | None) -> Flow[LabeledDraft]:
-    """A draft, the program's own unless the case has one, and the oracle's ruling on it."""
+def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | None) -> Flow[LabeledDraft | None]:
+    """A draft, the program's own unless the case has one, and the oracle's ruling on it; None where it rules nothing."""
     if case.response is not None:
         draft = Draft.of(case.request, case.response, case.reasoning)
     else:
@@ -110,4 +111,6 @@ def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | 
     decides = oracle or oracle_for(case)
     assert decides is not None  # collect has looked
     ruling: Grade = yield grade(decides, case, draft.response)
+    if ruling.acceptable is None:
+        return None
     return LabeledDraft(case, draft, not ruling.acceptable, own=case.response is None)

@@ -16,7 +16,8 @@ from conscience._base.flow import run_sync
 from conscience.cases.case import Case
 from conscience.errors import InputError
 from conscience.evals.grading import evaluate_case
-from conscience.evals.oracles import Oracle, oracle_for
+from conscience.evals.oracles.grade import Oracle
+from conscience.evals.oracles.named import oracle_for
 from conscience.gate.settings import Calibration, GateSettings
 from conscience.program import Conscience
 

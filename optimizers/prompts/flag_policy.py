@@ -60,7 +60,7 @@ def flag_policies(revisions: int, override_threshold: float) -> list[FlagPolicy]
 
 def revising_pays(records: Sequence[CaseRecord]) -> bool | None:
     """Whether ECR/EIR > Acc/(1−Acc) over the drafts that were revised (arXiv 2604.22273); None where that cannot be told."""
-    revised = [record for record in records if record.revisions and record.draft_ok is not None]
+    revised = [record for record in records if record.revisions and None not in (record.draft_ok, record.outcome_ok)]
     right, wrong = [r for r in revised if r.draft_ok], [r for r in revised if not r.draft_ok]
     corrected = sum(record.outcome_ok is True for record in wrong)
     spoiled = sum(record.outcome_ok is not True for record in right)

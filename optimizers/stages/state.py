@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from conscience.evals.oracles import Oracle
+from conscience.evals.oracles.grade import Oracle
 from conscience.gate.settings import GateSettings
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import in_order

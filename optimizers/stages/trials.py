@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded
-from conscience.evals.oracles import oracle_for
+from conscience.evals.oracles.named import oracle_for
 from conscience.evals.records import CaseRecord
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.objective import value
@@ -48,7 +48,7 @@ def is_judgeable(draft: LabeledDraft, state: CompileState) -> bool:
     case = draft.case
     if state.options.oracle is None and oracle_for(case) is None:
         return False
-    return case.response is None or case.oracle is not None or bool(case.references)
+    return case.response is None or case.is_mendable
 
 
 def was_gated(record: CaseRecord | None) -> bool:

@@ -95,7 +95,7 @@ def test_recalibrate_carries_a_program_over(server: Loopback, cruel: dict[str, s
 def test_a_case_that_nothing_can_judge_is_found_before_anything_is_spent(cases: Path) -> None:
     """Also where it would only be reported on; an oracle for all judges it."""
     from conscience.cli.compile import _parts
-    from conscience.evals.oracles import refusal
+    from conscience.evals.oracles.refusals import refusal
 
     with cases.open("a") as file:
         file.write('{"id": "open", "request": "a"}\n')

@@ -82,7 +82,7 @@ def test_oracle_by_name_or_callable() -> None:
     strict = evaluate(program(), SAFE[:2], oracle=lambda case, response: Grade(False, "no"))
     assert accuracy(strict) == 0
     named = evaluate(program(), SAFE[:2], oracle="refusal")
-    assert (accuracy(named), named.program.oracle) == (1, "conscience.evals.oracles:refusal")
+    assert (accuracy(named), named.program.oracle) == (1, "conscience.evals.oracles.refusals:refusal")
     judging = ScriptedLM(lambda m, p: "A" if "letter only" in str(m) else script(m, p))
     judged = evaluate(Conscience(lm=judging), SAFE[:1], oracle="judge")
     assert judged.overhead.by_role["judge"].calls >= 2

@@ -16,7 +16,7 @@ from conscience.cli.main import cli
 from conscience.errors import InputError
 from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.folder import RunManifest, read_manifest, read_records
-from conscience.evals.judge import Judge
+from conscience.evals.oracles.judge import Judge
 from conscience.evals.records import RUN_FORMAT
 from conscience.evals.summary import summarise
 from conscience.testing import ScriptedLM

@@ -10,8 +10,8 @@ import pytest
 
 from conscience import Case, Conscience
 from conscience.errors import ConfigurationError, InputError
-from conscience.evals.judge import Judge
-from conscience.evals.oracles import Grade
+from conscience.evals.oracles.grade import Grade
+from conscience.evals.oracles.judge import Judge
 from conscience.optimizers import CompileResult, SelfCorrection, examples_of, metric
 from conscience.optimizers.figures import PolicyComparison
 from conscience.testing import Fault, ScriptedLM

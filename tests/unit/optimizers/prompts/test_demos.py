@@ -13,7 +13,7 @@ def test_a_rewrite_takes_the_place_of_the_answer(tmp_path: Path) -> None:
     import dspy
 
     from conscience import Conscience
-    from conscience.evals.oracles import Grade
+    from conscience.evals.oracles.grade import Grade
     from conscience.optimizers.prompts.candidate import CandidateProgram
     from conscience.optimizers.prompts.demos import collect_demos
     from conscience.optimizers.runtime import Runtime

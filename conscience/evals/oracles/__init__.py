@@ -1,0 +1,1 @@
+"""Oracles: is a response acceptable for a case? Each says why, so that a report can show it; see ``named.oracle_for``."""

@@ -1,0 +1,34 @@
+"""Texts as oracles compare them: words, and how much of them two texts share."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+LETTER_OF_WORD = r"[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""A letter or digit of a script in which words stand apart."""
+
+
+def folded(text: str) -> str:
+    """The words alone, case folded."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def says(text: str, words: str) -> bool:
+    """Whether a text holds these words, none of them as a part of a longer one."""
+    sought = re.escape(folded(words))
+    return bool(sought and re.search(rf"(?<!{LETTER_OF_WORD}){sought}(?!{LETTER_OF_WORD})", folded(text)))
+
+
+def trigrams(text: str, *, signs: bool = False) -> Counter[str]:
+    """Character trigrams of the words, and of the signs between them where these count, as in code."""
+    words = " ".join(re.findall(r"\w+|[^\w\s]", text.casefold())) if signs else folded(text)
+    padded = f" {words} "
+    return Counter(padded[start : start + 3] for start in range(len(padded) - 2))
+
+
+def trigram_f(text: str, reference: str) -> float:
+    """F1 over character trigrams, 0 to 1: a light relative of chrF (Popović 2015)."""
+    a, b = trigrams(text), trigrams(reference)
+    shared = sum(min(count, b.get(gram, 0)) for gram, count in a.items())
+    return 2 * shared / (sum(a.values()) + sum(b.values())) if a and b else 0.0
