@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
 
 from conscience import Backend, CascadeStage, Conscience, GateSettings, Question, Review, areview, review
+from conscience._base.flow import run_sync
+from conscience.backends.bound import BoundBackend
 from conscience.backends.decisions.transport import DecisionsTransport
 from conscience.constitution.schema import Constitution
 from conscience.doctor import examine
+from conscience.gate.gate import calls_to_read, read_signals
 from conscience.gate.probes import LexicalProbe
-from conscience.outcome import Verdict
+from conscience.gate.settings import sigmoid
+from conscience.outcome import Draft, Verdict
 from conscience.testing import ScriptedLM, by_stage, is_critique
+from conscience.usage import CallContext, UsageTracker
 from tests.support.decisions import asked, badword, deciding, decision_backend, is_decision
 from tests.support.loopback import Loopback, Raw
 
@@ -206,3 +212,18 @@ def test_doctor_asks_two_questions_in_one_request(server: Loopback) -> None:
     assert "--review-lm" in checks["writing"].advice
     server.behaviour = deciding(lambda text, words: 0.5)
     assert {check.name: check.state for check in examine(decision_backend(server))}["decisions"] == "no"
+
+
+def test_more_questions_than_a_request_may_hold(server: Loopback) -> None:
+    """They go out in as few requests as they fit in, and each gets its own answer; the same words are asked once."""
+    server.behaviour = deciding(lambda text, words: int(re.findall(r"\d+", words)[-1]) / 1000)
+    questions = [Question(name=str(n), text=f"Is it {n}?") for n in range(1, 251)]
+    twice = [*questions, Question(name="again", text="Is it 7?")]
+    backend = decision_backend(server)
+    readings = run_sync(
+        read_signals(twice, Draft.of("q", "r"), BoundBackend(backend, CallContext(UsageTracker(), "review")))
+    )
+    assert [len(asked(body)) for body in server.calls] == [100, 100, 50]
+    assert calls_to_read(questions, backend) == 3
+    assert all(sigmoid(readings[str(n)].value or 0.0) == pytest.approx(n / 1000) for n in range(1, 251))
+    assert readings["again"] == readings["7"]
