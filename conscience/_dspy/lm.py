@@ -25,6 +25,7 @@ from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
 from conscience._base.forks import ForkLock
+from conscience._dspy.forked import remember
 from conscience._dspy.streams import SILENT
 from conscience._dspy.visible import unseen, unseen_acall, unseen_call, visible_again
 from conscience.errors import BackendError, ConscienceError
@@ -215,12 +216,14 @@ def call_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) 
     Raises:
         LMError: DSPy's own error tree.
     """
+    remember(lm)
     with settings.context(**SILENT):
         return _body(lm(_request(lm, messages, params), cache=False))
 
 
 async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
     """The async form of ``call_lm``."""
+    remember(lm)
     with settings.context(**SILENT):
         return _body(await lm.acall(_request(lm, messages, params), cache=False))
 

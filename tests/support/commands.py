@@ -81,6 +81,10 @@ class Running:
         self._process = _FORKING.Process(target=_child, args=(arguments, {**os.environ, **env}, self._files))
         self._process.start()
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it has ended, at the latest after so many seconds."""
         self._process.join(seconds)

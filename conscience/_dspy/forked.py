@@ -1,0 +1,41 @@
+"""Clients of DSPy and LiteLLM after a fork: on the sockets of its parent a child would read the answers of its parent."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from typing import Any
+
+from conscience._base.forks import after_fork
+
+_called: weakref.WeakSet[Any] = weakref.WeakSet()
+_inherited: list[Any] = []
+"""The parent's clients. Nobody uses them, and nobody closes them: what closes may say goodbye to the server."""
+
+
+def remember(lm: Any) -> None:
+    """Notes an LM that keeps clients of its own, before it is called."""
+    _called.add(lm)
+
+
+def _forget() -> None:
+    for lm in list(_called):
+        clients = getattr(lm, "_engine_store", None)
+        if isinstance(clients, dict):
+            _inherited.append(dict(clients))
+            clients.clear()
+            lm._engine_lock = threading.RLock()
+    module = sys.modules.get("litellm")
+    is_loaded = module is not None and type(module).__name__ != "_LazyModule"  # which a look would load
+    settings = vars(module) if is_loaded else {}
+    cache = settings.get("in_memory_llm_clients_cache")
+    for name in ("cache_dict", "ttl_dict", "expiration_heap"):
+        if (entries := getattr(cache, name, None)) is not None:
+            _inherited.append(entries.copy())
+            entries.clear()
+    for name in ("module_level_client", "module_level_aclient"):  # made anew when they are next asked for
+        _inherited.append(settings.pop(name, None))
+
+
+after_fork(_forget)
