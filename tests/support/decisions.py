@@ -48,7 +48,9 @@ def deciding(probability: Probability = badword, chat: Behaviour = well_behaved)
     """Answers decisions by probability, and chats as told."""
 
     def answer(body: Body, number: int) -> Body | Raw:
-        return decided(body, probability) if is_decision(body) else chat(body, number)
+        if is_decision(body):
+            return decided(body, probability)
+        return chat(body, number) if "messages" in body else Raw(404, "{}")
 
     return answer
 
