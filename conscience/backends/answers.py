@@ -8,7 +8,7 @@ from typing import Any
 from conscience._dspy.lm import lm_errors
 from conscience.backends.transports import Transport
 from conscience.messages.answers import Missing, missing, settled, thinks
-from conscience.messages.completion import Body, Completion, Message, clean
+from conscience.messages.completion import Body, Completion, Message, storable
 
 _EMPTY = {
     "cut": "the answer is empty: it ran into its token limit before its first word",
@@ -53,7 +53,7 @@ def answered(
     Raises:
         EmptyAnswerError: there is no answer.
     """
-    raw = clean(reply)
+    raw = storable(reply)
     body, habits = settled(raw, messages), transport.habits
     one_token = bool(params.get("logprobs"))
     reason, thought = missing(body, one_token=one_token), thinks(body)

@@ -19,6 +19,7 @@ from conscience.backends.limits.timeouts import call_within
 from conscience.backends.models.credentials import credentials, secret_options
 from conscience.backends.models.prices import RATES, TokenPrices
 from conscience.backends.providers import address, features, is_free, is_priced, list_price, provider_name
+from conscience.backends.wire.replies import readable
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
 from conscience.messages.parameters import merged, settings_for
@@ -183,7 +184,7 @@ class LiteLLMTransport:
         return self._unpack(raw)
 
     def _unpack(self, raw: Any) -> Answer:
-        body = raw.model_dump(exclude_none=True)
+        body = _body(raw, self.name)
         if self._prices is not None:
             return body, self._prices.dollars(body.get("usage"))
         cost = getattr(raw, "_hidden_params", {}).get("response_cost")
@@ -412,3 +413,12 @@ def _timed_out(model: str, seconds: float) -> LMError:
 def _secrets(options: Mapping[str, Any]) -> list[str]:
     headers = [value for name in ("headers", "extra_headers") for value in dict(options.get(name) or {}).values()]
     return [str(value) for value in (options.get("api_key"), *headers) if value]
+
+
+def _body(raw: Any, model: str) -> Body:
+    """LiteLLM's answer as a chat body; it hands on what servers say, whatever its types say."""
+    try:
+        body = raw.model_dump(exclude_none=True, warnings=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise lm_errors.LMServerError(f"the answer cannot be read: {error}", model=model) from None
+    return readable(body, model)

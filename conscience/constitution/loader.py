@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from conscience.errors import ConstitutionError
 
 MAX_BYTES = 1 << 20
 """A larger file is no constitution."""
+
+MOST_DEPTH = 64
+"""Levels of a file; one with more is read no further, since parsers take minutes over thousands of them."""
+
+_DOTTED = re.compile(r"^[ \t\[]*+(?:[\w-]++[ \t]*+\.[ \t]*+){64}", re.MULTILINE)
+"""A key of TOML with so many parts."""
 
 Lines = Mapping[Place, int]
 """Place in the data → line of the file."""
@@ -89,6 +96,8 @@ def _json(text: str, name: str) -> Any:
 
 
 def _toml(text: str, name: str) -> Any:
+    if deep := _DOTTED.search(text):
+        raise _too_deep(name, text.count("\n", 0, deep.start()) + 1)
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -98,7 +107,11 @@ def _toml(text: str, name: str) -> Any:
 def _yaml(text: str, name: str) -> Document:
     lines: dict[Place, int] = {}
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH:
+                raise _too_deep(name, getattr(event.start_mark, "line", 0) + 1)
             if isinstance(event, yaml.AliasEvent):
                 raise ConstitutionError(
                     f"{name}:{getattr(event.start_mark, 'line', 0) + 1}: YAML aliases are not read", hint="write it out"
@@ -113,8 +126,12 @@ def _yaml(text: str, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}" if mark else ""
         raise ConstitutionError(f"{name}{at}: not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:  # of odd tags
         raise ConstitutionError(f"{name}: not YAML: {error}") from None
+
+
+def _too_deep(name: str, line: int) -> ConstitutionError:
+    return ConstitutionError(f"{name}:{line}: nested too deeply", hint="a constitution has three levels")
 
 
 def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> None:

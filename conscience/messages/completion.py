@@ -5,6 +5,7 @@ Every backend's answer is brought to this form first, so caching, capabilities a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,20 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {_cleaned(key): _cleaned(inner) for key, inner in value.items()}
     return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
+
+
+def storable(value: Any) -> Any:
+    """A clean JSON value in which every number can be stored too: what JSON has no form for is null, and whole numbers of
+    more than 64 bits are fractions."""
+    if isinstance(value, dict):
+        return {clean(key): storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return float(value) if abs(value) < 10**300 else None
+    return clean(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,15 @@ def chat_body(reply: Reply, model: str) -> Body:
         LMError: it holds an error, or is no chat body.
     """
     body = json_object(reply, model)
+    return readable(body, model)
+
+
+def readable(body: Mapping[str, Any], model: str) -> Body:
+    """A chat body, whoever parsed it, in the form that is read here.
+
+    Raises:
+        LMError: it is none.
+    """
     choices = body.get("choices")
     if not isinstance(choices, list):
         words = (_detail(body) or {}).get("message", "")
@@ -260,7 +269,9 @@ def _tool_call(call: Any) -> dict[str, Any] | None:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else json.dumps(arguments)
+    signed = call.get("provider_specific_fields")  # Gemini's signature of its thoughts
     return {
+        **({"provider_specific_fields": signed} if isinstance(signed, dict) and signed else {}),
         "function": {"arguments": arguments, "name": function["name"]},
         "id": str(call["id"]) if call.get("id") is not None else "",
         "type": "function",
