@@ -26,7 +26,8 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        name: reach, logprobs, schema, reasoning or prefix cache; of a decision model reach, decisions or writing.
+        name: reach, logprobs, schema, reasoning, prefix cache or learned (what the backend refused or left out when it was
+            asked: later calls mind it); of a decision model reach, decisions or writing.
         state: yes, no, or unknown where the backend does not say.
         detail: what was seen.
         advice: what follows from a gap; empty without one.
@@ -52,6 +53,7 @@ def examine(backend: Backend) -> list[Check]:
     checks.append(_checked("schema", _schema, backend))
     checks.append(_reasoning(hello, backend))
     checks.append(_checked("prefix cache", _prefix_cache, backend))
+    checks.append(_learned(backend))
     return checks
 
 
@@ -113,11 +115,12 @@ def _logprobs(backend: Backend) -> Check:
     if not backend.supports("logprobs"):
         why = "it thinks before its first word" if backend.thinks else "its model table says so"
         return Check("logprobs", "no", why, _ADVICE["logprobs"])
-    completion = backend.complete(
-        [{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}], ONE_TOKEN_SAMPLING
-    )
+    question = [{"role": "user", "content": f"Is the sky blue on a clear day? {YES_OR_NO}"}]
+    completion = backend.complete(question, ONE_TOKEN_SAMPLING)
+    if not completion.first_token and backend.supports("logprobs"):
+        completion = backend.complete(question, ONE_TOKEN_SAMPLING)  # one answer without any may be a fault
     if not completion.first_token:
-        return Check("logprobs", "no", "the answer came without any", _ADVICE["logprobs"])
+        return Check("logprobs", "no", "asked for, none came", _ADVICE["logprobs"])
     value = log_odds(completion.first_token)
     shown = "no Yes or No among them" if value is None else f"Yes against No: {value:+.2f}"
     return Check("logprobs", "yes", f"{len(completion.first_token)} candidates, {shown}")
@@ -136,6 +139,8 @@ def _schema(backend: Backend) -> Check:
     sampling = _limit(backend, 40)
     question = [{"role": "user", "content": "Which colour is grass?"}]
     completion = backend.complete(question, {**sampling, "response_format": form})
+    if not backend.supports("schema"):
+        return Check("schema", "no", "it is refused", _ADVICE["schema"])
     try:
         kept = json.loads(completion.text).get("colour") in ("red", "green")
     except (ValueError, AttributeError):
@@ -163,3 +168,10 @@ def _prefix_cache(backend: Backend) -> Check:
     if reused * 2 > total:
         return Check("prefix cache", "yes", f"{reused} of {total} tokens were reused")
     return Check("prefix cache", "no", f"{reused} of {total} tokens were reused", _ADVICE["prefix cache"])
+
+
+def _learned(backend: Backend) -> Check:
+    lines = backend.transports[0].habits.describe()
+    if not lines:
+        return Check("learned", "no", "nothing: each parameter was taken as it was asked for")
+    return Check("learned", "yes", "; ".join(lines), "later calls mind it, and try again after a while")

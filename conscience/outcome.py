@@ -14,7 +14,7 @@ from pydantic_core import core_schema, to_jsonable_python
 from conscience.errors import ConscienceError, InputError, ReviewError, UnresolvedError
 from conscience.messages.completion import Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
-from conscience.messages.requests import check_request
+from conscience.messages.requests import check_request, turns
 from conscience.usage import Usage
 
 Status = Literal["clean", "cleared", "revised", "refused", "unresolved", "unreviewed"]
@@ -92,9 +92,9 @@ class Draft:
         if not response.strip():
             raise InputError("the response is empty", hint="say what is to be reviewed")
         check_request({"response": response, "reasoning": reasoning or None})
-        turns = check_request({"request": request}) if request else ""
-        messages = ({"role": "user", "content": turns},) if isinstance(turns, str) else tuple(turns)
-        return cls(request=turns, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)
+        asked = check_request({"request": request}) if (request.strip() if isinstance(request, str) else request) else ""
+        messages = turns(asked) if asked else ()
+        return cls(request=asked, outputs={"response": response}, reasoning=reasoning, messages=messages, text=response)
 
     @property
     def response(self) -> str:

@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from conscience._base.files import parse_json, write_atomic
-from conscience._base.validation import first_fault
+from conscience._base.text import text_fault
+from conscience._base.validation import Place, first_fault, place_text
 from conscience._types import OnError, OnUnresolved
 from conscience.constitution.schema import Constitution
 from conscience.errors import ArtifactError, ConfigurationError
@@ -36,6 +37,9 @@ from conscience.usage import Budget
 FORMAT = "conscience-program/2"
 MAX_BYTES = 8 << 20
 """A larger file is no program."""
+
+MOST_DEPTH = 100
+"""Levels of a program's data, demos included."""
 
 Figures = Mapping[str, JsonValue]
 
@@ -166,7 +170,15 @@ class Artifact(_Part):
             ArtifactError: it cannot be written, or could not be read again.
         """
         target = Path(path)
-        data = self.dumps().encode()
+        try:
+            _check_texts(self.model_dump(mode="json"), str(target))
+            data = self.dumps().encode()
+        except ArtifactError:
+            raise
+        except (ValueError, RecursionError):  # pydantic's own words are of bytes
+            raise ArtifactError(
+                f"{target}: not written: a text in it holds a lone surrogate, or is nested too deeply"
+            ) from None
         if len(data) > MAX_BYTES:
             raise ArtifactError(
                 f"{target}: not written: {len(data) / (1 << 20):.1f} MB, and a program has at most {MAX_BYTES >> 20} MB",
@@ -217,7 +229,25 @@ def _json_object(name: str) -> dict[str, Any]:
         raise ArtifactError(f"{name}: {error}") from None
     if not isinstance(data, dict):
         raise ArtifactError(f"{name}: holds no object of keys")
+    _check_texts(data, name)
     return data
+
+
+def _check_texts(data: Any, name: str) -> None:
+    """Refuses texts that no model can be sent and no file can hold, and what is nested too deeply to be worked with."""
+    parts: list[tuple[Place, Any]] = [((), data)]
+    while parts:
+        place, value = parts.pop()
+        if len(place) > MOST_DEPTH:
+            raise ArtifactError(f"{name}: key {str(place[0])!r}: nested too deeply")
+        if isinstance(value, str) and (fault := text_fault(value)):
+            raise ArtifactError(f"{name}: key {place_text(place)!r} {fault}", hint="repair the text's encoding first")
+        if isinstance(value, dict):
+            if fault := next(filter(None, map(text_fault, value)), None):
+                raise ArtifactError(f"{name}: a key {fault}", hint="repair the text's encoding first")
+            parts += [((*place, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            parts += [((*place, number), inner) for number, inner in enumerate(value)]
 
 
 def _what_to_do(written: Any) -> str:

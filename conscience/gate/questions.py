@@ -75,7 +75,7 @@ class Question(BaseModel):
             written: whether a score is to be written.
         """
         tail = WRITTEN_SCORE if written else YES_OR_NO
-        if self.framing == "foreign":
+        if self.framing == "foreign" or not draft.messages:  # without a request, there is nothing to continue
             exchange = shown(draft)
             # A question worded for the own framing reads as well about "the assistant's response".
             text = FOREIGN_TURN.format(exchange=exchange, question=_foreign(self.text), yes_or_no=tail)

@@ -48,7 +48,7 @@ def given_draft(
     inputs = _inputs(generate, request)
     asked = check_request(readable(inputs)) if inputs else ""
     form = form_of(outputs, signature)
-    messages: tuple[Message, ...] = turns(asked) if asked else ({"role": "user", "content": ""},)
+    messages: tuple[Message, ...] = turns(asked) if asked else ()
     if signature is not None and isinstance(generate.predict, dspy.Predict) and set(inputs) <= set(signature.input_fields):
         messages, form = _as_asked(generate.predict, signature, inputs, outputs, form) or (messages, form)
     return Draft(
@@ -65,7 +65,8 @@ def _inputs(generate: Generate, request: Request | Mapping[str, Any]) -> dict[st
     if isinstance(request, Mapping):
         return dict(request)
     names = generate.inputs
-    return {names[0] if len(names) == 1 else "request": request} if request else {}
+    absent = not request.strip() if isinstance(request, str) else not request
+    return {} if absent else {names[0] if len(names) == 1 else "request": request}
 
 
 def _as_asked(

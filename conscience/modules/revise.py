@@ -15,7 +15,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.messages.completion import clean
-from conscience.messages.rendering import as_data, outputs_text, request_text, value_text
+from conscience.messages.rendering import as_data, outputs_text, quoted, request_text, value_text
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
@@ -29,6 +29,9 @@ you can do instead. Write the new answer only, as if it were your first: no apol
 
 UNEXPLAINED = "It may go against one of these principles:\n{principles}"
 """Stands in for findings where the critique is off or found no words for it."""
+
+UNASKED = "This is the last answer:\n\n{draft}\n\n{asked}"
+"""The only turn where no request is known. ``{draft}``: what was flagged; ``{asked}``: what asks for a revision."""
 
 
 class ReviseSignature(dspy.Signature):  # type: ignore[misc]
@@ -162,10 +165,17 @@ def _render(
             ]
     conversation = [dict(message) for message in inputs["conversation"]]
     lead = conversation[:1] if conversation and conversation[0].get("role") == "system" else []
+    asked = f"{signature.instructions}\n\n{inputs['problems']}"
+    if len(conversation) == len(lead):  # nobody knows what was asked: a chat does not begin with an answer
+        return [
+            *lead,
+            *messages,
+            {"role": "user", "content": UNASKED.format(draft=quoted(answer=inputs["draft"]), asked=asked)},
+        ]
     return [
         *lead,
         *messages,
         *conversation[len(lead) :],
         {"role": "assistant", "content": inputs["draft"]},
-        {"role": "user", "content": f"{signature.instructions}\n\n{inputs['problems']}"},
+        {"role": "user", "content": asked},
     ]

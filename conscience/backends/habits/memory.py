@@ -94,7 +94,7 @@ class Habits:
         """Counts a fresh answer that shows a trait, or lacks it.
 
         Args:
-            trait: such as "logprobs" or "thinks".
+            trait: such as "logprobs" or "thinking".
             shown: which of both.
             certain: whether this one answer settles it.
         """
@@ -141,13 +141,16 @@ class Habits:
         return legal is not None and legal[0].name is None and self.clock() < legal[1].until
 
     def describe(self) -> list[str]:
-        """What is known now, a line each, for people to read."""
-        traits = [
-            f"{'shows' if shown else 'shows no'} {name}" for name in self._traits if (shown := self.knows(name)) is not None
-        ]
-        return [*traits, *(f"{name}: {legal}" for name, legal in self.legal().items())]
+        """What is known now and no table says, a line each, for people to read."""
+        known = (line for (trait, shown), line in _LINES.items() if self.knows(trait) is shown)
+        return [*known, *(f"{name}: {legal}" for name, legal in self.legal().items())]
 
 
+_LINES = {
+    ("logprobs", False): "gives no log-probabilities",
+    ("thinking", True): "thinks before it answers",
+    ("thinking first", True): "its first token is thinking",
+}
 _NOTHING: Mapping[str, Legal] = MappingProxyType({})
 _habits: dict[tuple[str, str], Habits] = {}
 

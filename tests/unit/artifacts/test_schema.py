@@ -51,6 +51,11 @@ REFUSED = [
     ("signature", "question -> _x", "key 'signature': 'question -> _x' cannot be used"),
     ("signature", "model_config -> x", "key 'signature': 'model_config -> x' cannot be used"),
     ("signature", "question", "key 'signature': 'question' is no DSPy signature"),
+    ("policy.refusal", "No \ud800.", "key 'policy.refusal' holds a lone surrogate at position 3"),
+    ("predictors", {"p": {"instructions": "\ud800"}}, "key 'predictors.p.instructions' holds a lone surrogate"),
+    ("predictors", {"p\ud800": {}}, "a key holds a lone surrogate"),
+    ("constitution.question", "Is it\0 wrong?", "key 'constitution.question' holds a NUL byte"),
+    ("provenance.cases", json.loads('{"a":' * 200 + "1" + "}" * 200), "key 'provenance': nested too deeply"),
 ]
 
 
@@ -102,3 +107,14 @@ def test_demos_that_a_predictor_cannot_show_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps(data))
     with pytest.raises(ArtifactError, match=r"demos\[0\] of predictor 'review.critique.predict' has none of its fields"):
         Conscience.load(tmp_path / "p.json", lm=ScriptedLM({"": "x"}))
+
+
+@pytest.mark.parametrize("demo", ["\ud800", json.loads("[" * 200 + "]" * 200)], ids=["a lone surrogate", "nested"])
+def test_what_could_not_be_read_again_is_not_written(demo: Any, tmp_path: Path) -> None:
+    """One line says so; an older file stays."""
+    program = compiled_program()
+    program.predictors()[0].demos = [dspy.Example(question="q", answer=demo)]
+    with pytest.raises(ArtifactError) as caught:
+        program.save(tmp_path / "p.json")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "p.json").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import run, script
-from tests.support.loopback import Loopback, chat, is_gate
+from tests.support.loopback import Loopback, chat, error, is_gate, well_behaved
 
 
 def test_ask_prints_the_outcome_as_json(fake: dict[str, str]) -> None:
@@ -84,6 +84,18 @@ def test_doctor_tells_what_a_backend_can_do(fake: dict[str, str]) -> None:
     assert checks["reach"]["state"] == checks["logprobs"]["state"] == "yes"
     assert checks["prefix cache"]["advice"]
     assert "reach" in run("doctor", "--lm", "openai/fake", env=fake).stdout
+
+
+def test_doctor_shows_what_it_learned(server: Loopback, fake: dict[str, str]) -> None:
+    """What was refused, and what is sent instead."""
+    server.behaviour = lambda body, number: (
+        error(400, "Unknown parameter: 'temperature'.") if "temperature" in body else well_behaved(body, number)
+    )
+    done = run("doctor", "--lm", "openai/fake", "--json", env=fake)
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["learned"]["detail"] == "temperature: left out"
+    assert checks["logprobs"]["state"] == "yes"
+    assert "temperature: left out" in run("doctor", "--lm", "openai/fake", env=fake).stdout
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [

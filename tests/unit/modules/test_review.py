@@ -26,6 +26,18 @@ def test_review_judges_a_text_from_anywhere() -> None:
         review("q", " ", lm=lm)
 
 
+@pytest.mark.parametrize("request_", ["", "  ", [], None])
+def test_an_absent_request_sends_no_empty_turn(request_: Any) -> None:
+    """Nor does a chat begin with an answer: gate, critique and revision show the response as what it is."""
+    lm = bad_then_good()
+    assert review(request_, "Bad.", lm=lm).flagged
+    assert Conscience("question -> answer", lm=lm).correct(request_, "Bad.").status == "revised"
+    for messages, _ in lm.calls:
+        assert all(str(message["content"]).strip() for message in messages)
+        assert next(message["role"] for message in messages if message["role"] != "system") == "user"
+        assert any("Bad." in str(message["content"]) or "Good." in str(message["content"]) for message in messages)
+
+
 async def test_areview_comes_to_the_same() -> None:
     """Asked on an event loop."""
     lm = bad_then_good()
