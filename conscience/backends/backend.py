@@ -13,7 +13,6 @@ that is handed a pickled backend takes them from its own environment.
 from __future__ import annotations
 
 import math
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -40,7 +39,7 @@ from conscience.backends.providers import address, provider_name
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.retry import Deadline, retry_policy, retrying
 from conscience.backends.routing import transport_for
-from conscience.backends.storage.cache import ResponseCache, shared_cache
+from conscience.backends.storage.cache import ResponseCache, chosen_cache
 from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import Answer, LMTransport, Transport
@@ -103,7 +102,8 @@ class Backend:
         self.name = self.transports[0].name
         self.timeout = timeout
         self.retries = retries
-        self._cache: ResponseCache | Journal | None = _cache(cache, model)
+        kept = cache and getattr(model, "cache", True) is not False
+        self._cache: ResponseCache | Journal | None = chosen_cache(cache if kept else False)
         self._rate_limiter: RateLimiter | None = None
         self._meter: UsageTracker | None = None
         self.lm = BackendLM(self)
@@ -336,6 +336,10 @@ class Backend:
                 yield request.store({"body": completion.body, "spend": sum(in_vain, usage).to_dict()})
             return completion
 
+    def fallback(self) -> Backend | None:
+        """The same without its first model; None where there is no other."""
+        return _like(self, rest, name=rest[0].name) if (rest := self.transports[1:]) else None
+
     def reject(self, completion: Completion) -> IOStep:
         """Takes an answer back that its caller could not use: the next to make this request asks the model anew."""
         return InflightRequest(self._cache, completion.key).drop()
@@ -437,12 +441,6 @@ def _like(first: Backend, transports: Sequence[Transport], **changes: Any) -> Ba
 
 _wrapped: weakref.WeakKeyDictionary[Any, Backend] = weakref.WeakKeyDictionary()
 _wrapped_lock = ForkLock()
-
-
-def _cache(cache: bool | Path | str, model: Any) -> ResponseCache | None:
-    if os.environ.get("CONSCIENCE_CACHE") == "0" or cache is False or getattr(model, "cache", True) is False:
-        return None
-    return shared_cache() if cache is True else shared_cache(Path(cache))
 
 
 def _note(ctx: CallContext | None, model: str, event: str) -> None:

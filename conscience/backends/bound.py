@@ -88,6 +88,11 @@ class BoundBackend:
             partial(self.backend.acomplete, messages, params, salt=salt, ctx=self.ctx),
         )
 
+    def fallback(self) -> BoundBackend | None:
+        """The models that stand in for the first one, paid for by the same call; None where there is none."""
+        other = self.backend.fallback()
+        return None if other is None else BoundBackend(other, self.ctx)
+
     def reject(self, completion: Completion) -> IOStep:
         """Takes back an answer that could not be used, as a step of a flow. See ``Backend.reject``."""
         return self.backend.reject(completion)

@@ -50,7 +50,7 @@ class Critique(dspy.Module):  # type: ignore[misc]
         """What in the draft breaks the constitution's principles, in order; an empty tuple means: nothing.
 
         Raises:
-            ReviewError: the answer was not the JSON that was asked for, also when it was asked for again.
+            ReviewError: the answer was not the JSON that was asked for, also when it was asked for again, of any model.
             BackendError: the model could not be asked.
         """
         inputs = {
@@ -79,6 +79,9 @@ class Critique(dspy.Module):  # type: ignore[misc]
             elif not again and (not cut or turns(model) == 1):
                 again = True
                 model.note(f"the critique was asked again: {problem}")
+            elif (other := model.fallback()) is not None:
+                model.note(f"{model.name} wrote no critique that can be read, went on to the next model")
+                model, turn, again = other, 0, False
             else:
                 raise ReviewError(f"the critique's answer is not the JSON that was asked for: {problem}")
 

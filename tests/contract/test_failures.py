@@ -146,6 +146,20 @@ def test_verdict_that_is_neither_yes_nor_no_goes_to_the_critique(server: Loopbac
     assert outcome.verdict.probability is None
 
 
+def test_a_critique_that_cannot_be_read_is_asked_of_the_next_model(server: Loopback) -> None:
+    """The first model was asked twice; what its fallback writes counts."""
+
+    def behaviour(body: Any, number: int) -> Any:
+        return chat("I find nothing.") if is_critique(body) and body["model"] == "fake" else well_behaved(body, number)
+
+    server.behaviour = behaviour
+    second = Backend("openai/second", api_base=server.url, api_key="sk-test", cache=False)
+    outcome = Conscience("question -> answer", lm=server.backend(fallbacks=[second]))(question="UNSAFE please")
+    assert (outcome.status, outcome.answer) == ("revised", "A clean answer.")
+    assert any("went on to the next model" in event for event in outcome.events)
+    assert [body["model"] for body in server.calls if is_critique(body)] == ["fake", "fake", "second"]
+
+
 def test_verdict_that_even_the_critique_cannot_give_is_unreviewed(server: Loopback) -> None:
     """Neither Yes nor No, then no JSON, twice: the review has failed."""
 

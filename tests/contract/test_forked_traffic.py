@@ -12,7 +12,7 @@ from tests.support.faulty_server import faulty_server
 from tests.support.forking import Forked
 from tests.support.traffic import Ended, in_threads, on_a_loop
 
-WIRES = ("wire",)
+WIRES = ("wire", "litellm")
 
 
 def forked(engine: str, children: int, requests: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,13 @@ def shared_cache(directory: Path | None = None) -> ResponseCache:
         return ResponseCache(None, str(error))
 
 
+def chosen_cache(cache: bool | Path | str) -> ResponseCache | None:
+    """The cache that a user chose: the shared one, one in a folder, or none; ``CONSCIENCE_CACHE=0`` turns all off."""
+    if cache is False or os.environ.get("CONSCIENCE_CACHE") == "0":
+        return None
+    return shared_cache() if cache is True else shared_cache(Path(cache))
+
+
 def _read(path: Path) -> bytes | None:
     """What a plain file of bearable length holds; None for anything else, links too."""
     try:
