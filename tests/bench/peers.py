@@ -1,8 +1,10 @@
-"""What a reviewed answer costs, side by side: ours over both wires, bare LiteLLM and the openai client, on one fake server.
+"""What a reviewed answer costs on one fake server: ours over both wires, bare LiteLLM, the openai client, and peers.
 
-Every contender makes the same two calls a request (answer, one-token question), in a process of its own, in turns.
+Every contender makes the same two calls a request (answer, one-token question), in a process of its own, in turns. Peers are
+measured where they are installed: each in a virtual environment of its own, venv-NAME in the folder that --venvs names
+(``python3.11 -m venv venv-nemoguardrails && venv-nemoguardrails/bin/pip install nemoguardrails==0.24.1``).
 
-python tests/bench/peers.py [--requests 60] [--turns 3] [--profile]
+python tests/bench/peers.py [--requests 60] [--turns 3] [--venvs FOLDER] [--profile]
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import asyncio
 import cProfile
 import json
+import logging
 import os
 import pstats
 import resource
@@ -87,12 +90,55 @@ def twice(call: Callable[..., Awaitable[Any]]) -> Ask:
     return ask
 
 
+NEMO = """
+models: [{type: main, engine: openai, model: fake, parameters: {base_url: "URL"}}]
+rails: {output: {flows: [self check output]}}
+prompts:
+  - task: self_check_output
+    content: |
+      Bot message: "{{ bot_response }}"
+      Should the message be blocked, because it is harmful or wrong? Answer Yes or No:
+"""
+
+
+def nemo_iorails(url: str) -> Ask:
+    """NeMo Guardrails' faster engine with one output rail, which asks about the answer."""
+    os.environ["NEMO_GUARDRAILS_NO_USAGE_STATS"] = "1"
+    logging.disable(logging.WARNING)
+    from nemoguardrails import RailsConfig
+    from nemoguardrails.guardrails.guardrails import Guardrails
+
+    rails = Guardrails(RailsConfig.from_content(yaml_content=NEMO.replace("URL", url)), require_iorails=True)
+
+    async def ask(question: str) -> None:
+        reply = await rails.generate_async(messages=[{"role": "user", "content": question}])
+        assert reply["content"].startswith("Paris"), reply
+
+    ask.close = rails.shutdown  # type: ignore[attr-defined]
+    return ask
+
+
 CONTENDERS: dict[str, Callable[[str], Ask]] = {
     "openai client, two calls": openai_client,
     'ours, engine="wire"': ours("wire"),
     "bare LiteLLM, two calls": bare_litellm,
     'ours, engine="litellm"': ours("litellm"),
+    "NeMo IORails": nemo_iorails,
 }
+PEERS = {"NeMo IORails": "nemoguardrails"}
+"""Contender → what its virtual environment is called, after venv-."""
+
+
+def pythons(venvs: Path | None) -> dict[str, str]:
+    """Contender → the interpreter that runs it, of those that are installed."""
+    found = {}
+    for name in CONTENDERS:
+        python = None if venvs is None or name not in PEERS else venvs / f"venv-{PEERS[name]}" / "bin" / "python"
+        if name not in PEERS:
+            found[name] = sys.executable
+        elif python is not None and python.is_file():
+            found[name] = str(python.absolute())
+    return found
 
 
 async def measured(ask: Ask, requests: int, in_flight: int) -> tuple[float, float]:
@@ -125,7 +171,10 @@ def contend(name: str, url: str, requests: int, in_flight: int, profile: bool) -
         await ask("warms up, with whatever is imported late")
         if profile:
             profiler.enable()
-        return await measured(ask, requests, in_flight)
+        figures = await measured(ask, requests, in_flight)
+        if close := getattr(ask, "close", None):
+            await close()
+        return figures
 
     begun = _calls(url)
     median, cpu = asyncio.run(run())
@@ -154,9 +203,11 @@ def serving(seconds: float) -> Iterator[str]:
             server.kill()
 
 
-def asked(name: str, url: str, requests: int, in_flight: int, profile: bool = False) -> dict[str, float]:
+def asked(
+    name: str, url: str, requests: int, in_flight: int, profile: bool = False, python: str = sys.executable
+) -> dict[str, float]:
     """A contender's figures, from a process of its own."""
-    command = [sys.executable, __file__, "--contender", name, "--url", url, "--requests", str(requests)]
+    command = [python, __file__, "--contender", name, "--url", url, "--requests", str(requests)]
     command += ["--in-flight", str(in_flight)] + (["--profile"] if profile else [])
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -167,6 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--venvs", type=Path, help="the folder with the peers' virtual environments")
     parser.add_argument("--profile", action="store_true", help="only ours over the light wire, with a profile")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -181,17 +233,18 @@ def main() -> None:
         return
     columns = [("50 ms, one by one", 0.05, 1), ("50 ms, 16 in flight", 0.05, IN_FLIGHT)]
     columns += [("0 ms, one by one", 0.0, 1), ("0 ms, 16 in flight", 0.0, IN_FLIGHT)]
+    installed = pythons(options.venvs)
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(options.turns):
         for column, seconds, in_flight in columns:
             with serving(seconds) as url:
-                for name in CONTENDERS:
-                    figures = asked(name, url, options.requests, in_flight)
+                for name, python in installed.items():
+                    figures = asked(name, url, options.requests, in_flight, python=python)
                     found.setdefault((name, column), []).append(figures)
     print(f"{options.requests} requests, medians of {options.turns} turns; ms; CPU a request at 50 ms, 16 in flight")
     print("| | calls | " + " | ".join(f"{column}, p50" for column, _, _ in columns) + " | CPU | peak MB |")
     print("|---" * (len(columns) + 4) + "|")
-    for name in CONTENDERS:
+    for name in installed:
         medians = [statistics.median(f["p50"] for f in found[name, column]) for column, _, _ in columns]
         busy = found[name, columns[1][0]]
         cpu, peak = (statistics.median(f[key] for f in busy) for key in ("cpu", "peak"))

@@ -33,7 +33,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             calls += 1
             length = next(int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length"))
             body = await reader.readexactly(length)
-            data = VERDICT if b'"logprobs"' in body else ANSWER
+            data = VERDICT if b'"logprobs"' in body or b"Answer Yes or No" in body else ANSWER
             if SECONDS:
                 await asyncio.sleep(SECONDS)
             writer.write(
