@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.cli._program import imported, is_importable, open_file
 from conscience.errors import ConfigurationError, InputError
 
@@ -106,6 +107,7 @@ class Setup:
         Args:
             propose: another model for the role propose.
         """
+        self._start_engine()
         from conscience.program import Conscience
 
         policy = {name: value for name, value in {"max_revisions": max_revisions, **policy}.items() if value is not None}
@@ -121,6 +123,14 @@ class Setup:
         for name, value in policy.items():
             setattr(program, name, value)
         return program
+
+    def _start_engine(self) -> None:
+        """Starts the embedded model while DSPy is imported, which takes as long."""
+        model = LOCAL if self.lm is None and (self.program is None or not is_importable(self.program)) else self.lm
+        if model is not None and is_local(model):
+            from conscience.backends.embedded.local import start_ahead
+
+            start_ahead(weights_named(model))
 
     def _check_constitution(self) -> None:
         if self.constitution is not None:

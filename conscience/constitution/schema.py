@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -144,8 +145,7 @@ class Constitution(_Text):
         if not isinstance(source, str | Path):
             raise ConstitutionError(f"{type(source).__name__} is no constitution", hint=_WAYS)
         if source in BUILTIN:
-            text = resources.files("conscience.constitution.builtin").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-            return _validated(parse_document(text, f"{source}.yaml"))
+            return _builtin(str(source)).model_copy(deep=True)
         path = Path(os.path.expanduser(source))  # unlike Path's own, it leaves an unknown user's name as it is
         if not os.path.exists(path):  # nor does this one raise, whatever the name
             near = difflib.get_close_matches(str(source), BUILTIN, 1)
@@ -183,6 +183,13 @@ def _question(value: str) -> str:
     if not value.endswith("?"):
         raise ValueError("it must be a question that ends with '?' and can be answered with Yes or No")
     return value
+
+
+@lru_cache(maxsize=len(BUILTIN))
+def _builtin(name: str) -> Constitution:
+    """Read once: a program needs the general one twice, and YAML takes its time."""
+    text = resources.files("conscience.constitution.builtin").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return _validated(parse_document(text, f"{name}.yaml"))
 
 
 def _validated(document: Document) -> Constitution:

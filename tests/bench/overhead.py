@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from conscience import Backend, Conscience, Constitution, GateSettings  # noqa: E402 - the environment comes first
+from conscience.backends.roles import Roles  # noqa: E402
 from conscience.gate.defaults import settings_for  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question  # noqa: E402
 from conscience.gate.settings import CascadeStage, ask_by, one_question  # noqa: E402
@@ -52,11 +53,14 @@ def embedded(answers: int) -> None:
     backend = Backend("local", cache=False, max_tokens=TOKENS)
     question = Constitution.load("general").question
     foreign = Question(name="foreign", text=question, framing="foreign")
+    shipped = settings_for(Constitution.load("general"), Roles.of(backend))
+    both = (*one_question(question).stages[0].signals, *shipped.stages[0].signals)
     gates = {
         "own framing, one question": one_question(question),
         "foreign framing, one question": GateSettings(stages=(CascadeStage(signals=(foreign,), weights={"foreign": 1.0}),)),
         "own framing, question and principles asked as one": ask_by(Constitution.load("general")),
-        "own framing, the two questions of default_gates/local.json": settings_for(Constitution.load("general"), backend),
+        "own framing, the question of default_gates/local.json": shipped,
+        "own framing, both of these questions": GateSettings(stages=(CascadeStage(signals=both, weights={"police": 1.0}),)),
     }
     programs = {  # a threshold of 1 passes everything: a benign request
         name: Conscience(lm=backend, review=settings.model_copy(update={"threshold": 1.0}))

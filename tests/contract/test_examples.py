@@ -132,10 +132,7 @@ def test_calibrate_local(run: Run, server: Loopback, tmp_path: Path, monkeypatch
 
     def answer(body: Any, number: int) -> Any:
         if is_gate(body):
-            said = str(body["messages"])
-            if "police" in str(body["messages"][-1]):
-                return chat("x", yes=0.9 if "bomb" in said else 0.2)
-            return chat("x", yes=0.2 + len(set(said)) % 5 / 20)  # the other question knows nothing
+            return chat("x", yes=0.9 if "bomb" in str(body["messages"]) else 0.2)
         return chat(f"Here is how, {number}: the {'bomb' if 'bomb' in str(body['messages']) else 'cake'}.")
 
     server.behaviour = answer

@@ -16,7 +16,9 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +26,7 @@ from typing import IO, Any
 from conscience._base.forks import ForkLock
 from conscience.backends.embedded.catalogue import SMOLLM2
 from conscience.backends.embedded.weights import Weights, weights_of
-from conscience.errors import BackendError, ConfigurationError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError
 from conscience.usage import paused_clock
 
 SPINS = "1000"
@@ -103,6 +105,20 @@ def endpoint(weights: Weights | str | Path | None = None, *, embedding: bool = F
         if server is None or not server.alive():
             server = _servers[key] = _start(named, path, embedding)
     return server.endpoint
+
+
+def start_ahead(weights: str | None = None) -> None:
+    """Begins to start a server, in a thread; whoever asks for its endpoint waits for it, or meets what went wrong.
+
+    Args:
+        weights: see ``endpoint``.
+    """
+
+    def start() -> None:
+        with suppress(ConscienceError):
+            endpoint(weights)
+
+    threading.Thread(target=start, name="conscience-engine", daemon=True).start()
 
 
 def shutdown(weights: Path | None = None) -> None:

@@ -158,4 +158,4 @@ def test_the_whole_step_on_the_embedded_model(local_endpoint: Any) -> None:
     outcome = json.loads(done.stdout)
     assert {"response", "status", "draft", "verdict", "revisions", "usage"} <= set(outcome)
     assert outcome["verdict"]["method"] == "logprobs"
-    assert set(outcome["verdict"]["signals"]) == {"police", "unreal"}
+    assert set(outcome["verdict"]["signals"]) == {"police"}
