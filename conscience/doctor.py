@@ -122,6 +122,9 @@ def _logprobs(backend: Backend) -> Check:
     if not completion.first_token:
         return Check("logprobs", "no", "asked for, none came", _ADVICE["logprobs"])
     value = log_odds(completion.first_token)
+    if value is None and backend.thinks:
+        backend.thinks_first()
+        return Check("logprobs", "no", "it thinks before its first word", _ADVICE["logprobs"])
     shown = "no Yes or No among them" if value is None else f"Yes against No: {value:+.2f}"
     return Check("logprobs", "yes", f"{len(completion.first_token)} candidates, {shown}")
 

@@ -8,7 +8,7 @@ from typing import Any
 from conscience._dspy.lm import lm_errors
 from conscience.backends.transports import Transport
 from conscience.messages.answers import Missing, missing, settled, thinks
-from conscience.messages.completion import Body, Completion, Message, storable
+from conscience.messages.completion import Body, Message, storable
 
 _EMPTY = {
     "cut": "the answer is empty: it ran into its token limit before its first word",
@@ -41,8 +41,7 @@ def answered(
 ) -> Body:
     """The chat body in which the text is the answer alone; what it shows of the model is remembered.
 
-    Thinking in the text itself begins there whatever is asked, so then the first token is a thought; a server that puts it
-    elsewhere may give one-token answers without any.
+    A model that thinks may still answer in one token; a first token that is a thought shows that it does not.
 
     Args:
         reply: as it came.
@@ -53,13 +52,12 @@ def answered(
     Raises:
         EmptyAnswerError: there is no answer.
     """
-    raw = storable(reply)
-    body, habits = settled(raw, messages), transport.habits
+    body, habits = settled(storable(reply), messages), transport.habits
     one_token = bool(params.get("logprobs"))
     reason, thought = missing(body, one_token=one_token), thinks(body)
     if thought:
         habits.saw("thinking", True, certain=True)
-    if Completion(raw, "").text != Completion(body, "").text or (one_token and thought):
+    if one_token and thought:
         habits.saw("thinking first", True, certain=True)
     elif one_token and reason in (None, "cut"):
         habits.saw("thinking first", reason == "cut")

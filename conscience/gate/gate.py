@@ -20,6 +20,7 @@ from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question, log_odds, verbalised_log_odds
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import Calibration, GateSettings, Signal, sigmoid
+from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
 
 Method = Literal["logprobs", "verbalised", "decision", "probes"]
@@ -186,13 +187,21 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
     completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
-    if not completion.first_token:
-        reading = SignalReading(verbalised_log_odds(completion), "verbalised")
-    elif isinstance(signal, RulesQuestion):
-        answer = signal.read(completion.first_token)
-        reading = SignalReading(answer.log_odds, "logprobs", answer.principles)
-    else:
-        reading = SignalReading(log_odds(completion.first_token), "logprobs")
+    reading = _reading(signal, completion)
+    if reading.value is None and reading.method == "logprobs" and model.thinks and not completion.fallback:
+        model.thinks_first()  # what is neither Yes nor No was a thought without a mark
+        yield model.reject(completion)
+        completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
+        reading = _reading(signal, completion)
     if reading.value is None:
         yield model.reject(completion)
     return reading
+
+
+def _reading(signal: Question | RulesQuestion, completion: Completion) -> SignalReading:
+    if not completion.first_token:
+        return SignalReading(verbalised_log_odds(completion), "verbalised")
+    if isinstance(signal, RulesQuestion):
+        answer = signal.read(completion.first_token)
+        return SignalReading(answer.log_odds, "logprobs", answer.principles)
+    return SignalReading(log_odds(completion.first_token), "logprobs")

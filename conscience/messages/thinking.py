@@ -31,6 +31,9 @@ MARKS: dict[str, str] = {
 }
 """Where thinking begins → where it ends, in lower case."""
 
+_HINTS = ("think", "thought", "reasoning", "unused9", "<channel|>")
+"""One of these is in every mark."""
+
 _ENDS = {end: begin for begin, end in MARKS.items()}
 _MARK = re.compile("|".join(map(re.escape, sorted([*MARKS, *_ENDS], key=len, reverse=True))), re.IGNORECASE)
 _WRAPPED = re.compile(
@@ -51,9 +54,10 @@ _CHANNEL_ENDS = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _STRIPPED = re.compile(r"analysis(?=[A-Z\"'“])(?:(.*)assistantfinal(.*)|(.*))", re.DOTALL)
 """gpt-oss, whose special tokens a server has dropped: ``analysisThe user asks …assistantfinalParis.``"""
 
-_FENCE = re.compile(r"^[ \t>]*(`{3,}|~{3,})[^`\n]*\n.*?^[ \t>]*\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^[ \t>]*(`{3,}|~{3,})[^`\n]*\n(?:(?![ \t>]*\1).*\n)*?[ \t>]*\1[`~]*[ \t]*$", re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_LINE_ENDS = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _QUOTES = "\"'“”‘’«»„"
 
 
@@ -71,15 +75,22 @@ def split_thinking(text: str, messages: Sequence[Message] = ()) -> Thought:
         text: as the model wrote it.
         messages: what it was asked.
     """
-    found = _channels(text) or _in_words(text)
+    found = _channels(text) if "<|channel|>" in text or "<|start|>" in text else None
+    if found is None and text[:60].lstrip().startswith(("analysis", "Here")):
+        found = _in_words(text)
     if found is None:
-        if _MARK.search(text) is None or _is_json(text):
+        if not _may_hold_marks(text) or _is_json(text):
             return Thought("", text)
         found = _between_marks(text, messages)
     thinking, answer = found
     if (wrapped := _WRAPPED.fullmatch(answer)) is not None:
         answer = wrapped[1]
     return Thought(thinking, text if answer == text else answer.strip())
+
+
+def _may_hold_marks(text: str) -> bool:
+    lowered = text.lower() if "<" in text or "[" in text or "◁" in text else ""
+    return any(hint in lowered for hint in _HINTS) and _MARK.search(text) is not None
 
 
 def begins_thinking(token: str) -> bool:
@@ -96,10 +107,11 @@ def _between_marks(text: str, messages: Sequence[Message]) -> Thought:
     begun, place = "", 0  # the mark that is open, and where the part that is being read begins
     closed = False
     marks = list(_marks(text, messages))
+    last = {mark.ends: number for number, mark in enumerate(marks)}
+    last_plain = {mark.ends: number for number, mark in enumerate(marks) if not mark.guarded}
     for number, mark in enumerate(marks):
         if begun:
-            later = (other for other in marks[number + 1 :] if other.ends == begun and not other.guarded)
-            if mark.ends == begun and not (mark.guarded and next(later, None)):
+            if mark.ends == begun and not (mark.guarded and last_plain.get(begun, -1) > number):
                 thoughts.append(text[place : mark.start])
                 begun, place, closed = "", mark.end, True
         elif mark.guarded:
@@ -108,8 +120,8 @@ def _between_marks(text: str, messages: Sequence[Message]) -> Thought:
             if mark.ends_line or not (closed or mark.named):
                 thoughts += [*kept, text[place : mark.start]]
                 kept, place = [], mark.end
-        elif not (text[place : mark.start].strip() or "".join(kept).strip()) or (
-            not mark.named and (mark.begins_line or any(other.ends == mark.begins for other in marks[number + 1 :]))
+        elif not (text[place : mark.start].strip() or any(map(str.strip, kept))) or (
+            not mark.named and (mark.begins_line or last.get(mark.begins, -1) > number)
         ):
             kept.append(text[place : mark.start])
             begun, place = mark.begins, mark.end
@@ -131,7 +143,11 @@ class _Mark(NamedTuple):
 
 
 def _marks(text: str, messages: Sequence[Message]) -> Iterator[_Mark]:
-    spans = [match.span() for pattern in (_FENCE, _INLINE, _QUOTED_LINE) for match in pattern.finditer(text)]
+    guarded = bytearray(len(text) + 1)
+    for pattern in (_FENCE, _INLINE, _QUOTED_LINE):
+        for found in pattern.finditer(text):
+            first, last = found.span()
+            guarded[first:last] = b"\1" * (last - first)
     asked = _asked(messages)
     for match in _MARK.finditer(text):
         mark, (start, end) = match.group().lower(), match.span()
@@ -145,10 +161,10 @@ def _marks(text: str, messages: Sequence[Message]) -> Iterator[_Mark]:
             end,
             begins,
             ends,
-            guarded=quoted or any(first <= start and end <= last for first, last in spans),
+            guarded=quoted or bool(guarded[start]),
             named=(begins or ends) in asked or MARKS[begins or ends] in asked,
             begins_line=not text[text.rfind("\n", 0, start) + 1 : start].strip(),
-            ends_line=not text[end:].split("\n", 1)[0].strip(),
+            ends_line=_LINE_ENDS.match(text, end) is not None,
         )
 
 

@@ -186,6 +186,14 @@ def test_a_text_from_elsewhere_is_judged_by_a_model_that_thinks(server: Loopback
     assert [body.get("max_tokens") for body in server.calls if not is_critique(body)] == [1, 2000, 2000]
 
 
+def test_a_model_that_thinks_and_answers_in_one_token_is_read_by_it(server: Loopback) -> None:
+    """As hybrid models do."""
+    server.behaviour = lambda body, number: chat("No", yes=0.05) if is_gate(body) else chat(f"{THOUGHT}</think>Paris.")
+    outcome = Conscience("question -> answer", lm=server.backend())(question="q")
+    assert (outcome.status, outcome.answer, outcome.verdict.method) == ("clean", "Paris.", "logprobs")
+    assert "PRIVATE" in json.dumps(server.calls[1]["messages"])
+
+
 def test_one_faulty_reply_is_no_sign_of_thinking(server: Loopback) -> None:
     """The gate's readings stay log-probabilities."""
 

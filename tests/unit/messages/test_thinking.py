@@ -23,6 +23,7 @@ EMITTED = {
     "blanks first": f"\n  <think>{THINKS}</think>\nParis.",
     "mark in backticks in it": f"<think>{THINKS} I end with `</think>`. {THINKS}\n</think>\nParis.",
     "code in it": f"<think>\n```python\nx = 1\n```\n{THINKS}\n</think>\nParis.",
+    "code that does not end before a lone end": f"{THINKS}\n```python\nx = 1\n</think>\nParis.",
     "code before a lone end": f"{THINKS}\n```python\nx = 1\n```\n</think>\nParis.",
     **{f"{begin}": f"{begin}{THINKS}{end}Paris." for begin, end in MARKS.items()},
     **{f"lone {end}": f"{THINKS}{end}Paris." for end in MARKS.values()},
@@ -91,6 +92,14 @@ def test_where_the_request_speaks_of_a_mark_it_counts_only_as_models_write_it() 
     assert split_thinking(f"{THINKS}\n</think>\n\n{prose}", ASKED) == (THINKS, prose)
     assert split_thinking(f"<think>{THINKS}</think>{prose}", ASKED) == (THINKS, prose)
     assert split_thinking(f"{THINKS}</think>Paris.", [{"role": "assistant", "content": "</think>"}]).answer == "Paris."
+
+
+def test_code_in_the_answer_is_no_end_of_thinking() -> None:
+    code = "Split it:\n```python\ntext.split('</think>')\n```\nand\n```\n</think>\n```\nDone."
+    assert split_thinking(f"{THINKS}\n</think>\n\n{code}") == (THINKS, code)
+    assert split_thinking(f"<think>{THINKS}</think>{code}") == (THINKS, code)
+    begun = f"{THINKS}\n```python\nx = 1"  # code that the model broke off
+    assert split_thinking(f"{begun}\n</think>\nSo:\n```python\ny\n```\n").answer == "So:\n```python\ny\n```"
 
 
 def test_a_field_of_the_answer_keeps_its_tag() -> None:
