@@ -51,6 +51,7 @@ class Journal:
         self._secret = b""
         self._torn = False
         self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
+        self._rejected: set[int] = set()
         self._inflight: dict[str, Future[None]] = {}
 
     def key(self, parts: Mapping[str, Any], credentials: Mapping[str, Any]) -> str:
@@ -101,14 +102,17 @@ class Journal:
             self._used.add(_short(key))
 
     def drop(self, key: str) -> None:
-        """Takes back what was written under the key: a later line says so, and ``get`` finds nothing.
+        """Takes back what was written under the key: a line says so, and whoever opens the journal again finds nothing.
+        Until then the run keeps to it: it was paid for, and the same answer would be rejected again.
 
         Raises:
             InputError: the disk is full or gone.
         """
         with self._lock:
-            if _short(key) in self._places:
+            if (place := self._places.get(_short(key))) is not None and _short(key) not in self._rejected:
                 self._append(key, None)
+                self._places[_short(key)] = place
+                self._rejected.add(_short(key))
 
     def _append(self, key: str, value: Mapping[str, Any] | None) -> None:
         file = self._open()
