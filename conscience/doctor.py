@@ -123,7 +123,7 @@ def _logprobs(backend: Backend) -> Check:
         return Check("logprobs", "no", "asked for, none came", _ADVICE["logprobs"])
     value = log_odds(completion.first_token)
     if value is None and backend.thinks:
-        backend.thinks_first()
+        backend.refused("logprobs", certain=True)
         return Check("logprobs", "no", "it thinks before its first word", _ADVICE["logprobs"])
     shown = "no Yes or No among them" if value is None else f"Yes against No: {value:+.2f}"
     return Check("logprobs", "yes", f"{len(completion.first_token)} candidates, {shown}")

@@ -203,10 +203,6 @@ class Backend:
         habits = self.transports[0].habits
         return self.supports("reasoning") or bool(habits.knows("thinking") or habits.knows("thinking first"))
 
-    def thinks_first(self) -> None:
-        """Learns that the first token of the first model's answers is a thought."""
-        self.transports[0].habits.saw("thinking first", True, certain=True)
-
     @property
     def sampling(self) -> Mapping[str, Any]:
         """What the first model's configuration says of every answer: max_tokens, temperature, stop, …"""

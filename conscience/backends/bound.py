@@ -77,10 +77,6 @@ class BoundBackend:
         """See ``Backend.thinks``."""
         return self.backend.thinks
 
-    def thinks_first(self) -> None:
-        """See ``Backend.thinks_first``."""
-        self.backend.thinks_first()
-
     def note(self, event: str) -> None:
         """Records an event on the outcome, under the role that asks."""
         self.ctx.tracker.note(f"{self.ctx.role}: {event}")

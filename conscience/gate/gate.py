@@ -189,7 +189,7 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
     completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
     reading = _reading(signal, completion)
     if reading.value is None and reading.method == "logprobs" and model.thinks and not completion.fallback:
-        model.thinks_first()  # what is neither Yes nor No was a thought without a mark
+        model.refused("logprobs", certain=True)  # what is neither Yes nor No was a thought without a mark
         yield model.reject(completion)
         completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
         reading = _reading(signal, completion)
