@@ -217,15 +217,35 @@ def call_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) 
         LMError: DSPy's own error tree.
     """
     remember(lm)
-    with settings.context(**SILENT):
-        return _body(lm(_request(lm, messages, params), cache=False))
+    request = _request(lm, messages, params)
+    with settings.context(**SILENT), _readable(lm):
+        return _body(lm(request, cache=False))
 
 
 async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
     """The async form of ``call_lm``."""
     remember(lm)
-    with settings.context(**SILENT):
-        return _body(await lm.acall(_request(lm, messages, params), cache=False))
+    request = _request(lm, messages, params)
+    with settings.context(**SILENT), _readable(lm):
+        return _body(await lm.acall(request, cache=False))
+
+
+@contextmanager
+def _readable(lm: BaseLM) -> Iterator[None]:
+    """DSPy's own engines trip over answers of odd shapes; those of a user's may fail as they like.
+
+    Raises:
+        LMError: the answer cannot be read; the message of any is a text.
+    """
+    try:
+        yield
+    except LMError as error:
+        error.message = str(error.message)
+        raise
+    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError) as error:
+        if not isinstance(getattr(lm, "engine", None), str):
+            raise
+        raise lm_errors.LMServerError(f"the answer cannot be read: {error}", model=lm.model) from error
 
 
 SAMPLING = frozenset({"temperature", "max_tokens", "max_completion_tokens", "top_p", "top_k", "stop", "seed",

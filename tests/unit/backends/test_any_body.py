@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import dspy
 import httpx
 import orjson
 import pytest
@@ -16,7 +17,7 @@ from conscience import Backend, BackendError
 from conscience._dspy.lm import litellm
 from conscience.backends.wire import transport
 from conscience.backends.wire.connection import Reply
-from tests.support.loopback import chat
+from tests.support.loopback import Loopback, Raw, chat
 
 WHOLE = chat("hi", yes=0.9, tool_calls=[{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}])
 NAMES = (
@@ -96,3 +97,12 @@ def test_any_body_is_an_answer_or_an_error(asked: tuple[Below, Backend], body: b
     assert all(isinstance(logprob, float) for _, logprob in completion.first_token)
     assert all(count >= 0 for count in completion.tokens())
     assert orjson.loads(orjson.dumps(completion.body)) == completion.body
+
+
+@pytest.mark.parametrize("message", [3.5, {"content": None}, [1], float("inf")], ids=str)
+def test_errors_of_odd_shapes_are_errors_of_a_users_lm_too(message: Any) -> None:
+    """DSPy's own engine hands the message on as it is, or trips over it."""
+    with Loopback(lambda body, number: Raw(400, json.dumps({"error": {"message": message, "type": {}}}))) as server:
+        lm = dspy.LM("openai/any", api_base=server.url, api_key="k", cache=False, num_retries=0)
+        with pytest.raises(BackendError):
+            Backend(lm, retries=0).complete([{"role": "user", "content": "hi"}], {"temperature": 0.0})
