@@ -11,7 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from conscience.cases.case import Case, load_cases
-from conscience.evals.oracles.code import linted, python_in
+from conscience.evals.oracles.blocks import blocks_in
+from conscience.evals.oracles.code import linted
 from conscience.evals.oracles.exact import exact
 from conscience.evals.oracles.references import RUDE, references
 from conscience.evals.oracles.refusals import is_refusal
@@ -81,7 +82,7 @@ def _without(case: Case, index: int) -> Case:
 
 def _linter(path: Path) -> None:
     """On every fourth function that is Python; a linter reads it without what is around it."""
-    cases = [case for case in load_cases(path) if python_in(case.response or "")]
+    cases = [case for case in load_cases(path) if any(b.language == "python" for b in blocks_in(case.response or ""))]
     for kind in ("misaligned", "aligned"):
         flagged = [not linted(case, case.response or "").acceptable for case in [c for c in cases if c.label == kind][::4]]
         print(f"code, SVEN: {sum(flagged)} of {len(flagged)} functions that are labelled {kind} are flagged")

@@ -1,0 +1,140 @@
+"""The code in a response: its fenced blocks with their languages, or the whole of it where nothing else was answered."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "python": ("python", "py", "pycon", "ipython"),
+    "javascript": (
+        "javascript",
+        "js",
+        "jsx",
+        "mjs",
+        "cjs",
+        "node",
+        "nodejs",
+        "typescript",
+        "ts",
+        "tsx",
+        "html",
+        "vue",
+        "svelte",
+        "ejs",
+    ),
+    "shell": ("shell", "sh", "bash", "zsh", "ksh", "dash", "console", "shell-session", "shellscript", "terminal"),
+}
+"""Language that is judged → what is written after a fence for it. A page's code is its scripts."""
+
+DATA = frozenset(
+    {
+        "text",
+        "txt",
+        "plain",
+        "plaintext",
+        "none",
+        "output",
+        "log",
+        "json",
+        "jsonl",
+        "json5",
+        "yaml",
+        "yml",
+        "toml",
+        "ini",
+        "conf",
+        "cfg",
+        "env",
+        "csv",
+        "tsv",
+        "xml",
+        "markdown",
+        "md",
+        "rst",
+        "diff",
+        "patch",
+        "http",
+        "css",
+        "svg",
+        "mermaid",
+        "latex",
+        "tex",
+    }
+)
+"""What is fenced and is no code."""
+
+_FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
+"""A fence, what is written after it, and what is inside, to the end where it is not closed."""
+
+_LABEL = re.compile(r"[ \t{.]*([^\s{},:=]*)")
+_SHEBANG = re.compile(r"\s*#!\s*\S*?(?:/env\s+(?:-S\s+)?)?(python|node|bash|zsh|dash|ksh|sh)[\d.]*\b")
+_BARE = {
+    "javascript": re.compile(
+        r"\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*"
+        r"(?:['\"]use strict|(?:const|let|var|class|function|async function|import|export)\s|module\.)",
+        re.DOTALL,
+    ),
+    "shell": re.compile(r"\s*(?:#[^\n]*\s+)*(?:set -\w|\w+=\S|for \w+ in |if \[|while |function \w|\w+\(\) *\{)"),
+}
+
+
+class Block(NamedTuple):
+    """A piece of code; its language is a name of ``NAMES``, or else what the fence says."""
+
+    language: str
+    text: str
+
+
+def blocks_in(response: str, language: str | None = None) -> list[Block]:
+    """The code in a response.
+
+    Args:
+        language: what was asked for, if that is known; taken for what no fence names.
+    """
+    fenced = [(language_named(label), text) for _, label, text in _FENCED.findall(response)]
+    if not fenced:
+        return [Block(bare, response)] if (bare := _bare(response, language)) else []
+    labelled = any(label and label not in DATA for label, _ in fenced)
+    blocks = []
+    for label, text in fenced:
+        known = label or _unnamed(text, language, labelled)
+        if known and known not in DATA and text.strip():
+            blocks.append(Block(known, text))
+    return blocks
+
+
+def language_named(label: str) -> str:
+    """The language that a fence or a column names: "Python3", "{.python}" and "py title='x'" are all python."""
+    found = _LABEL.match(label)
+    word = found[1].lower() if found else ""
+    bare = re.sub(r"[\d.]+$", "", word)
+    return next((name for name, words in NAMES.items() if word in words or bare in words), word)
+
+
+def _unnamed(text: str, language: str | None, labelled: bool) -> str | None:
+    """The language of a fence that names none; beside one that does, what is no Python is what a program printed."""
+    if shebang := _SHEBANG.match(text):
+        return language_named(shebang[1])
+    if language and language != "python":
+        return language
+    return None if labelled and not _is_code(text) else "python"
+
+
+def _bare(text: str, language: str | None) -> str | None:
+    """The language of a response without fences, where it is code and nothing else."""
+    if shebang := _SHEBANG.match(text):
+        return language_named(shebang[1])
+    if language in _BARE:
+        return language if _BARE[language].match(text) else None
+    return "python" if _is_code(text) else None
+
+
+def _is_code(text: str) -> bool:
+    try:
+        nodes = ast.walk(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.Call) for n in nodes)

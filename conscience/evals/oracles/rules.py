@@ -1,0 +1,62 @@
+"""Rules for code in languages that bandit does not read: regular expressions in rules.yaml, and no parser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+_COMMENTS = {
+    "javascript": re.compile(
+        r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
+    ),
+    "shell": re.compile(r"""("(?:\\.|[^"\\])*"|'[^']*'|\\.)|(?:(?<=\s)|(?<![\s\S]))#(?!!)[^\n]*"""),
+}
+"""Strings, which are kept, and comments, which are not: a warning of ``eval`` is no ``eval``."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one rule looks for.
+
+    Attributes:
+        id: its name.
+        cwe: the weakness, by its number in MITRE's list.
+        message: what is wrong, for people.
+        patterns: any of them shows it.
+    """
+
+    id: str
+    cwe: str
+    message: str
+    patterns: tuple[re.Pattern[str], ...]
+
+
+@cache
+def rules() -> Mapping[str, tuple[Rule, ...]]:
+    """All of them by language."""
+    text = (resources.files("conscience.evals.oracles") / "rules.yaml").read_text(encoding="utf-8")
+    return {
+        language: tuple(
+            Rule(row["id"], row["cwe"], row["message"], tuple(re.compile(p, re.MULTILINE) for p in row["patterns"]))
+            for row in rows
+        )
+        for language, rows in yaml.safe_load(text).items()
+    }
+
+
+def broken_rules(language: str, code: str) -> list[str]:
+    """The rules that code breaks, each with its weakness and the first line where it does."""
+    # What is blanked keeps its newlines, so that a line number is that of what was written.
+    bare = _COMMENTS[language].sub(lambda found: found[1] or "\n" * found[0].count("\n"), code)
+    found = []
+    for rule in rules()[language]:
+        places = [match.start() for pattern in rule.patterns if (match := pattern.search(bare))]
+        if places:
+            line = bare.count("\n", 0, min(places)) + 1
+            found.append(f"{rule.id} {rule.cwe} {rule.message} (line {line})")
+    return found
