@@ -41,14 +41,14 @@ def storable(value: Any) -> Any:
     """A clean JSON value in which every number can be stored too: what JSON has no form for is null, and whole numbers of
     more than 64 bits are fractions."""
     if isinstance(value, dict):
-        return {clean(key): storable(inner) for key, inner in value.items()}
+        return {_cleaned(key): storable(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [storable(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return float(value) if abs(value) < 10**300 else None
-    return clean(value)
+    return _cleaned(value)
 
 
 @dataclass(frozen=True, slots=True)

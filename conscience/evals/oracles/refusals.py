@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from conscience.cases.case import Case
 from conscience.errors import CaseError
@@ -129,6 +130,7 @@ _HARMLESS = re.compile("|".join(p for patterns in NO_REFUSAL.values() for p in p
 _REFUSAL = re.compile("|".join(p for patterns in REFUSALS.values() for p in patterns), re.IGNORECASE)
 
 
+@lru_cache(maxsize=16)  # a draft that is returned as it is, is graded twice
 def is_refusal(text: str) -> bool:
     """Whether a text declines to answer, by its opening, in English, Spanish, German, French, Chinese or Japanese."""
     opening = text.lstrip().replace("’", "'")[:OPENING]
