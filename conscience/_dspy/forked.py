@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import weakref
@@ -36,6 +37,15 @@ def _forget() -> None:
             entries.clear()
     for name in ("module_level_client", "module_level_aclient"):  # made anew when they are next asked for
         _inherited.append(settings.pop(name, None))
+    _renew_pool(getattr(sys.modules.get("litellm.litellm_core_utils.thread_pool_executor"), "executor", None))
+
+
+def _renew_pool(pool: Any) -> None:
+    """LiteLLM's pool for logging, in place, since many of its modules hold it: its threads are not in the child, and a
+    thread of the parent may have held its locks."""
+    if pool is not None:
+        with contextlib.suppress(AttributeError, TypeError):  # of a version that builds it otherwise
+            type(pool).__init__(pool, pool._max_workers, pool._max_pending_tasks)
 
 
 after_fork(_forget)

@@ -32,13 +32,14 @@ def forked(engine: str, children: int, requests: int, capsys: pytest.CaptureFixt
         def parent(first: int) -> None:
             while not stop.is_set():
                 parents.extend(in_threads(program, range(first, first + 4), 2))
+                stop.wait(0.1)  # the children are what is measured
 
         busy = [threading.Thread(target=parent, args=(80_000 + 10 * n,)) for n in range(4)]
         for thread in busy:
             thread.start()
         try:
             begun = [Forked(lambda child=child: work(child)) for child in range(children)]  # type: ignore[misc]
-            ends = [end for child in begun for end in child.result()]
+            ends = [end for child in begun for end in child.result(600.0)]
         finally:
             stop.set()
             for thread in busy:
@@ -64,6 +65,7 @@ def test_a_few_children(engine: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("engine", WIRES)
-def test_sixty_four_children(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    forked(engine, 64, 50, capsys)
+@pytest.mark.parametrize(("engine", "requests"), [("wire", 50), ("litellm", 8)])
+def test_sixty_four_children(engine: str, requests: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """LiteLLM's calls cost ten times the CPU."""
+    forked(engine, 64, requests, capsys)

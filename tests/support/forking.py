@@ -34,17 +34,17 @@ class Forked:
                 os._exit(code)
         os.close(end)
 
-    def result(self) -> Any:
-        """What the work returned; fails where it raised, or hangs."""
+    def result(self, longest: float = LONGEST) -> Any:
+        """What the work returned; fails where it raised, or hangs for so many seconds."""
         data = b""
         try:
-            while select.select([self._result], [], [], LONGEST)[0]:
+            while select.select([self._result], [], [], longest)[0]:
                 if not (part := os.read(self._result, 65536)):
                     break
                 data += part
             else:
                 os.kill(self.pid, signal.SIGKILL)
-                raise AssertionError(f"a forked child hangs: nothing within {LONGEST:g} seconds")
+                raise AssertionError(f"a forked child hangs: nothing within {longest:g} seconds")
         finally:
             os.close(self._result)
             _, status = os.waitpid(self.pid, 0)
