@@ -337,7 +337,7 @@ ROWS: tuple[Row, ...] = (
         "hosted_vllm/our-model",
         answers=thinks(tagged),
         method="verbalised",
-        calls=(2, 2),
+        calls=(3, 2),
     ),
     Row(
         "vLLM",
@@ -346,7 +346,7 @@ ROWS: tuple[Row, ...] = (
         "hosted_vllm/our-model",
         answers=thinks(dangling),
         method="verbalised",
-        calls=(2, 2),
+        calls=(3, 2),
     ),
     Row(
         "vLLM",
@@ -992,7 +992,7 @@ ROWS: tuple[Row, ...] = (
         "openai/MiniMax-M2",
         answers=thinks(tagged, shows_logprobs=False),
         method="verbalised",
-        calls=(2, 2),
+        calls=(3, 2),
     ),
     Row(
         "MiniMax",
