@@ -21,9 +21,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+from conscience._redaction import redact
+
 
 class ConscienceError(Exception):
-    """Base of the tree. ``str(error)`` is one line; ``hint`` says what to do about it.
+    """Base of the tree. ``str(error)`` is one line without credentials; ``hint`` says what to do about it.
 
     Args:
         message: what happened and where, in one line.
@@ -42,8 +44,8 @@ class ConscienceError(Exception):
     events: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, hint: str = "", retryable: bool = False) -> None:
-        self.message = _one_line(message)
-        self.hint = _one_line(hint)
+        self.message = _one_line(redact(message))
+        self.hint = _one_line(redact(hint)) if hint else ""
         self.retryable = retryable
         super().__init__(f"{self.message} ({self.hint})" if self.hint else self.message)
 

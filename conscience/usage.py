@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from conscience._base.forks import ForkLock
+from conscience._redaction import redact
 from conscience.errors import BudgetExceeded, ConfigurationError
 from conscience.messages.completion import Completion, Message
 
@@ -193,7 +194,8 @@ class UsageTracker:
         self.events: list[str] = []
 
     def note(self, event: str) -> None:
-        """Records something the caller should know: a fallback, a signal that was not available."""
+        """Records something the caller should know, without credentials: a fallback, a signal that was not available."""
+        event = redact(event)
         with self._lock:
             if event not in self.events:
                 self.events.append(event)

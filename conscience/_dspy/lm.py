@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -28,8 +29,10 @@ from conscience._base.forks import ForkLock
 from conscience._dspy.forked import remember
 from conscience._dspy.streams import SILENT
 from conscience._dspy.visible import unseen, unseen_acall, unseen_call, visible_again
+from conscience._redaction import credentials_in, raise_alone, redact
 from conscience.errors import BackendError, ConscienceError
 from conscience.messages.completion import Body, Completion, Message
+from conscience.messages.echoes import without_echo
 from conscience.usage import CallContext, paused_clock
 
 __all__ = [
@@ -85,8 +88,11 @@ def module_context(lm: BaseLM | None, ctx: CallContext) -> Iterator[None]:
 
 
 @contextmanager
-def module_errors() -> Iterator[None]:
+def module_errors(ctx: CallContext, inputs: Mapping[str, Any]) -> Iterator[None]:
     """Errors of DSPy's as ours: DSPy wraps what an LM raises, and an answer that it cannot read is the backend's failure.
+
+    Args:
+        ctx: what was asked and answered under it does not come back in an error, nor do these inputs.
 
     Raises:
         ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields.
@@ -94,19 +100,50 @@ def module_errors() -> Iterator[None]:
     try:
         yield
     except (LMError, AdapterParseError) as error:
-        raise _unwrapped(error) from None
+        failure = _unwrapped(error, [*map(str, inputs.values()), *_texts(ctx)])
+    else:
+        return
+    raise_alone(failure)
 
 
-def _unwrapped(error: Exception) -> ConscienceError:
+def _texts(ctx: CallContext) -> Iterator[str]:
+    """What was said under a context so far."""
+    for exchange in ctx.exchanges:
+        yield from (str(message.get("content")) for message in exchange.messages)
+        yield exchange.completion.text
+    for _, inputs, prediction in ctx.steps:
+        yield from map(str, (*inputs.values(), *prediction.values()))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those behind it."""
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _credentials_behind(error: BaseException) -> list[str]:
+    """The credentials of LMs that are no backend's: those whose calls stand in the traceback."""
+    found: list[str] = []
+    for cause in _chain(error):
+        for frame, _ in traceback.walk_tb(cause.__traceback__):
+            if isinstance(lm := frame.f_locals.get("self"), BaseLM):
+                found += credentials_in(lm.kwargs)
+    return found
+
+
+def _unwrapped(error: Exception, texts: Sequence[str]) -> ConscienceError:
+    for cause in _chain(error):
         if isinstance(cause, ConscienceError):
             return cause
-        cause = cause.__cause__ or cause.__context__
     if isinstance(error, AdapterParseError):
         fields = ", ".join(error.signature.output_fields)
         return BackendError(f"the answer does not hold the fields {fields}", hint="ask again, or choose another model")
-    return BackendError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return BackendError(redact(without_echo(said, texts), _credentials_behind(error)))
 
 
 def field_messages(

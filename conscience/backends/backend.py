@@ -21,9 +21,9 @@ from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.forks import ForkLock
-from conscience._base.redaction import raise_alone
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
+from conscience._redaction import raise_alone
 from conscience.backends.answers import EmptyAnswerError, answered
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embedded.catalogue import is_local
@@ -254,8 +254,7 @@ class Backend:
             if ctx is not None:
                 ctx.exchanges.append(Exchange(tuple(messages), completion, dict(params)))
             return completion
-        secrets = [secret for transport in self.transports for secret in transport.secrets()]
-        failure = backend_failure(failures, secrets=secrets, out_of_time=deadline.missed)
+        failure = backend_failure(failures, messages, out_of_time=deadline.missed)
         record_lost(failure)
         raise_alone(failure)
 

@@ -111,6 +111,7 @@ class BoundBackend:
             ConscienceError: a backend's failure, as the backend raised it; BackendError for an answer without its fields;
                 ConfigurationError where async code is called sync on a running event loop.
         """
+        named = {**inputs, **{str(number): value for number, value in enumerate(args)}}
         native = getattr(module, "acall", None)
         is_module = isinstance(module, dspy.Module)
         if is_module and not hasattr(module, "aforward"):
@@ -118,7 +119,7 @@ class BoundBackend:
         sync = native if is_module and native is not None and not hasattr(type(module), "forward") else module
 
         def run() -> Any:
-            with module_context(self.backend.lm, self.ctx), module_errors():
+            with module_errors(self.ctx, named), module_context(self.backend.lm, self.ctx):
                 try:
                     return finished(sync(*args, **inputs))
                 except AdapterParseError:  # what cannot be read is no answer to the next call either
@@ -127,7 +128,7 @@ class BoundBackend:
                     raise
 
         async def arun() -> Any:
-            with module_context(self.backend.lm, self.ctx), module_errors():
+            with module_errors(self.ctx, named), module_context(self.backend.lm, self.ctx):
                 try:
                     if native is not None:
                         return await native(*args, **inputs)

@@ -13,12 +13,13 @@ from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.forks import ForkLock
-from conscience._base.redaction import raise_alone, redact
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
+from conscience._redaction import raise_alone, redact
 from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.limits.timeouts import within
 from conscience.backends.wire.transport import aembed_locally, embed_locally
 from conscience.errors import BackendError, ConfigurationError
+from conscience.messages.echoes import without_echo
 from conscience.usage import paused_clock
 
 LARGEST_HALF = 65_504
@@ -79,7 +80,7 @@ def embedding(model: str, texts: Sequence[str], seconds: float = 120.0, *, limit
     try:
         vectors = yield within(limit, step)
     except LMError as error:
-        message = redact(str(error.message), ())[:200]
+        message = redact(without_echo(str(error.message), texts))[:200]
         gone = retryable(error) or isinstance(error, lm_errors.LMAuthError | lm_errors.LMUnsupportedModelError)
         hint = "is it up, and an embedding model?"
         raise_alone(BackendError(f"{model}: the embedding failed: {message}", hint=hint, gone=gone))

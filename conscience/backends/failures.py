@@ -1,16 +1,17 @@
-"""What every model's failure comes to: one error in one line, without a credential in it."""
+"""What every model's failure comes to: one error in one line, without a credential, and without what the call was about."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from conscience._base.redaction import redact
 from conscience._dspy.lm import LMError, lm_errors, retryable
+from conscience._redaction import redact
 from conscience.backends.answers import EmptyAnswerError
 from conscience.backends.transports import Transport
 from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ContextTooLong, EmptyAnswer
-from conscience.messages.completion import clean
+from conscience.messages.completion import Message, clean
+from conscience.messages.echoes import without_echo
 
 _EMPTY_HINTS = {
     "cut": "raise max_tokens: a model that thinks needs room for that too",
@@ -23,16 +24,18 @@ _FILTERS = re.compile(
 
 
 def backend_failure(
-    failures: Sequence[tuple[Transport, LMError]], *, secrets: Sequence[str], out_of_time: bool
+    failures: Sequence[tuple[Transport, LMError]], messages: Sequence[Message], *, out_of_time: bool
 ) -> ConscienceError:
     """The error to raise: the last model's failure decides its class, the message names every model's.
 
     Args:
         failures: each model that was tried, with its last error.
-        secrets: what must not stand in the message.
+        messages: what they were sent: a server's words that repeat it are left out.
         out_of_time: whether the budget's seconds ended before an answer.
     """
-    message = "; ".join(f"{t.name}: {failure_kind(e)}: {redact(_provider_words(e), secrets)[:300]}" for t, e in failures)
+    sent = [message.get("content") for message in messages]
+    said = [(t, e, redact(without_echo(_provider_words(e), sent))[:300]) for t, e in failures]
+    message = "; ".join(f"{t.name}: {failure_kind(e)}: {words}" for t, e, words in said)
     if out_of_time:
         return BudgetExceeded(f"the budget's seconds left no time for an answer: {message}")
     last = failures[-1][1]

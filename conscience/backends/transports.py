@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from conscience._dspy.lm import SAMPLING, BaseLM, LMError, acall_lm, call_lm, litellm, litellm_errors, lm_errors
+from conscience._redaction import credentials_in, watch, without_credentials
 from conscience.backends.embedded.catalogue import GREEDY, NO_LOOPS
 from conscience.backends.embedded.weights import weights_of
 from conscience.backends.habits.memory import Habits, habits_of
@@ -106,6 +107,7 @@ class LiteLLMTransport:
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS and v is not None}
         self._defaults = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS and v is not None}
         self._checked = False
+        watch(self)
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -118,8 +120,18 @@ class LiteLLMTransport:
         return habits_of(self.name, str(where).rstrip("/"))
 
     def __getstate__(self) -> dict[str, Any]:
-        client = {name: value for name, value in self._client.items() if name not in SECRET_OPTIONS}
-        return self.__dict__ | {"_client": client, "_checked": False, "_key_left_behind": "api_key" in self._client}
+        client, defaults = without_credentials(self._client), without_credentials(self._defaults)
+        left = len(client) + len(defaults) < len(self._client) + len(self._defaults)
+        return self.__dict__ | {
+            "_client": client,
+            "_defaults": defaults,
+            "_checked": False,
+            "_key_left_behind": left or self._key_left_behind,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        watch(self)
 
     def identity(self, params: Mapping[str, Any], role: str | None = None) -> dict[str, Any]:
         shown = {k: v for k, v in self._client.items() if k not in SECRET_OPTIONS}
@@ -141,7 +153,7 @@ class LiteLLMTransport:
         return credentials(self._served_by(), options, self._served_at())
 
     def secrets(self) -> list[str]:
-        return _secrets(self._client)
+        return credentials_in({**self._client, **self._defaults})
 
     def supports(self, feature: str) -> bool:
         return feature in features(self.name, self._client.get("custom_llm_provider"))
@@ -282,9 +294,6 @@ class LocalTransport(LiteLLMTransport):
     def credentials(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
-    def secrets(self) -> list[str]:
-        return []
-
     def _arguments(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         from conscience.backends.embedded.local import endpoint
 
@@ -316,6 +325,7 @@ class LMTransport:
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
         self._own_habits = Habits()
+        watch(self)
 
     @property
     def habits(self) -> Habits:
@@ -328,8 +338,12 @@ class LMTransport:
     def __getstate__(self) -> dict[str, Any]:
         lm = copy.copy(self.lm)
         lm.history = []
-        lm.kwargs = {name: value for name, value in self.lm.kwargs.items() if name not in SECRET_OPTIONS}
+        lm.kwargs = without_credentials(self.lm.kwargs)
         return self.__dict__ | {"lm": lm, "_own_habits": Habits()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        watch(self)
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -356,7 +370,7 @@ class LMTransport:
         return credentials(provider_name(self.name), options, address(self.name))
 
     def secrets(self) -> list[str]:
-        return _secrets(self.lm.kwargs)
+        return credentials_in(self.lm.kwargs)
 
     def supports(self, feature: str) -> bool:
         if not self._scripted:
@@ -410,15 +424,10 @@ def _timed_out(model: str, seconds: float) -> LMError:
     return error
 
 
-def _secrets(options: Mapping[str, Any]) -> list[str]:
-    headers = [value for name in ("headers", "extra_headers") for value in dict(options.get(name) or {}).values()]
-    return [str(value) for value in (options.get("api_key"), *headers) if value]
-
-
 def _body(raw: Any, model: str) -> Body:
     """LiteLLM's answer as a chat body; it hands on what servers say, whatever its types say."""
     try:
         body = raw.model_dump(exclude_none=True, warnings=False)
     except (ValueError, TypeError, RecursionError) as error:
-        raise lm_errors.LMServerError(f"the answer cannot be read: {error}", model=model) from None
+        raise lm_errors.LMServerError(f"the answer cannot be read: {type(error).__name__}", model=model) from None
     return readable(body, model)

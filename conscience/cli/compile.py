@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conscience._base.locks import locked_folder
+from conscience._redaction import redact
 from conscience.cli._options import FILE, PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._output import bar, console, print_json, printable, resumable
 from conscience.cli._program import open_file
@@ -270,7 +271,11 @@ def _saved_at_the_end(compiled: Conscience, out: Path, folder: Path) -> Iterator
     try:
         yield
     except BaseException as error:
-        why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {str(error) or type(error).__name__}"
+        why = (
+            "was interrupted"
+            if isinstance(error, KeyboardInterrupt)
+            else f"failed: {redact(str(error)) or type(error).__name__}"
+        )
         provenance = compiled.provenance or Provenance()
         notes = (*provenance.notes, f"the report on holdout cases {why}")
         compiled.provenance = provenance.model_copy(update={"notes": notes})

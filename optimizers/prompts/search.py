@@ -18,6 +18,7 @@ from typing import Any, Literal
 import dspy
 
 from conscience._dspy.lm import AdapterParseError, LMError
+from conscience._redaction import redact
 from conscience.backends.backend import Backend
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
@@ -258,7 +259,7 @@ def of_dspy(method: str, start: CandidateProgram, search: Search) -> CandidatePr
         except (ConscienceError, LMError, AdapterParseError, ValueError) as error:
             # Theirs may fail where a proposal cannot be read.
             said = str(error).splitlines() or [type(error).__name__]
-            search.runtime.failures.append(f"{method}: {said[0]}")
+            search.runtime.failures.append(redact(f"{method}: {said[0]}"))
             return start
     return best
 

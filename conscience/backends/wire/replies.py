@@ -187,7 +187,9 @@ def json_object(reply: Reply, model: str) -> dict[str, Any]:
     """
     body = _parsed(reply.content)
     if not isinstance(body, dict):
-        raise _unreadable(f"the answer is no JSON object: {_text(reply)}", model)
+        kind = reply.headers.get("content-type", "").split(";")[0][:80] or "of no content type"
+        # Not a word of it: it may be the model's answer, which nobody has reviewed.
+        raise _unreadable(f"the answer is no JSON object, but {len(reply.content)} bytes ({kind})", model)
     if body.get("error") or body.get("object") == "error":
         detail = _detail(body) or {"message": json.dumps(body["error"], default=str)}
         code = detail.get("code")
