@@ -46,18 +46,8 @@ _PARTS = frozenset(
     | {"bearer", "dsn", "pat"}
 )
 _ENDINGS = (
-    "apikey",
-    "aikey",
-    "subscriptionkey",
-    "secretkey",
-    "privatekey",
-    "token",
-    "secret",
-    "password",
-    "credentials",
-    "authkey",
-    "accesskey",
-    "authorization",
+    *("apikey", "aikey", "subscriptionkey", "secretkey", "privatekey", "authkey", "accesskey"),
+    *("token", "secret", "password", "credentials", "authorization"),
 )
 _PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "host", "user-agent", "connection"})
 _HEADERS = frozenset({"headers", "extra_headers", "default_headers"})

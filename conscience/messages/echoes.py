@@ -16,13 +16,22 @@ from urllib.parse import unquote
 
 from conscience.messages.rendering import content_text
 
-LEFT_OUT = "(the server's words are left out: they repeat what it was sent)"
+LEFT_OUT = "(the server's words are left out: they may repeat what it was sent, or an answer)"
 STRETCH = 12
 """So many letters and digits in a row, blanks and marks aside, are an echo."""
 FEWEST = 2
 """Letters of a whole message that can be told from chance; shorter ones are no text."""
 
 _BODY = re.compile(r"""["'](?:choices|content|delta|messages|prompt|input)\\*["']\s*:""")
+_UNREADABLE = re.compile(
+    r"reverse proxy or model server|invalid response|(?:raw|received|unexpected|original|model|completion)[ _]response"
+    r"|response(?: body| text|_object|_text)?\s*[:=]|received(?: output)?\s*[:=]"
+    r"|unable to (?:get|parse)|error (?:parsing|converting)"
+    r"|expecting value|jsondecode|failed to (?:parse|decode)",
+    re.IGNORECASE,
+)
+"""How LiteLLM says that it cannot read an answer, which it goes on to quote: the answer is a draft that nobody reviewed."""
+
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 _LETTERS = re.compile(r"[^\w]|_")
 
@@ -36,7 +45,7 @@ def without_echo(words: str, texts: Iterable[Any]) -> str:
     """
     if not words:
         return words
-    if _BODY.search(words):
+    if _BODY.search(words) or _UNREADABLE.search(words):
         return LEFT_OUT
     said = list(dict.fromkeys(_readings(words)))
     plain = [_letters(reading) for reading in said]

@@ -250,7 +250,7 @@ def told(server: Loopback, options: dict[str, Any], *, engine: str, tmp_path: Pa
         server.behaviour = only_review_fails
         outcome = program(question="hello")
         shown += [json.dumps(outcome.to_json(full=True)), repr(outcome), str(outcome.error), str(outcome.events)]
-        asyncio.run(run(program, [Case(id="1", request="hello", harmful=False)], tmp_path / "run", EvalConfig()))
+        asyncio.run(run(program, [Case(id="1", request="hello", request_safe=True)], tmp_path / "run", EvalConfig()))
         program.save(tmp_path / "program.json")
     shown += [
         record.getMessage() + str(record.exc_text) for record in caplog.records if record.name.startswith("conscience")
@@ -261,7 +261,7 @@ def told(server: Loopback, options: dict[str, Any], *, engine: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("engine", ["wire", "litellm", "lm"])
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     secret=st.text(alphabet="abcXYZ0123456789-_/+", min_size=12, max_size=40).filter(is_worth_hiding),
     place=st.sampled_from(["api_key", "headers", "Basic", "inside"]),
@@ -313,7 +313,7 @@ def test_the_command_line_shows_none(server: Loopback, monkeypatch: pytest.Monke
     server.behaviour = lambda body, n: error(401, f"you sent {secret}")
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    (tmp_path / "cases.jsonl").write_text('{"id": "1", "request": "hello", "harmful": false}\n')
+    (tmp_path / "cases.jsonl").write_text('{"id": "1", "request": "hello", "request_safe": true}\n')
     for command in (
         "ask hello --lm openai/fake",
         "ask hello --lm openai/fake --json",
@@ -388,7 +388,7 @@ def test_a_draft_does_not_come_back_in_an_error(leak: str, stage: str, engine: s
     with Loopback(behaviour) as server:
         backend = server.backend(retries=0, engine=engine)
         outcome = Conscience("question -> answer", lm=backend)(question="UNSAFE?")
-    assert outcome.status in ("unreviewed", "refused")
+    assert stage == "gate" or outcome.status in ("unreviewed", "refused")  # where the gate fails, the critique decides
     emitted = json.dumps(outcome.to_json()) + outcome.error + str(outcome.events)
     for form in (DRAFT, DRAFT.upper(), quote(DRAFT), base64.b64encode(DRAFT.encode()).decode(), "BADWORD", "blue powder"):
         assert form not in emitted
