@@ -54,10 +54,10 @@ _HEADERS = frozenset({"headers", "extra_headers", "default_headers"})
 _NO_SECRETS = frozenset({"PWD", "OLDPWD"})
 
 _LOOKS_LIKE_ONE = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|ghp|gho|glpat|xox[abp])[-_](?=[\w-]*[\d*])[\w*-]{8,}"
+    r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|ghp|gho|glpat|xox[abp])[-_](?=[\w-]{0,256}[\d*])[\w*-]{8,}"
     r"|\bAIza[\w-]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"
-    r"|\b(?i:bearer|basic)\s+(?=[^\s\"']*\d)[^\s\"',;]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?"
+    r"|\b(?i:bearer|basic)\s+(?=[^\s\"']{0,256}\d)[^\s\"',;]{8,}"
+    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?"
 )
 _USER = re.compile(r"(?<=://)[^\s/@:]{0,256}:[^\s/@]{1,512}@")
 _QUERY = re.compile(r"(?i)([?&](?:api[-_]?key|key|(?:access[-_]?)?token|sig|signature|password|secret)=)[^\s&#\"'<>]{4,}")
