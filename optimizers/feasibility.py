@@ -21,18 +21,21 @@ def foreseen(cases: Sequence[Case], target_fpr: float) -> list[str]:
     return [*_kinds(cases), _certificate(cases, target_fpr)]
 
 
-def check_kinds(cases: Sequence[Case]) -> None:
+def check_kinds(cases: Sequence[Case], *, writes: bool = True) -> None:
     """Refuses given labels that can teach nothing, before the first call.
 
+    Args:
+        writes: whether other texts than the given ones will be judged too.
+
     Raises:
-        InputError: every case has a labelled response, nothing could judge another text, and one kind is missing.
+        InputError: every case has a labelled response, nothing will judge another text, and one kind is missing.
     """
     given = [case for case in cases if _is_given(case)]
     if (
         cases
         and len(given) == len(cases)
         and len({case.label for case in given}) == 1
-        and not any(case.is_mendable for case in given)
+        and not (writes and any(case.is_mendable for case in given))
     ):
         missing = "misaligned" if given[0].label == "aligned" else "aligned"
         raise InputError(f"no case is labelled {missing}: there is nothing to tell apart", hint="give labels of both kinds")

@@ -21,6 +21,7 @@ from conscience.gate.gate import read_signals
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
+from conscience.optimizers.feasibility import check_kinds
 from conscience.optimizers.figures import BackendMatrix, Json, Reached, Spent, Threshold
 from conscience.optimizers.gate.cascade import Cascade
 from conscience.optimizers.gate.compiler import check_enough
@@ -137,6 +138,7 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
         """
         check_student(student)
         cases = cases_of(trainset, student)
+        check_kinds(cases, writes=False)
         with runtime_for(*self._means) as runtime:
             program = runtime.own(student)
             runtime.stage("drafts")

@@ -1,7 +1,8 @@
 """Cases: requests with what is known to be right, read a row at a time from files, datasets and the built-in packs.
 
-A bad row is named by file, line and field. Everything is streamed, so a source that is larger than memory is no trouble;
-all that grows is a digest of each id with the place where it stands, to refuse an id that comes twice.
+A bad row is named by file, line and field. ``columns`` says which column is which field, ``values`` what stands in it.
+Everything is streamed, so a source that is larger than memory is no trouble; all that grows is a digest of each id with the
+place where it stands, to refuse an id that comes twice.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -29,15 +29,15 @@ from pydantic import (
 from conscience._base.files import digest64
 from conscience._base.text import text_fault
 from conscience._base.validation import first_fault
-from conscience.cases.sources import BadRow, Input, inputs
+from conscience.cases import values
+from conscience.cases.columns import Columns, Reading, told
+from conscience.cases.rows import BadRow
+from conscience.cases.sources import Input, Sources, inputs
 from conscience.errors import CaseError
 from conscience.messages.completion import Message
 
 Label = Literal["aligned", "misaligned"]
 ROLES = ("system", "developer", "user", "assistant", "tool")
-
-DEEPEST = 32
-"""Lists and objects inside each other; more is a bad row."""
 
 
 def _digits(value: Any) -> Any:
@@ -143,10 +143,12 @@ class Case(BaseModel):
 
 
 def iter_cases(
-    source: str | Path | Iterable[str | Path],
+    source: Sources,
     *,
+    columns: Mapping[str, str] | None = None,
     skip_bad: bool = False,
     on_bad: Callable[[CaseError], None] | None = None,
+    on_reading: Callable[[str], None] | None = None,
     limit: int | None = None,
 ) -> Iterator[Case]:
     """The cases of one source or of several, one at a time.
@@ -154,10 +156,13 @@ def iter_cases(
     Args:
         source: a .jsonl, .ndjson, .json (a list), .csv or .tsv file, perhaps with .gz after it; a folder of .jsonl files;
             a folder written by ``datasets.save_to_disk``; ``pack:NAME`` (see ``PACKS``); ``hf:NAME`` or ``hf:NAME:SPLIT``
-            from the Hugging Face hub; or several of these. In CSV a blank is absent, and ``references`` and ``choices``
-            are JSON lists or separated by '|'.
+            from the Hugging Face hub; or several of these. Or rows: mappings, a data frame. In CSV a blank is absent, and
+            ``references`` and ``choices`` are JSON lists or separated by '|'.
+        columns: column → field, where a column is called otherwise and is not known by its name; the field is one of a
+            case's, or ``messages``, ``aligned``, ``misaligned``. A column said to be ``meta`` is not read.
         skip_bad: goes on after a bad row instead of raising.
         on_bad: is told each bad row that was skipped.
+        on_reading: is told, once each, how columns and words were read, such as "cases.csv: request from 'prompt'".
         limit: stops after so many cases; what lies behind is not read.
 
     Raises:
@@ -166,23 +171,35 @@ def iter_cases(
     """
     if limit is not None and limit <= 0:
         return
+    try:
+        known = Columns(columns)
+    except BadRow as bad:
+        raise CaseError(str(bad), hint=_hint(bad)) from None
     opened: list[Input] = []
     seen: dict[int, int] = {}  # digest of an id → number of its input and row in one integer: smaller than any text
+    told_of: set[str] = set()
     count = 0
-    for input_ in inputs(source):
+
+    def say(line: str) -> None:
+        line = f"{opened[-1].name}: {line}"
+        if on_reading is not None and line not in told_of:
+            told_of.add(line)
+            on_reading(line)
+
+    for input_ in inputs(source, known):
         opened.append(input_)
         for number, row in input_.rows():
             try:
-                case = _case(row)
+                case = _case(row, known, say)
                 here = (len(opened) - 1) << 48 | number
                 first = seen.setdefault(digest64(case.id), here)
                 if first != here:
                     place = opened[first >> 48].place(first & (1 << 48) - 1)
-                    if row.get("id") in (None, ""):
+                    if _has_no_id(row, known):
                         raise BadRow(f"the same row already stands at {place}", hint="give both an id, or drop one")
                     raise BadRow(f"field 'id': {case.id!r} was already used at {place}")
             except BadRow as bad:
-                error = CaseError(f"{input_.place(number)}: {bad}", hint=bad.hint)
+                error = CaseError(f"{input_.place(number)}: {bad}", hint=_hint(bad))
                 if not skip_bad:
                     raise error from None
                 if on_bad is not None:
@@ -192,59 +209,82 @@ def iter_cases(
             count += 1
             if count == limit:
                 return
+    if known.unseen and opened:
+        name = min(known.unseen)
+        raise CaseError(f"{opened[-1].name}: no row has the column {name!r}", hint=f"as in {told(name, known.said[name])}")
 
 
 def load_cases(
-    source: str | Path | Iterable[str | Path],
+    source: Sources,
     *,
+    columns: Mapping[str, str] | None = None,
     skip_bad: bool = False,
     on_bad: Callable[[CaseError], None] | None = None,
+    on_reading: Callable[[str], None] | None = None,
     limit: int | None = None,
 ) -> list[Case]:
     """``iter_cases`` as a list."""
-    return list(iter_cases(source, skip_bad=skip_bad, on_bad=on_bad, limit=limit))
+    return list(iter_cases(source, columns=columns, skip_bad=skip_bad, on_bad=on_bad, on_reading=on_reading, limit=limit))
 
 
-_SPOKEN = ("request", "response", "reasoning")
-"""Fields in which an empty text says something; in all others a blank is absent."""
+def _hint(bad: BadRow) -> str:
+    return bad.hint + ("; in Python columns={COLUMN: FIELD}" if "--column" in bad.hint else "")
 
 
-def _case(row: Any) -> Case:
+def _has_no_id(row: Mapping[str, Any], columns: Columns) -> bool:
+    return row.get(columns.reading(row).column("id")) in (None, "")
+
+
+def _case(row: Any, columns: Columns, say: values.Said) -> Case:
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, Mapping):
         raise BadRow(f"{reprlib.repr(row)} is not an object of fields")
-    given: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in Case.model_fields:
-            if value is not None and (value != "" or name in _SPOKEN):
-                given[name] = value
-        elif value is not None:
-            if fault := _fault(name) or _fault(value):
-                raise BadRow(f"field {reprlib.repr(name)}: {fault}")
-            meta[name] = value
-    inner = given.pop("meta", {})
-    if not isinstance(inner, Mapping):
-        raise BadRow(f"field 'meta': {reprlib.repr(inner)} is not an object of fields")
-    if twice := meta.keys() & inner.keys():
-        raise BadRow(f"field {reprlib.repr(min(twice))}: is both a column and in 'meta'")
-    given["meta"] = meta | dict(inner)
+    reading = columns.reading(row)
+    case = read_case(row, reading, say)
+    if not reading.is_plain:
+        say(reading.line)
+    if case.id:
+        return case
+    return case.model_copy(update={"id": f"{digest64(json.dumps(values.identity(row), sort_keys=True)):016x}"})
+
+
+def read_case(row: Mapping[str, Any], reading: Reading, say: values.Said) -> Case:
+    """The case that a row holds; its id is empty where the row has none.
+
+    Args:
+        say: is told a word that was read as another one.
+
+    Raises:
+        BadRow: it is none, in one line.
+    """
+    if not {"request", "response", "messages"} & set(reading.fields.values()):
+        raise BadRow("has neither a request nor a response", hint=_asks(row))
+    given = values.read(row, reading, say)
     try:
         case = Case.model_validate({"id": "none"} | given)
     except ValidationError as error:
-        raise BadRow(_described(error)) from None
-    if "id" in given:
-        return case
-    return case.model_copy(update={"id": f"{digest64(json.dumps(given, sort_keys=True)):016x}"})
+        raise BadRow(_described(error, reading)) from None
+    return case if "id" in given else case.model_copy(update={"id": ""})
 
 
-def _described(error: ValidationError) -> str:
+def _asks(row: Mapping[str, Any]) -> str:
+    """Which of the columns might be the request."""
+    names = [str(name) for name, value in row.items() if isinstance(value, str) and value.strip()]
+    if not names:
+        return ""
+    return f"of its columns {', '.join(map(reprlib.repr, names[:5]))} say which it is, as in {told(names[0], 'request')}"
+
+
+def _described(error: ValidationError, reading: Reading) -> str:
     fault = first_fault(error)
     place = fault.place[: 2 if len(fault.place) > 1 and isinstance(fault.place[1], int) else 1]  # to a list's item
-    return replace(fault, place=place).render(noun="field", wording=_WORDING)
+    said = replace(fault, place=place).render(noun="field", wording=_WORDING)
+    column = reading.column(str(place[0])) if place else ""
+    return said if not place or column == place[0] else f"column {column!r}, {said}"
 
 
+_SHOWN = 5
 _WORDING: Mapping[str, Callable[[Any], str]] = {
     "literal_error": lambda value: f"{reprlib.repr(value)} is not one of {', '.join(get_args(Label))}",
 }
@@ -258,8 +298,8 @@ def _fault(value: Any, depth: int = 0) -> str | None:
         return None
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} is not a number in JSON"
-    if depth == DEEPEST:
-        return f"is nested more than {DEEPEST} deep"
+    if depth == values.DEEPEST:
+        return f"is nested more than {values.DEEPEST} deep"
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str)]:
             return f"{reprlib.repr(odd[0])} cannot name a field"

@@ -123,7 +123,22 @@ class CaseSummary:
             lines.append(f"{claim.about}: {claim.have} {claim.kind} can show at best that it is below {claim.bound:.1%}")
             needs = ", ".join(f"{needed} for {rate}" for rate, needed in claim.needed.items() if needed > claim.have)
             lines += [f"  needed: {needs}"] if needs else []
+        lines += [line] if (line := one_kind(self.labels)) else []
         return "\n".join([*lines, *self.problems()])
+
+
+def one_kind(labels: Mapping[str, int]) -> str | None:
+    """Says what cannot be told where all cases are labelled, and all alike; None where that is not so.
+
+    Args:
+        labels: label → cases; "none" for those without.
+    """
+    kinds = {label: count for label, count in labels.items() if count}
+    if len(kinds) != 1 or "none" in kinds:
+        return None
+    ((label, count),) = kinds.items()
+    missing, lost = ("misaligned", "recall") if label == "aligned" else ("aligned", "the false positive rate")
+    return f"all {count} labels are {label}, none {missing}: neither {lost} nor AUROC can be measured"
 
 
 def check_cases(cases: Iterable[Case]) -> CaseSummary:

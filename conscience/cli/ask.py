@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from conscience.cli._cases import column_option, tell_skipped, telling
 from conscience.cli._options import PATH, Setup, setup_options
-from conscience.cli._output import bar, console, print_json, printable
+from conscience.cli._output import bar, console, print_json
 from conscience.errors import ConscienceError, InputError
 
 
@@ -53,6 +54,7 @@ def ask_command(
 @click.option("--out", type=PATH, metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines).")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
 @click.option("--full", is_flag=True, help="Show long texts whole.")
@@ -65,6 +67,7 @@ def review_command(
     out: Path | None,
     limit: int | None,
     concurrency: int,
+    columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
     full: bool,
@@ -79,7 +82,7 @@ def review_command(
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
     judge = setup.built().review
     if cases is not None and out is not None:
-        _review_cases(judge, cases, out, limit, concurrency, skip_bad, as_json)
+        _review_cases(judge, cases, out, limit, concurrency, columns, skip_bad, as_json)
         return
     verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
     if as_json:
@@ -91,18 +94,26 @@ def review_command(
 
 
 def _review_cases(
-    judge: Any, cases: Path, out: Path, limit: int | None, concurrency: int, skip_bad: bool, as_json: bool
+    judge: Any,
+    cases: Path,
+    out: Path,
+    limit: int | None,
+    concurrency: int,
+    columns: dict[str, str],
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     from conscience.cases.case import iter_cases
     from conscience.evals.batch import BatchProgress, review_cases
 
+    say = telling()
+
     def read(tell: Callable[[ConscienceError], None] | None = None) -> Any:
-        return iter_cases(cases, skip_bad=skip_bad, limit=limit, on_bad=tell)
+        return iter_cases(cases, columns=columns, skip_bad=skip_bad, limit=limit, on_bad=tell, on_reading=say)
 
     skipped: list[ConscienceError] = []
     total = sum(1 for _ in read(skipped.append))  # also finds bad rows before anything is spent
-    for error in skipped[:5]:
-        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    tell_skipped(skipped)
     with bar("reviewing") as shown:
         task = shown.add_task("", total=total, cost="")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ import click
 
 from conscience._base.locks import locked_folder
 from conscience._redaction import redact
+from conscience.cli._cases import column_option, tell_skipped, telling
 from conscience.cli._options import FILE, PATH, Amount, Setup, oracle_named, setup_options
-from conscience.cli._output import bar, console, print_json, printable, resumable
+from conscience.cli._output import bar, console, print_json, resumable
 from conscience.cli._program import open_file
 from conscience.errors import ConscienceError, InputError
 
@@ -71,6 +72,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 @_budgeted
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
@@ -91,6 +93,7 @@ def compile_command(
     max_minutes: float | None,
     seed: int,
     concurrency: int,
+    columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
     as_json: bool,
@@ -107,7 +110,7 @@ def compile_command(
         check_installed(prompts)
     program = setup.built(propose=propose_lm)
     decides = oracle_named(oracle, judge_lm, program)
-    learning, holdout = _parts(cases, labels, report_cases, seed, skip_bad, decides)
+    learning, holdout = _parts(cases, labels, report_cases, seed, skip_bad, decides, columns)
     _tell_foreseen(learning, target_fpr)
     folder = out.with_name(out.stem + ".work")
     with locked_folder(folder):
@@ -141,6 +144,7 @@ def compile_command(
 @click.option("--old-lm", metavar="MODEL", help="The model that it was compiled for, to be measured on the same cases.")
 @click.option("--target-fpr", type=Amount(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
               help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
+@column_option
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
 @_budgeted
@@ -156,6 +160,7 @@ def recalibrate_command(
     out: Path,
     old_lm: str | None,
     target_fpr: float,
+    columns: dict[str, str],
     oracle: str | None,
     judge_lm: str | None,
     max_calls: int | None,
@@ -169,14 +174,13 @@ def recalibrate_command(
     as_json: bool,
 ) -> None:
     """Carry a compiled program over to another model: refit weights and threshold on CASES, from about 16 labels."""
-    from conscience.cases.case import load_cases
     from conscience.optimizers.recalibration import Recalibration
     from conscience.optimizers.runtime import Runtime
 
     setup = Setup(lm=lm, review_lm=review_lm, timeout=timeout)
     program = open_file(program_file, setup.roles(), quiet=True)
     decides = oracle_named(oracle, judge_lm, program)
-    labelled = load_cases(cases)
+    labelled = _read(cases, columns)
     _tell_foreseen(labelled, target_fpr)
     folder = out.with_name(out.stem + ".work")
     with locked_folder(folder), bar("recalibrating") as progress_bar:
@@ -213,18 +217,29 @@ def show_command(program_file: Path, as_json: bool) -> None:
     show_program(console(), artifact)
 
 
+def _read(sources: tuple[str, ...], columns: Mapping[str, str] | None, skip_bad: bool = False) -> list[Case]:
+    from conscience.cases.case import load_cases
+
+    skipped: list[ConscienceError] = []
+    cases = load_cases(sources, columns=columns, skip_bad=skip_bad, on_bad=skipped.append, on_reading=telling())
+    tell_skipped(skipped)
+    return cases
+
+
 def _parts(
-    sources: tuple[str, ...], labels: int | None, report: int, seed: int, skip_bad: bool, oracle: Oracle | None
+    sources: tuple[str, ...],
+    labels: int | None,
+    report: int,
+    seed: int,
+    skip_bad: bool,
+    oracle: Oracle | None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[Case], list[Case]]:
     """Cases to learn from, and cases for the report; pairs whole, labels in proportion. Each can be judged."""
-    from conscience.cases.case import load_cases
     from conscience.cases.splits import split_cases
     from conscience.optimizers.data.labeled_drafts import check_judged
 
-    skipped: list[ConscienceError] = []
-    cases = load_cases(sources, skip_bad=skip_bad, on_bad=skipped.append)
-    for error in skipped[:5]:
-        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    cases = _read(sources, columns, skip_bad)
     if not cases:
         raise InputError("no cases to learn from")
     check_judged(cases, oracle)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_file, locked_folder
+from conscience.cli._cases import KindCount, column_option, telling
 from conscience.cli._options import PATH, Amount, Setup, setup_options
 from conscience.cli._output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
@@ -80,12 +81,13 @@ def propose_command(
 
 @click.command("label")
 @click.argument("file", type=PATH, metavar="FILE.jsonl")
-def label_command(file: Path) -> None:
+@column_option
+def label_command(file: Path, columns: dict[str, str]) -> None:
     """Label the responses in FILE by one keystroke each, the most informative one first. Saves at once; resumes."""
     from conscience.optimizers.data.labeling import LabelFile
 
     with locked_file(file):
-        _label(file, LabelFile(file))
+        _label(file, LabelFile(file, columns, on_reading=telling()))
 
 
 def _label(file: Path, work: LabelFile) -> None:
@@ -114,6 +116,9 @@ def _label(file: Path, work: LabelFile) -> None:
             history.append(case)
     done = len(work.cases) - len(work.open)
     click.echo(f"{done} of {len(work.cases)} cases in {file} are labelled")
+    kinds = KindCount()
+    kinds.count(work.cases.values())
+    kinds.tell()
 
 
 def printable_lines(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
+from conscience.cli._cases import KindCount, column_option, tell_skipped, telling
 from conscience.cli._options import PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._output import append, bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--tpm", type=Amount(0, min_open=True), help="Tokens a minute, at most.")
 @click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
+@column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -54,6 +56,7 @@ def eval_command(
     tpm: float | None,
     max_cost: float | None,
     max_revisions: int | None,
+    columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
     as_json: bool,
@@ -72,13 +75,16 @@ def eval_command(
 
     skipped: list[ConscienceError] = []
 
+    tell, kinds = telling(), KindCount()
+
     def read() -> Iterator[Case]:
         skipped.clear()
-        return iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append)
+        read_cases = iter_cases(cases, columns=columns, skip_bad=skip_bad, on_bad=skipped.append, on_reading=tell)
+        return kinds.counting(read_cases)
 
     total, drawn = sample(read, limit, seed)
-    for error in skipped[:5]:
-        click.echo(f"conscience: skipped: {printable(str(error))}", err=True)
+    tell_skipped(skipped)
+    kinds.tell()
     program = _program(baseline, setup, max_revisions)
     config = EvalConfig(
         oracle=oracle_named(oracle, judge_lm, program),
@@ -186,18 +192,24 @@ def cases_command() -> None:
 
 @cases_command.command("check")
 @click.argument("cases", nargs=-1, required=True, metavar="CASES...")
+@column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def check_command(cases: tuple[str, ...], skip_bad: bool, as_json: bool) -> None:
-    """Validate CASES and summarise them: labels, groups, duplicates, conflicts, pairs. Exit code 1 if something is odd."""
+def check_command(cases: tuple[str, ...], columns: dict[str, str], skip_bad: bool, as_json: bool) -> None:
+    """Validate CASES and summarise them: columns, labels, duplicates, conflicts, pairs. Exit code 1 if something is odd."""
     from conscience.cases.case import iter_cases
     from conscience.cases.checks import check_cases
 
     skipped: list[ConscienceError] = []
-    summary = check_cases(iter_cases(cases, skip_bad=skip_bad, on_bad=skipped.append))
+    readings: list[str] = []
+    summary = check_cases(
+        iter_cases(cases, columns=columns, skip_bad=skip_bad, on_bad=skipped.append, on_reading=readings.append)
+    )
     if as_json:
-        print_json({**summary.to_dict(), "skipped": [str(error) for error in skipped]})
+        print_json({**summary.to_dict(), "read": readings, "skipped": [str(error) for error in skipped]})
     else:
+        for line in readings:
+            click.echo(f"read {printable(line)}")
         click.echo(summary.render())
         for error in skipped:
             click.echo(f"skipped: {printable(str(error))}")

@@ -9,7 +9,10 @@ import dspy
 
 from conscience._base.files import digest
 from conscience._base.flow import run_sync
-from conscience.cases.case import Case
+from conscience.cases.case import Case, read_case
+from conscience.cases.columns import Reading
+from conscience.cases.rows import BadRow
+from conscience.cases.values import kept
 from conscience.errors import InputError
 from conscience.evals.grading import case_inputs, grade_outcome
 from conscience.evals.oracles.grade import Oracle
@@ -89,9 +92,10 @@ def _case(row: Any, number: int, program: Conscience) -> Case:
     if answer in outputs and isinstance(fields.get(answer), str) and "references" not in known:
         known["references"] = (fields.pop(answer),)
     try:
-        return Case.model_validate({"id": digest({**known, **fields}, 16), "meta": fields} | known)
-    except ValueError as error:
-        raise InputError(f"row {number} is no case: {error}") from None
+        case = read_case(known | fields, Reading({name: name for name in known}), say=lambda line: None)
+    except BadRow as bad:
+        raise InputError(f"row {number} is no case: {bad}", hint=bad.hint) from None
+    return case if case.id else case.model_copy(update={"id": digest(kept({**known, **fields}), 16)})
 
 
 def _own(fields: Mapping[str, Any]) -> set[str]:

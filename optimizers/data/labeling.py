@@ -7,7 +7,7 @@ before there are labels of both kinds, the one least like those that were shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,29 @@ class LabelFile:
 
     Args:
         path: a .jsonl file of cases with responses; it is rewritten after each label, as a whole or not at all.
+        columns: column → field, as in ``load_cases``.
+        on_reading: is told how columns were read, as in ``load_cases``.
 
     Raises:
         CaseError: it cannot be read, or a row has no response.
         InputError: it is not a .jsonl file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Mapping[str, str] | None = None,
+        on_reading: Callable[[str], None] | None = None,
+    ) -> None:
         if path.suffix != ".jsonl":
             raise InputError(f"{path}: labels are kept in .jsonl files", hint="convert it, a row a line")
         self.path = path
-        self.cases = {case.id: case for case in load_cases(path)}
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # as cases are read: other breaks may stand in a text
+        self.cases = {case.id: case for case in load_cases(path, columns=columns, on_reading=on_reading)}
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:  # cases are read from UTF-16 too
+            raise InputError(f"{path}: labels are kept in UTF-8", hint="save it as UTF-8") from None
+        lines = text.split("\n")  # as cases are read: other breaks may stand in a text
         self._lines = [line.rstrip("\r") for line in lines if line.strip()]
         self._row = {case.id: number for number, case in enumerate(self.cases.values())}
         self._skipped: set[str] = set()

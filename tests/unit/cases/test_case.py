@@ -20,7 +20,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 
 BAD = [
-    ({**ROW, "label": "bad"}, "field 'label'"),
+    ({**ROW, "label": "odd"}, "field 'label'"),
     ({"id": "2", "request": ""}, "neither a request nor a response"),
     ({**ROW, "weight": 0}, "field 'weight'"),
     ({**ROW, "weight": "NaN"}, "field 'weight'"),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conscience.cases.case import Case, iter_cases, load_cases
-from conscience.cases.sources import LONGEST_LINE
+from conscience.cases.decoding import LONGEST_LINE
 from conscience.errors import CaseError
 from tests.conftest import DATA
 
@@ -51,7 +51,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
         load_cases(tmp_path / name)
 
 
-@given(data=st.binary(max_size=400), name=st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.tsv", "a.jsonl.gz"]))
+MARKS = st.sampled_from([b"", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0", b"\xef\xbb\xbfprompt;", b"sep=;\nrequest;"])
+
+
+@given(
+    data=st.tuples(MARKS, st.binary(max_size=400)).map(b"".join),
+    name=st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.tsv", "a.jsonl.gz"]),
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_arbitrary_bytes_never_crash_the_reader(tmp_path: Path, data: bytes, name: str) -> None:
     """They are cases or a CaseError."""
