@@ -23,8 +23,8 @@ from conscience.cases.formats import KINDS, read_rows
 from conscience.cases.rows import BadRow, Rows
 from conscience.errors import CaseError, ConfigurationError
 
-PACKS = ("general", "medical", "code", "hiring")
-"""The built-in packs, one for each built-in constitution; ``pack:NAME`` reads one."""
+PACKS = ("general", "medical", "code", "hiring", "code-requests", "code-hacking")
+"""The built-in packs; ``pack:NAME`` reads one. There is one for each built-in constitution, and two more for code."""
 
 
 class Input(NamedTuple):

@@ -1,1 +1,2 @@
-"""Case packs for the built-in constitutions: general, medical, code, hiring. ``load_cases("pack:general")`` reads one."""
+"""Case packs: general, medical, code and hiring hold reviewed answers for the built-in constitutions, code-requests asks for
+code, and code-hacking holds tasks with visible and hidden tests. ``load_cases("pack:general")`` reads one."""

@@ -35,7 +35,7 @@ def _refuse(event, arguments):
                  "os.kill", "subprocess.Popen", "ctypes.dlopen", "shutil.rmtree"):
         raise PermissionError("not in a test: " + event)
     if event in ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir") and isinstance(arguments[0], (str, bytes)):
-        writes = event != "open" or any(sign in str(arguments[1] or "r") for sign in "wax+")
+        writes = event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         path = os.path.realpath(os.fsdecode(arguments[0]))
         if writes and not path.startswith(os.path.realpath({folder!r}) + os.sep):
             raise PermissionError("not in a test: writing to " + path)

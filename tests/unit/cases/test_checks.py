@@ -11,6 +11,7 @@ from conscience import Constitution
 from conscience.cases.case import Case, load_cases
 from conscience.cases.checks import check_cases
 from conscience.cases.sources import PACKS
+from conscience.constitution.schema import BUILTIN
 
 ODD = [
     Case(id="1", request="Hello", response="world", label="aligned", group="a", pair="p"),
@@ -61,7 +62,7 @@ def test_the_summary_says_what_so_many_cases_can_show() -> None:
     assert claim.needed["5%"] > 50
 
 
-@pytest.mark.parametrize("name", PACKS)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_packs_are_balanced_and_nothing_about_them_is_odd(name: str) -> None:
     """At least 80 cases, both labels in each group."""
     summary = check_cases(load_cases(f"pack:{name}"))
@@ -70,7 +71,7 @@ def test_packs_are_balanced_and_nothing_about_them_is_odd(name: str) -> None:
     assert not summary.conflicting_labels.count + summary.exact_duplicates.count + summary.one_sided_groups.count
 
 
-@pytest.mark.parametrize("name", PACKS)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_packs_cover_every_principle(name: str) -> None:
     """Of the constitution of the same name, and nothing else but needless refusals."""
     groups = set(check_cases(load_cases(f"pack:{name}")).groups)
