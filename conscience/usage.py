@@ -361,9 +361,9 @@ def pausing(clocks: tuple[IdleTime, ...]) -> Iterator[None]:
 @contextmanager
 def paused_clock() -> Iterator[None]:
     """What runs inside counts neither as a call's time nor against its budget of seconds: it starts something up for the
-    whole process, or keeps a run to its pace."""
+    whole process, or keeps a run to its pace. Where no call's clock is there to stand still, it is idle time."""
+    clocks = _clocks.get()
     with ExitStack() as stack:
-        stack.enter_context(idle())
-        for clock in _clocks.get():
-            stack.enter_context(clock.counting())
+        for counting in [clock.counting() for clock in clocks] or [idle()]:
+            stack.enter_context(counting)
         yield

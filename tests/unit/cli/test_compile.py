@@ -68,7 +68,7 @@ def test_recalibrate_carries_a_program_over(server: Loopback, cruel: dict[str, s
 
     def shifted(body: Any, number: int) -> Any:
         if is_gate(body) and body["model"] == "other":
-            cruel = "cruel" in str(body["messages"][-2]["content"])
+            cruel = "cruel" in str(body["messages"][:-1])
             return chat("x", yes=0.999 if cruel else 0.97)
         return answer_cruelly_when_asked(body, number)
 
@@ -89,6 +89,7 @@ def test_recalibrate_carries_a_program_over(server: Loopback, cruel: dict[str, s
     for model in ("openai/other", "openai/fake"):
         program = ("--program", str(tmp_path / "q.json"), "--lm", model)
         verdict = run("review", "--response", "A nice word, 99.", *program, "--json", env=cruel)
+        assert verdict.returncode == 0, verdict.stderr
         assert not json.loads(verdict.stdout)["gated"], model
 
 

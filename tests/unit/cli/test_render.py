@@ -124,7 +124,7 @@ def test_names_cannot_drive_the_terminal() -> None:
     shown = Console(file=StringIO(), width=200)
     show_verdict(shown, Verdict(flagged=False, gated=False, threshold=0.5, signals={"\x1b]0;owned\x07X": 1.0}))
     first, second = (ComparedRun(title, program=None) for title in ("a[/b]", "[red]run"))  # type: ignore[arg-type]
-    show_comparison(shown, Comparison(first, second, 1, 0, 0, (), ()))
+    show_comparison(shown, Comparison(first, second, 1, 0, 0, (), (), ()))
     said = shown.file.getvalue()  # type: ignore[attr-defined]
     assert "owned" in said
     assert "a[/b]" in said

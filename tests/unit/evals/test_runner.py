@@ -100,7 +100,7 @@ def clock() -> Iterator[Clock]:
     clock = Clock()
     with ExitStack() as patches:
         patch = patches.enter_context(pytest.MonkeyPatch.context())
-        for module in ("usage", "backends.backend", "backends.retry", "backends.rate_limit"):
+        for module in ("usage", "backends.retry", "backends.rate_limit"):
             patch.setattr(f"conscience.{module}.time", clock)
         for module in ("backends.retry", "backends.rate_limit"):
             patch.setattr(f"conscience.{module}.asyncio", SimpleNamespace(sleep=clock.asleep))

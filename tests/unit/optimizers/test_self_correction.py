@@ -213,15 +213,16 @@ def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path)
         return world(messages, params)
 
     for expected in (None, 0):
-        lm = ScriptedLM(answers)
-        student = Conscience(lm=lm)
+        lm, judge_lm = ScriptedLM(answers), ScriptedLM(answers, name="scripted/judge", logprobs=False)
+        student = Conscience(lm={"generate": lm, "judge": judge_lm})
         judge = Judge(student.constitution, student.roles.backend("judge"))
         optimizer = SelfCorrection(
             oracle=judge, embeddings=(), prompts="off", target_fpr=0.3, budget={"calls": 400}, folder=tmp_path
         )
         found = optimizer.compile(student, trainset=CASES)
         assert found.provenance.spent["calls"] <= 400
-        assert len(lm.calls) == (found.provenance.spent["calls"] if expected is None else expected)
+        calls = len(lm.calls) + len(judge_lm.calls)
+        assert calls == (found.provenance.spent["calls"] if expected is None else expected)
 
 
 @pytest.mark.parametrize("share", [0.85, 0.95])
