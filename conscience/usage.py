@@ -364,6 +364,7 @@ def paused_clock() -> Iterator[None]:
     whole process, or keeps a run to its pace. Where no call's clock is there to stand still, it is idle time."""
     clocks = _clocks.get()
     with ExitStack() as stack:
-        for counting in [clock.counting() for clock in clocks] or [idle()]:
+        counted: list[AbstractContextManager[None]] = [clock.counting() for clock in clocks]
+        for counting in counted or [idle()]:
             stack.enter_context(counting)
         yield
