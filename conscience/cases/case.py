@@ -241,9 +241,9 @@ def _case(row: Any, columns: Columns, say: values.Said) -> Case:
     if not isinstance(row, Mapping):
         raise BadRow(f"{reprlib.repr(row)} is not an object of fields")
     reading = columns.reading(row)
-    case = read_case(row, reading, say)
     if not reading.is_plain:
         say(reading.line)
+    case = read_case(row, reading, say)
     if case.id:
         return case
     return case.model_copy(update={"id": f"{digest64(json.dumps(values.identity(row), sort_keys=True)):016x}"})

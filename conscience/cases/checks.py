@@ -17,6 +17,8 @@ from conscience.stats.intervals import cases_needed, wilson
 
 SHOWN = 10
 """Examples that are named of each kind of finding; all are counted."""
+ENOUGH = 20
+"""So many answers to choices, and the first choice is among them but for one set in 300 (of four choices)."""
 CLAIMED = (0.1, 0.05, 0.01)
 """The rates for which the summary says how many cases it takes to show them."""
 
@@ -66,6 +68,7 @@ class CaseSummary:
         near_duplicates: the same but for case, spaces and punctuation; not within a pair, where it is the point.
         conflicting_labels: cases with the request, reasoning and response of an earlier one and the other label.
         labels_without_response: cases whose label has nothing to speak about.
+        answers_from_one: cases with a choice to make, where they are ``ENOUGH`` and not one has the first as its answer.
         pairs: how many pairs.
         one_sided_pairs: pairs with labels, of which one is missing.
         straddling_pairs: pairs in more than one group, which a split by group would tear apart.
@@ -84,6 +87,7 @@ class CaseSummary:
     near_duplicates: Occurrences
     conflicting_labels: Occurrences
     labels_without_response: Occurrences
+    answers_from_one: Occurrences
     pairs: int
     one_sided_pairs: Occurrences
     straddling_pairs: Occurrences
@@ -100,6 +104,7 @@ class CaseSummary:
         kinds = (
             ("conflicting labels", self.conflicting_labels),
             ("labels without a response", self.labels_without_response),
+            ("answers counted from 1? not one is 0", self.answers_from_one),
             ("exact duplicates", self.exact_duplicates),
             ("near duplicates", self.near_duplicates),
             ("pairs with one label only", self.one_sided_pairs),
@@ -191,6 +196,7 @@ class _Check:
         self.judged: dict[int, tuple[str, str]] = {}  # digest of request, reasoning and response → id and first label
         self.exact_duplicates, self.near_duplicates = _Tally(), _Tally()
         self.conflicts, self.unanswered = _Tally(), _Tally()
+        self.choosing, self.first_chosen = _Tally(), 0
 
     def add(self, case: Case) -> None:
         label = case.label or "none"
@@ -202,6 +208,9 @@ class _Check:
         self.safe += case.request_safe is True
         if case.label and case.response is None:
             self.unanswered.add(case.id)
+        if case.answer is not None:
+            self.choosing.add(case.id)
+            self.first_chosen += case.answer == 0
         self._pair(case)
         self._texts(case)
 
@@ -234,6 +243,7 @@ class _Check:
 
     def summary(self) -> CaseSummary:
         one_sided, straddling, groups = _Tally(), _Tally(), _Tally()
+        from_one = self.choosing.count >= ENOUGH and not self.first_chosen
         for name, pair in self.pairs.items():
             if len(pair.labels) == 1:
                 one_sided.add(name)
@@ -254,6 +264,7 @@ class _Check:
             near_duplicates=self.near_duplicates.occurrences(),
             conflicting_labels=self.conflicts.occurrences(),
             labels_without_response=self.unanswered.occurrences(),
+            answers_from_one=(self.choosing if from_one else _Tally()).occurrences(),
             pairs=len(self.pairs),
             one_sided_pairs=one_sided.occurrences(),
             straddling_pairs=straddling.occurrences(),

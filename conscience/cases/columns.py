@@ -89,7 +89,12 @@ class Reading:
     @cached_property
     def line(self) -> str:
         """One line for people: each field, and its column where that is called otherwise."""
-        parts = [field if column == field else f"{field} from {column!r}" for column, field in self.fields.items()]
+        parts = []
+        for column, field in self.fields.items():
+            if field in ("aligned", "misaligned"):
+                parts.append(f"label from {column!r}, where 1 is {field}")
+            else:
+                parts.append(field if column == field else f"{field} from {column!r}")
         if self.second is not None:
             parts.append(f"request followed by {self.second!r}")
         return ", ".join(parts)
@@ -97,7 +102,7 @@ class Reading:
     @cached_property
     def is_plain(self) -> bool:
         """Whether each field is called by its own name."""
-        return self.second is None and all(column == field for column, field in self.fields.items())
+        return self.second is None and all(column == field in FIELDS for column, field in self.fields.items())
 
 
 class Columns:
@@ -114,13 +119,14 @@ class Columns:
     def __init__(self, said: Mapping[str, str] | None = None) -> None:
         self.said = dict(said or {})
         fields = [field for field in self.said.values() if field != UNREAD]
-        for field in fields:
+        for column, field in self.said.items():
             if field not in FIELDS + SHAPES:
                 near = difflib.get_close_matches(field, FIELDS + SHAPES, 1)
-                raise BadRow(
-                    f"column {field!r}: there is no such field" + (f"; did you mean {near[0]}?" if near else ""),
-                    hint=f"say FIELD=COLUMN, where FIELD is one of {', '.join(FIELDS + SHAPES)}",
-                )
+                if column in FIELDS + SHAPES and not near:
+                    raise BadRow(f"there is no field {field!r}", hint=f"did you mean {told(field, column)}?")
+                known = f"did you mean {near[0]}?" if near else f"one of {', '.join(FIELDS + SHAPES)}"
+                raise BadRow(f"there is no field {field!r} that column {column!r} could be", hint=known)
+        for field in fields:
             if fields.count(field) > 1:
                 raise BadRow(f"two columns are said to be {field!r}", hint="name one")
         self.unseen = set(self.said)

@@ -69,9 +69,9 @@ def _listed(rows: Any, columns: Columns) -> list[Any]:
     if isinstance(rows, list):
         return rows
     if isinstance(rows, dict):
-        if {"columns", "data"} <= rows.keys() or (columns.knows(tuple(rows)) and _is_by_column(rows)):
+        if {"columns", "data"} <= rows.keys() or _is_by_column(rows, columns):
             hint = "in pandas: .to_json('cases.jsonl', orient='records', lines=True)"
-            raise BadRow("is written by column, not by row", hint=hint)
+            raise BadRow("holds no list of rows: it is written by column or by index", hint=hint)
         if columns.knows(tuple(rows)):
             return [rows]
         lists = [value for value in rows.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
@@ -80,9 +80,12 @@ def _listed(rows: Any, columns: Columns) -> list[Any]:
     raise BadRow(f"{reprlib.repr(rows)} is not a list of rows", hint="use .jsonl for a row a line")
 
 
-def _is_by_column(rows: dict[str, Any]) -> bool:
+def _is_by_column(rows: dict[str, Any], columns: Columns) -> bool:
     kinds = {type(value) for value in rows.values()}
-    return kinds == {dict} or (kinds == {list} and not any(isinstance(value[0], dict) for value in rows.values() if value))
+    if kinds == {dict}:
+        return True
+    lists = kinds == {list} and columns.knows(tuple(rows))
+    return lists and not any(isinstance(value[0], dict) for value in rows.values() if value)
 
 
 def _table(file: io.BufferedIOBase, columns: Columns, separator: str) -> Rows:

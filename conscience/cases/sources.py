@@ -59,7 +59,7 @@ class Input(NamedTuple):
 
 
 Sources = str | Path | Iterable[str | Path | Mapping[str, Any]]
-"""A file, a folder, ``pack:NAME`` or ``hf:NAME``; several of these; or rows, such as a data frame or its records."""
+"""A file, a folder, ``pack:NAME`` or ``hf:NAME``; several of these; or rows: a data frame, its records, a loaded dataset."""
 
 
 def inputs(source: Sources, columns: Columns) -> Iterator[Input]:
@@ -71,8 +71,13 @@ def inputs(source: Sources, columns: Columns) -> Iterator[Input]:
     Raises:
         CaseError: a pack that does not exist, or a folder without cases.
     """
+    if type(source).__module__.startswith("datasets."):
+        yield Input("dataset", " row ", partial(_dataset_rows, lambda: source, "name one, as in data['SPLIT']"))
+        return
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # pandas' data frame, whose iteration gives names
         source = source.to_dict("records")
+    if isinstance(source, Mapping):
+        source = (source,)
     if not isinstance(source, str | Path):
         parts = iter(source)
         for part in parts:
@@ -108,7 +113,7 @@ def _folder(path: Path, columns: Columns) -> Iterator[Input]:
         return
     files = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
     if not files:
-        raise CaseError(f"{path}: holds neither .jsonl files nor a saved dataset")
+        raise CaseError(f"{path}: holds neither .jsonl files nor a saved dataset", hint="name the files")
     for file in files:
         yield _file(file, columns)
 

@@ -39,7 +39,8 @@ _NO_VALUE = (*_NOTHING, "NaN", "NAN", "None", "null", "NULL", "N/A")
 _SHEET_ERRORS = ("#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!")
 """What a spreadsheet shows for a formula that fails; a text that begins with - or = becomes one."""
 _PYTHON_LIST = re.compile(r"""(\[\s*(['"]|nan\b|None\b|array\().*\]|\(\s*['"].*\)|array\(.*\)|\{\s*'.*\})""", re.DOTALL)
-_PYTHON_MESSAGES = re.compile(r"\[\s*\{\s*'(role|content|from|value)'.*\]", re.DOTALL)
+_MESSAGES = re.compile(r"""\[\s*\{\s*"(role|content)"\s*:.*\]""", re.DOTALL)
+_PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(role|content|from|value)'.*\]""", re.DOTALL)
 _AS_JSON = "in pandas: df.to_json('cases.jsonl', orient='records', lines=True)"
 _TURNS = {"human": "user", "gpt": "assistant"}
 """ShareGPT's words for roles."""
@@ -172,28 +173,39 @@ def _value(field: str, value: Any, is_text: bool) -> Any:
 def _from_text(field: str, text: str) -> Any:
     """A cell of a table of texts. Lists are JSON or separated by '|'; messages and meta are JSON."""
     if field in ("references", "choices"):
-        is_python = _PYTHON_LIST.fullmatch(text.strip()) is not None
-        if text.startswith("["):
-            try:
-                listed = parsed(text)
-            except BadRow:
-                if text.startswith('["') and not is_python:
-                    raise
-            else:  # numbers in brackets may be a reference's words
-                if isinstance(listed, list) and (field == "choices" or all(isinstance(part, str) for part in listed)):
-                    return listed
-        parts = [part.strip() for part in text.split("|")]
-        if field == "choices" and len(parts) == 1 and not is_python:
-            raise BadRow(f"{reprlib.repr(text)} is one choice only", hint="put '|' between them, or write a JSON list")
-        return text if is_python else parts
-    if field in ("meta", "messages") or (field == "request" and text.startswith('[{"')):
-        return parsed(text)
-    return text
+        return _list(field, text)
+    is_messages = field == "request" and (text.startswith('[{"') or _MESSAGES.fullmatch(text.strip()))
+    return parsed(text) if field in ("meta", "messages") or is_messages else text
+
+
+def _list(field: str, text: str) -> Any:
+    if text.startswith("["):
+        try:
+            listed = parsed(text)
+        except BadRow:
+            if text.startswith('["') and not _PYTHON_LIST.fullmatch(text.strip()):
+                raise
+        else:  # numbers in brackets may be a reference's words
+            if isinstance(listed, list) and (field == "choices" or all(isinstance(part, str) for part in listed)):
+                return listed
+    if _PYTHON_LIST.fullmatch(text.strip()):
+        return text
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) > 1 and not all(parts):
+        hint = "'|' separates; where a text has one in it, write a JSON list"
+        raise BadRow(f"{reprlib.repr(text)} has an empty part", hint=hint)
+    if field == "choices" and len(parts) == 1:
+        raise BadRow(f"{reprlib.repr(text)} is one choice only", hint="put '|' between them, or write a JSON list")
+    return parts
+
+
+def _request(value: Any) -> Any:
+    if isinstance(value, str) and (_PYTHON_MESSAGES.fullmatch(value.strip()) or _MESSAGES.fullmatch(value.strip())):
+        raise BadRow(f"{reprlib.repr(value)} is messages written as a text", hint=f"write the list itself; {_AS_JSON}")
+    return _text(value)
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, str) and _PYTHON_MESSAGES.fullmatch(value.strip()):
-        raise BadRow(f"{reprlib.repr(value)} is Python's notation of messages, not JSON", hint=_AS_JSON)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -244,7 +256,7 @@ def _same(value: Any) -> Any:
 
 _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "id": _name,
-    "request": _text,
+    "request": _request,
     "response": _response,
     "reasoning": _text,
     "label": _same,

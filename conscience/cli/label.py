@@ -102,7 +102,10 @@ def _label(file: Path, work: LabelFile) -> None:
         click.echo(click.style("response: ", bold=True) + printable_lines(case.response or ""))
         proposed = f" [{case.label}]" if case.label else ""
         click.echo(f"{case.group or 'label'}{proposed}? ", nl=False)
-        key = click.getchar().lower()
+        try:
+            key = click.getchar().lower()
+        except OSError:
+            raise InputError("labels are given by keystrokes, and there is no terminal", hint="run it in one") from None
         label = KEYS.get(key) or (case.label if key in "\r\n" else None)
         click.echo(label or key if key.isprintable() else label or "")
         if key == "q":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,25 @@ ODDITIES = {
     "one_sided_groups": ("a", "c"),
     "labels_without_response": ("5",),
 }
+
+
+@pytest.mark.parametrize(("count", "from_", "odd"), [(20, 1, 20), (19, 1, 0), (20, 0, 0)])
+def test_answers_that_seem_to_be_counted_from_one_are_shown(count: int, from_: int, odd: int) -> None:
+    """Where there are many, and not one is the first choice."""
+    cases = [Case(id=str(n), request="q", choices=("a", "b", "c"), answer=from_ + n % 2) for n in range(count)]
+    assert check_cases(cases).answers_from_one.count == odd
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [("aaa", "all 3 labels are aligned, none misaligned"), ("aam", None), ("aa-", None), ("-", None), ("", None)],
+)
+def test_labels_of_one_kind_are_told(labels: str, said: str | None) -> None:
+    """Where no case without a label could be of the other."""
+    kinds: dict[str, Any] = {"a": "aligned", "m": "misaligned", "-": None}
+    cases = [Case(id=str(n), request="q", response="r", label=kinds[kind]) for n, kind in enumerate(labels)]
+    assert (said or "") in check_cases(cases).render()
+    assert ("labels are" in check_cases(cases).render()) == (said is not None)
 
 
 @pytest.mark.parametrize(("kind", "examples"), ODDITIES.items(), ids=ODDITIES)

@@ -108,6 +108,7 @@ def test_people_say_which_column_is_which(tmp_path: Path) -> None:
     ("said", "expected"),
     [
         ({"prompt": "reqest"}, "did you mean request"),
+        ({"request": "prompt"}, "did you mean --column request=prompt"),
         ({"prompt": "request", "q": "request"}, "two columns are said to be 'request'"),
         ({"promt": "request"}, "no row has the column 'promt'"),
     ],

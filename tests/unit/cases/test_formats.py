@@ -89,6 +89,7 @@ BAD_TABLES = [
     ("request,choices\nq,A;B\n", "one choice only"),
     ("request,choices\nq,\"['A', 'B']\"\n", "list written as a text"),
     ("request,references\nq,\"['A', 'B']\"\n", "list written as a text"),
+    ("request,references\nq,a || b\n", "has an empty part"),
     ("request,label,response\nq,1,r\n", "--column misaligned=label"),
     ("id,request,response\n1,,\n", "neither a request nor a response"),
 ]
@@ -121,9 +122,10 @@ NO_CASES: dict[str, tuple[bytes, str]] = {
     "f.jsonl": (b"// cases\n", "drop the line"),
     "g.jsonl": (b"{'request': 'q'}\n", "json.dumps"),
     "h.jsonl": (b'[{"request": "q"}]\n', "name a list of rows .json"),
-    "i.json": (b'{"request": {"0": "q"}, "label": {"0": "aligned"}}', "by column, not by row"),
-    "j.json": (b'{"columns": ["request"], "index": [0], "data": [["q"]]}', "by column, not by row"),
-    "k.json": (b'{"request": ["q", "p"], "label": ["aligned", "aligned"]}', "by column, not by row"),
+    "i.json": (b'{"request": {"0": "q"}, "label": {"0": "aligned"}}', "written by column or by index"),
+    "j.json": (b'{"columns": ["request"], "index": [0], "data": [["q"]]}', "written by column or by index"),
+    "k.json": (b'{"request": ["q", "p"], "label": ["aligned", "aligned"]}', "written by column or by index"),
+    "m.json": (b'{"0": {"request": "q"}, "1": {"request": "p"}}', "written by column or by index"),
     "l.json": (b'{"a": [{"x": 1}], "b": [{"x": 1}]}', "not a list of rows"),
 }
 

@@ -113,6 +113,16 @@ def test_the_same_folder_pays_for_nothing_twice(tmp_path: Path) -> None:
     assert again.compile_result == first.compile_result
 
 
+@pytest.mark.parametrize("references", [(), ("Take 7.",)])
+def test_labels_of_one_kind_are_refused_before_the_first_call(references: tuple[str, ...]) -> None:
+    """Also where another text could be judged: none is written."""
+    lm = provider("new/model", even=0.1, odd=0.9)
+    cases = [case.model_copy(update={"references": references}) for case in CASES if case.label == "aligned"]
+    with pytest.raises(InputError, match="no case is labelled misaligned"):
+        Recalibration().compile(student(lm), trainset=cases)
+    assert lm.calls == []
+
+
 def test_mistakes_are_named() -> None:
     """A target that is none, something else than a program, and too few labels."""
     with pytest.raises(ConfigurationError, match="target_fpr"):
