@@ -59,7 +59,7 @@ def forked(engine: str, children: int, requests: int, capsys: pytest.CaptureFixt
     assert not lost
 
 
-@pytest.mark.parametrize("engine", WIRES)
+@pytest.mark.parametrize("engine", ["wire", pytest.param("litellm", marks=pytest.mark.long)])
 def test_a_few_children(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     forked(engine, 4, 10, capsys)
 

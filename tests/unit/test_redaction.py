@@ -260,7 +260,7 @@ def told(server: Loopback, options: dict[str, Any], *, engine: str, tmp_path: Pa
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize("engine", ["wire", "litellm", "lm"])
+@pytest.mark.parametrize("engine", ["wire", *(pytest.param(other, marks=pytest.mark.long) for other in ("litellm", "lm"))])
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     secret=st.text(alphabet="abcXYZ0123456789-_/+", min_size=12, max_size=40).filter(is_worth_hiding),
@@ -370,7 +370,7 @@ LEAKS: dict[str, Callable[[str], Raw]] = {
 }
 
 
-@pytest.mark.parametrize("engine", ["wire", "litellm"])
+@pytest.mark.parametrize("engine", ["wire", pytest.param("litellm", marks=pytest.mark.long)])
 @pytest.mark.parametrize("leak", LEAKS)
 @pytest.mark.parametrize("stage", ["gate", "critique", "revise"])
 def test_a_draft_does_not_come_back_in_an_error(leak: str, stage: str, engine: str) -> None:
@@ -395,7 +395,7 @@ def test_a_draft_does_not_come_back_in_an_error(leak: str, stage: str, engine: s
 
 
 @pytest.mark.parametrize("leak", ["as plain text", "in an answer cut short"])
-@pytest.mark.parametrize("engine", ["wire", "litellm"])
+@pytest.mark.parametrize("engine", ["wire", pytest.param("litellm", marks=pytest.mark.long)])
 def test_an_unreadable_answer_is_not_told_in_an_error(leak: str, engine: str) -> None:
     """It may be the draft itself, and nobody has reviewed it."""
     with Loopback(lambda body, n: LEAKS[leak](DRAFT)) as server, pytest.raises(ConscienceError) as caught:

@@ -102,11 +102,24 @@ def told(signature: Any, inputs: dict[str, Any]) -> list[str]:
     return [*own, *map(str, inputs.values())]
 
 
-@pytest.mark.timeout(600)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(signatures(), st.sampled_from(ADAPTERS))
 def test_nothing_of_a_signature_is_lost(drawn: Any, adapter: Any) -> None:
     """The messages are those of ``dspy.Predict``, or a plain turn under names that say nothing, which says all the rest."""
+    check_nothing_is_lost(drawn, adapter)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(signatures(), st.sampled_from(ADAPTERS))
+def test_nothing_of_two_thousand_signatures_is_lost(drawn: Any, adapter: Any) -> None:
+    """The same, on more."""
+    check_nothing_is_lost(drawn, adapter)
+
+
+def check_nothing_is_lost(drawn: Any, adapter: Any) -> None:
+    """One signature with its inputs, under one adapter."""
     signature, inputs = drawn
     with dspy.context(adapter=adapter, lm=None):
         theirs, their_params = heard(lambda lm: dspy.Predict(signature)(**inputs, lm=lm))
