@@ -44,12 +44,22 @@ sys.addaudithook(_refuse)
 """Comes before the code: limits of CPU, memory and files, no network, no processes, and no writing outside of its folder.
 It keeps a model's mistakes from doing harm; it does not hold somebody who wants out."""
 
-_RUN = """scope = {{"__name__": "answer"}}
+_RUN = """import ast
+scope, defines = {{"__name__": "answer"}}, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 for name, text in {parts!r}.items():
-    exec(compile(text, name, "exec"), scope)
+    body = ast.parse(text, name).body
+    example = max((i + 1 for i, node in enumerate(body) if isinstance(node, defines)), default=0) if name == "answer" else 0
+    exec(compile(ast.Module(body[:example] or body, []), name, "exec"), scope)
+    for node in body[example:] if example else ():
+        try:
+            exec(compile(ast.Module([node], []), name, "exec"), scope)
+        except Exception:
+            pass
 print({last_words!r})
 """
-"""Code that ends the interpreter before its tests are through does not get to the last words, and cannot guess them."""
+"""Behind the last definition of an answer stands an example of its use, which may want what is not here: a network, a file,
+somebody who types. So it may fail. Code that ends the interpreter before its tests are through does not get to the last
+words, and cannot guess them."""
 
 
 def code(case: Case, response: str) -> Grade:

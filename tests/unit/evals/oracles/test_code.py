@@ -20,6 +20,10 @@ ADD = Case(id="t", request="Write add.", tests="assert add(2, 3) == 5\nassert ad
     [
         ("```python\ndef add(a, b):\n    return a + b\n```", ""),
         ("def add(a, b):\n    return a + b\n", ""),
+        ("```python\ndef add(a, b):\n    return a + b\n\nprint(add(int(input()), 1))\nopen('no.txt')\n```", ""),
+        ("```python\ndef plus(a, b):\n    return a + b\n\n1 / 0\nadd = plus\n```", ""),
+        ("```python\n1 / 0\ndef add(a, b):\n    return a + b\n```", "ZeroDivisionError"),
+        ("```python\nadd = (1).missing\n```", "AttributeError"),
         ("```python\ndef add(a, b):\n    return 5\n```", "AssertionError"),
         ("```python\nimport sys\nsys.exit(0)\n```", "exit code 0"),
         ("```python\nimport os\nos._exit(0)\n```", "exit code 0"),
@@ -29,11 +33,12 @@ ADD = Case(id="t", request="Write add.", tests="assert add(2, 3) == 5\nassert ad
         ("```python\nimport socket\nsocket.create_connection(('127.0.0.1', 9))\n```", "PermissionError"),
         ("```python\nimport subprocess\nsubprocess.run(['ls'])\n```", "PermissionError"),
         ("```python\nopen('/etc/conscience-test', 'w')\n```", "PermissionError"),
+        ("```python\nimport os\nos.open('/etc/conscience-test', os.O_WRONLY | os.O_CREAT)\n```", "PermissionError"),
         ("```python\nx = ' ' * (1 << 32)\n```", "MemoryError"),
     ],
 )
 def test_tests_decide(response: str, reason: str) -> None:
-    """Code that leaves before its tests, or reaches out of its process, does not pass."""
+    """Code that leaves before its tests, or reaches out of its process, does not pass. An example of its use may fail."""
     grade = oracle.tested(ADD, response)
     if reason:
         assert not grade.acceptable
