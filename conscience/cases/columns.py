@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,9 @@ def spelled(name: str) -> str:
 
 
 def told(column: str, field: str) -> str:
-    """How to say which field a column is, for messages."""
-    return f"--column {field}={column}"
+    """How to say which field a column is, for messages: in one line, and as a shell takes it."""
+    said = f"{field}={column}"
+    return f"--column {shlex.quote(said) if said.isprintable() else repr(said)}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Columns:
         Raises:
             BadRow: it could be read in more than one way, and how to say which.
         """
-        return self._readings(tuple(names))
+        return self._readings(tuple(name for name in names if isinstance(name, str)))  # a frame's columns may be numbers
 
     def _resolved(self, names: tuple[str, ...]) -> Reading:
         said = {name: self.said[name] for name in names if name in self.said}

@@ -58,7 +58,7 @@ def identity(row: Mapping[str, Any]) -> dict[str, Any]:
             if not _is_absent(value) and (value != "" or name in SPOKEN):
                 own[name] = _taken_apart(name, value) if isinstance(row, TextRow) else kept(value)
         elif (value := kept(value)) is not None:
-            other[str(name)] = value
+            other[kept(str(name))] = value
     inner = own.pop("meta", {})
     return own | {"meta": other | dict(inner) if isinstance(inner, Mapping) else other}
 
@@ -85,7 +85,7 @@ def read(row: Mapping[str, Any], reading: Reading, say: Said) -> dict[str, Any]:
         field = reading.fields.get(name)
         if field is None:
             if name != reading.second and (value := kept(value)) is not None:
-                meta[str(name)] = value
+                meta[kept(str(name))] = value
             continue
         try:
             value = _value(field, value, isinstance(row, TextRow))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conscience import Case, load_cases
 from conscience.cases.columns import FIELDS, Columns
@@ -141,6 +143,31 @@ def test_ids_made_so_far_stay_as_they_are(tmp_path: Path) -> None:
     assert one(tmp_path, {"response": "r", "prompt": "p", "label": "aligned", "choices": ["a"]}).id == "b1ad165e9eda981f"
     (tmp_path / "x.csv").write_text('request,references,choices,meta\nq,[],"[1, 2]","{""a"": 1}"\n')
     assert load_cases(tmp_path / "x.csv")[0].id == "f94bfa62e5877fd4"
+
+
+NAME = st.sampled_from(
+    [*FIELDS, "Request", "prompt", "input", "instruction", "completion", "messages", "aligned", "my\ntext"]
+)
+ODD = st.sampled_from(["a|b", "['a']", "1", "nan", "safe", "B", '[{"role": "user", "content": "q"}]', "\ud800", "a\0"])
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | ODD,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["role", "content"]), inner),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(NAME | st.text(max_size=3) | st.integers(), VALUE, max_size=5))
+@settings(deadline=None)
+def test_any_row_is_the_same_case_each_time_or_one_line(row: dict[Any, Any]) -> None:
+    """Which says where; the case can be written as JSON."""
+    bad: list[CaseError] = []
+    cases = load_cases([row], skip_bad=True, on_bad=bad.append)
+    assert len(cases) + len(bad) == 1
+    for error in bad:
+        assert str(error).startswith("rows row 1: ")
+        assert "\n" not in str(error)
+    assert load_cases([row], skip_bad=True) == cases
+    assert [Case.model_validate_json(case.model_dump_json()) for case in cases] == cases
 
 
 def test_readings_are_bounded() -> None:
