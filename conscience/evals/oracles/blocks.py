@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from textwrap import dedent
 from typing import NamedTuple
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -69,7 +70,8 @@ DATA = frozenset(
 _FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
 """A fence, what is written after it, and what is inside, to the end where it is not closed."""
 
-_LABEL = re.compile(r"[ \t{.]*([^\s{},:=]*)")
+_LABEL = re.compile(r"[ \t{.]*(?:lang(?:uage)?-)?([^\s{},:=]*)")
+_PROMPT = {"python": re.compile(r"(?:>>>|\.\.\.) ?"), "shell": re.compile(r"[$%] ")}
 _SHEBANG = re.compile(r"\s*#!\s*\S*?(?:/env\s+(?:-S\s+)?)?(python|node|bash|zsh|dash|ksh|sh)[\d.]*\b")
 _BARE = {
     "javascript": re.compile(
@@ -77,7 +79,11 @@ _BARE = {
         r"(?:['\"]use strict|(?:const|let|var|class|function|async function|import|export)\s|module\.)",
         re.DOTALL,
     ),
-    "shell": re.compile(r"\s*(?:#[^\n]*\s+)*(?:set -\w|\w+=\S|for \w+ in |if \[|while |function \w|\w+\(\) *\{)"),
+    "shell": re.compile(
+        r"\s*(?:#[^\n]*\s+)*(?:set -\w|\w+=\S|for \w+ in |if \[|while |function \w|\w+\(\) *\{"
+        r"|(?:sudo|awk|cat|chgrp|chmod|chown|cp|curl|cut|df|docker|du|echo|find|git|grep|ls|mkdir|mv|openssl|printf|rm|rsync|sed|sort"
+        r"|ssh|tar|wget) +[-\w\"'$./~+])"
+    ),
 }
 
 
@@ -94,7 +100,7 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     Args:
         language: what was asked for, if that is known; taken for what no fence names.
     """
-    fenced = [(language_named(label), text) for _, label, text in _FENCED.findall(response)]
+    fenced = [(language_named(label), dedent(text)) for _, label, text in _FENCED.findall(response)]
     if not fenced:
         return [Block(bare, response)] if (bare := _bare(response, language)) else []
     labelled = any(label and label not in DATA for label, _ in fenced)
@@ -102,7 +108,7 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     for label, text in fenced:
         known = label or _unnamed(text, language, labelled)
         if known and known not in DATA and text.strip():
-            blocks.append(Block(known, text))
+            blocks.append(Block(known, _typed(text, known)))
     return blocks
 
 
@@ -120,7 +126,17 @@ def _unnamed(text: str, language: str | None, labelled: bool) -> str | None:
         return language_named(shebang[1])
     if language and language != "python":
         return language
+    if _PROMPT["shell"].match(text):
+        return "shell"
     return None if labelled and not _is_code(text) else "python"
+
+
+def _typed(text: str, language: str) -> str:
+    """What was typed in a session: the lines behind a prompt, without it; all of them where the first has none."""
+    prompt = _PROMPT.get(language)
+    if prompt is None or not prompt.match(text.lstrip()):
+        return text
+    return "\n".join(line[found.end() :] for line in text.splitlines() if (found := prompt.match(line)))
 
 
 def _bare(text: str, language: str | None) -> str | None:
