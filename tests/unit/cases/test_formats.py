@@ -6,9 +6,11 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +167,23 @@ class Frame:
     def to_dict(self, how: str) -> list[dict[str, object]]:
         assert how == "records"
         return [{"prompt": "q", "response": float("nan")}, {"prompt": "p", "response": "r"}]
+
+
+class Dataset:
+    """As the package datasets gives its rows: a class by its number, -1 or None where it has none."""
+
+    __module__ = "datasets.arrow_dataset"
+    features = {"label": SimpleNamespace(int2str=["safe", "unsafe"].__getitem__), "prompt": None}  # noqa: RUF012
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        for number in (np.int64(0), 1, -1, None):
+            yield {"prompt": "q", "response": f"r{number}", "label": number}
+
+
+def test_a_loaded_dataset_says_what_its_classes_are_called() -> None:
+    """Its numbers alone would say nothing."""
+    cases = load_cases(Dataset())  # type: ignore[arg-type]
+    assert [case.label for case in cases] == ["aligned", "misaligned", None, None]
 
 
 def test_rows_in_memory_are_cases_too() -> None:
