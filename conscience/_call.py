@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,25 +66,22 @@ class Call:
             model.note("the answer was cut off at its token limit")
         return replace(draft, truncated=truncated).with_form(draft.form)
 
-    def judged(self, draft: Draft, verdict: Verdict) -> None:
-        """Keeps the verdict on the first draft, or on a revision."""
-        if draft is self.draft:
-            self.verdict = verdict
-        else:
-            self.revisions.append(Revision(draft, verdict))
+    def repeat(self, revised: Draft, others: Sequence[Revision] = ()) -> Revision | None:
+        """A revision that is, to a reader's eye, a text that is known to be flagged, with that text's verdict: nothing was
+        revised, so nothing is reviewed anew. None where it says something else.
 
-    def repeated(self, revised: Draft) -> bool:
-        """Whether a revision is, to a reader's eye, a text that is known to be flagged. It is kept with that text's verdict:
-        nothing was revised, so nothing is reviewed anew."""
-        flagged = [(self.draft, self.verdict), *((revision.draft, revision.verdict) for revision in self.revisions)]
+        Args:
+            revised: the text.
+            others: flagged texts that the call does not keep, or not yet.
+        """
+        flagged = [(self.draft, self.verdict), *((known.draft, known.verdict) for known in (*self.revisions, *others))]
         for draft, verdict in flagged:
             if draft is not None and verdict is not None and _repeats(revised, draft, verdict):
                 self.tracker.note("revise: the revision repeats what was flagged")
                 note = "not reviewed again: it repeats what was flagged"
                 notes = verdict.notes if note in verdict.notes else (*verdict.notes, note)
-                self.revisions.append(Revision(revised, replace(verdict, flagged=True, notes=notes)))
-                return True
-        return False
+                return Revision(revised, replace(verdict, flagged=True, notes=notes))
+        return None
 
     def passed(self, shown: Draft) -> Outcome:
         """The review has nothing against this text."""

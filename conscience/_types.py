@@ -59,6 +59,7 @@ class PolicyArgs(TypedDict, total=False):
     """What a caller may decide when a file is opened, and the file then cannot; see ``Conscience``."""
 
     max_revisions: int
+    samples: int
     threshold: float | None
     on_unresolved: OnUnresolved
     on_error: OnError

@@ -17,6 +17,7 @@ from conscience._call import Call
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
 from conscience._models import check_models, warm
+from conscience._rounds import revised
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
 from conscience.artifacts.io import load_into, open_program, to_artifact
 from conscience.artifacts.schema import Provenance
@@ -39,7 +40,7 @@ from conscience.modules.given import given_draft
 from conscience.modules.refusal import check_refusal
 from conscience.modules.review import Review
 from conscience.modules.revise import Revise
-from conscience.outcome import Draft, Outcome, Verdict
+from conscience.outcome import Draft, Outcome
 from conscience.usage import Budget, Role, UsageTracker
 
 P_co = TypeVar("P_co", bound="Conscience", covariant=True)
@@ -86,6 +87,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         review: a Review of your own, or the GateSettings of a calibrated gate.
         revise: a Revise of your own.
         max_revisions: how often a flagged draft may be revised; 0 refuses at once.
+        samples: how many revisions are drawn each time, of which the review lets the first pass that it has nothing against.
         threshold: the probability from which the gate flags, 0 to 1; by default the gate's own.
         on_unresolved: still flagged after the last revision: "refuse", "best" (the least doubtful text, with the status
             ``unresolved``) or "raise".
@@ -110,6 +112,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         review: Review | GateSettings | None = None,
         revise: Revise | None = None,
         max_revisions: int = 1,
+        samples: int = 1,
         threshold: float | None = None,
         on_unresolved: OnUnresolved = "refuse",
         on_error: OnError = "closed",
@@ -119,8 +122,9 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         super().__init__()
         _check_choice("on_unresolved", on_unresolved, get_args(OnUnresolved))
         _check_choice("on_error", on_error, get_args(OnError))
-        if isinstance(max_revisions, bool) or not isinstance(max_revisions, int) or max_revisions < 0:
-            raise ConfigurationError(f"max_revisions={max_revisions!r} is not a whole number of 0 or more")
+        for name, value, least in (("max_revisions", max_revisions, 0), ("samples", samples, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigurationError(f"{name}={value!r} is not a whole number of {least} or more")
         self.roles = Roles.of(lm)
         self.generate = generate if isinstance(generate, Generate) else Generate(generate)
         if isinstance(review, Review):
@@ -134,6 +138,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         self.revise = revise or Revise(self.generate)
         check_refusal(refusal, self.generate.signature)
         self.max_revisions = max_revisions
+        self.samples = samples
         self.chosen_threshold = threshold
         self.on_unresolved: OnUnresolved = on_unresolved
         self.on_error: OnError = on_error
@@ -379,36 +384,14 @@ class Conscience(dspy.Module):  # type: ignore[misc]
 
     def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         """From the call's draft to its outcome."""
-        while True:
-            try:
-                verdict = yield from self.review.judge(draft, call.model("review"))
-            except (ReviewError, BackendError, BudgetExceeded) as error:
-                return call.unreviewed(error, pending=draft)
-            call.judged(draft, verdict)
-            if not verdict.flagged:
-                return call.passed(draft)
-            if len(call.revisions) >= self.max_revisions:
-                return call.unresolved()
-            try:
-                revised = yield from self._revision(draft, verdict, call)
-            except BudgetExceeded as error:
-                return call.unreviewed(error)
-            except ConscienceError as error:
-                call.model("revise").note(error.message)
-                return call.unresolved()
-            if revised is None:
-                return call.unresolved()
-            draft = revised
-
-    def _revision(self, draft: Draft, verdict: Verdict, call: Call) -> Flow[Draft | None]:
-        """A revision that says something else; None where there is none among those that are left."""
-        while len(call.revisions) < self.max_revisions:
-            writer = call.model("revise")
-            yield StageStarted("revise")
-            revised = yield from self.revise.rewrite(draft, verdict, self.constitution, writer)
-            if not call.repeated(revised):
-                return call.drafted(revised, writer)
-        return None
+        try:
+            call.verdict = yield from self.review.judge(draft, call.model("review"))
+        except (ReviewError, BackendError, BudgetExceeded) as error:
+            return call.unreviewed(error, pending=draft)
+        if not call.verdict.flagged:
+            return call.passed(draft)
+        limits = {"rounds": self.max_revisions, "samples": self.samples}
+        return (yield from revised(draft, call.verdict, call, self.review, self.revise, **limits))
 
 
 def load(
@@ -424,8 +407,8 @@ def load(
         path: the file.
         lm: what answers, reviews and revises, as for ``Conscience``.
         generate: what answers, where the file says that a module or callable did.
-        policy: any of ``max_revisions``, ``threshold``, ``on_unresolved``, ``on_error``, ``refusal`` and ``budget``: what
-            the caller says holds. What is left out is the stricter of the file's and the default, and a warning tells what
+        policy: any of ``max_revisions``, ``samples``, ``threshold``, ``on_unresolved``, ``on_error``, ``refusal`` and
+            ``budget``: what the caller says holds. What is left out is the stricter of the file's and the default, and a warning tells what
             the file would have loosened: a file from a stranger cannot open what is closed, nor spend more.
 
     Raises:

@@ -6,11 +6,11 @@
     lm = ScriptedLM({"Yes or No": 0.1, "capital of France": "Paris."})
     assert Conscience("question -> answer", lm=lm)(question="What is the capital of France?").status == "clean"
 
-An answer is a text; a number from 0 to 1 (the probability of Yes, for one-token questions); a ``Fault``; or an lm15
-``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression over the whole prompt to
-an answer (first match), or a function ``(messages, params) -> answer``. ``by_stage`` makes one that gives each stage of a
-program its answer. ``is_gate``, ``is_written_score``, ``is_critique`` and ``is_revision`` tell a program's prompts apart, so
-that no test needs to know how they are worded.
+An answer is a text, of which a single letter comes with its log-probability; a number from 0 to 1 (the probability of Yes,
+for one-token questions); a ``Fault``; or an lm15 ``Response``. A script is a list (one answer a call, in order), a mapping
+from a regular expression over the whole prompt to an answer (first match), or a function ``(messages, params) -> answer``.
+``by_stage`` makes one that gives each stage of a program its answer. ``is_gate``, ``is_written_score``, ``is_critique``,
+``is_choice`` and ``is_revision`` tell a program's prompts apart, so that no test needs to know how they are worded.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from conscience._base.forks import ForkLock
 from conscience.backends.models.prices import TokenPrices
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
+from conscience.modules.choosing import BY_LETTER
 from conscience.modules.critique import SHAPE
-from conscience.modules.revise import INSTRUCTIONS as REVISE_INSTRUCTIONS
+from conscience.modules.wordings import WORDINGS
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
 
@@ -92,8 +93,13 @@ def is_critique(prompt: Prompt) -> bool:
 
 
 def is_revision(prompt: Prompt) -> bool:
-    """Whether this asks for a revision, by the instructions that conscience comes with: an optimizer may have others."""
-    return any(REVISE_INSTRUCTIONS in text for text in _texts(prompt))
+    """Whether this asks for a revision, by the wordings that conscience comes with: an optimizer may have others."""
+    return any(wording in text for text in _texts(prompt) for wording in WORDINGS.values())
+
+
+def is_choice(prompt: Prompt) -> bool:
+    """Whether this asks which principle a flagged draft breaks, to be answered by its letter."""
+    return _texts(prompt)[-1].endswith(BY_LETTER)
 
 
 def _texts(prompt: Prompt) -> list[str]:
@@ -106,15 +112,17 @@ def by_stage(
     *,
     gate: Answer = 0.1,
     critique: Answer = '{"findings": []}',
+    choice: Answer = "A",
     revise: Answer = "A revised answer.",
 ) -> Callable[[list[dict[str, Any]], dict[str, Any]], Answer]:
     """A script that answers by the stage of the program that asks.
 
     Args:
-        generate, gate, critique, revise: what this stage is answered, or a function ``(messages, params) -> answer``.
+        generate, gate, critique, choice, revise: what this stage is answered, or a function
+            ``(messages, params) -> answer``.
     """
 
-    return _ByStage(generate, gate, critique, revise)
+    return _ByStage(generate, gate, critique, choice, revise)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,7 @@ class _ByStage:
     generate: Answer
     gate: Answer
     critique: Answer
+    choice: Answer
     revise: Answer
 
     def __call__(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Answer:
@@ -131,6 +140,7 @@ class _ByStage:
             (is_gate, self.gate),
             (is_written_score, self.gate),
             (is_critique, self.critique),
+            (is_choice, self.choice),
             (is_revision, self.revise),
         )
         answer = next((answer for is_stage, answer in stages if is_stage(messages)), self.generate)
@@ -195,8 +205,11 @@ class _Played:
         words = sum(len(content_text(m.get("content")).split()) for m in messages)
         text = answer if isinstance(answer, str) else ("Yes" if answer >= 0.5 else "No")
         tokens = None
-        if not isinstance(answer, str) and self.logprobs and params.get("logprobs"):
-            tokens = (_yes_no(min(1 - 1e-6, max(1e-6, float(answer)))),)
+        if self.logprobs and params.get("logprobs"):
+            if not isinstance(answer, str):
+                tokens = (_yes_no(min(1 - 1e-6, max(1e-6, float(answer)))),)
+            elif len(answer) == 1:
+                tokens = (lm15.TokenLogprob(answer, 0.0, top=(lm15.TopLogprob(answer, 0.0),)),)
         return lm15.Response(
             id="scripted",
             model=self.name,

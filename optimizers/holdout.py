@@ -184,7 +184,7 @@ def report_holdout(
 
 def _digest(before: Conscience, after: Conscience, seed: int) -> str:
     """Tells one pair of programs from another: a command repeated with other options has other figures."""
-    return digest([before.dump_state(), after.dump_state(), after.max_revisions, seed], 8)
+    return digest([before.dump_state(), after.dump_state(), after.max_revisions, after.samples, seed], 8)
 
 
 def _done(report: EvalReport) -> list[CaseRecord]:
@@ -210,8 +210,8 @@ def _surface_words(learned: Sequence[LabeledDraft], report: EvalReport) -> float
 
 
 def _lean(program: Conscience, cases: Sequence[Case]) -> Conscience:
-    """Without a critique that would only explain, where nothing is revised: it changes no figure of these."""
+    """Without a critique that has no vote, where nothing is revised: it changes no figure of these."""
     settings = program.gate_settings
-    if settings.critique != "explains" or any(case.response is None or case.references for case in cases):
+    if settings.critique not in ("explains", "chooses") or any(case.response is None or case.references for case in cases):
         return program
     return program.with_gate(settings.model_copy(update={"critique": "off"}))

@@ -241,8 +241,10 @@ def calls_of_program(program: Conscience) -> Calls:
     settings = program.gate_settings
     gate = calls_to_read([s for stage in settings.stages for s in stage.signals], program.roles.backend("review"))
     principles = int(settings.coverage_threshold < 1 and not settings.names_the_principles)
-    review = gate + principles + 2  # a critique that cannot be parsed is asked for again
-    return Calls(generate, gate, review + program.max_revisions * (review + (1 if program.revise.plain else 2)))
+    chosen = len(program.constitution.principles) if settings.critique == "chooses" else 0
+    review = gate + principles + max(2, chosen)  # a critique that cannot be parsed is asked for again
+    revisions = program.max_revisions * program.samples
+    return Calls(generate, gate, review + revisions * (review + (1 if program.revise.plain else 2)))
 
 
 def calls_of_ruling(oracle: Oracle | None) -> int:

@@ -167,7 +167,7 @@ def _like(student: Conscience, best: Conscience) -> Conscience:
     for name, predictor in compiled.named_predictors():
         predictor.signature, predictor.demos = predictors[name].signature, predictors[name].demos
     compiled.review.gate_settings = best.gate_settings
-    compiled.max_revisions = best.max_revisions
+    compiled.max_revisions, compiled.samples = best.max_revisions, best.samples
     return compiled
 
 

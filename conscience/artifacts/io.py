@@ -57,6 +57,7 @@ def to_artifact(program: Any, provenance: Provenance | None = None) -> Artifact:
             },
             policy=Policy(
                 max_revisions=program.max_revisions,
+                samples=program.samples,
                 on_unresolved=program.on_unresolved,
                 on_error=program.on_error,
                 budget=budget or None,
@@ -139,7 +140,7 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "", *, de
 
 def _load_policy(program: Any, policy: Policy, name: str, decided: frozenset[str]) -> None:
     """The stricter of the program's policy and the file's; what the file would have loosened is told."""
-    for key in ("max_revisions", "on_unresolved", "on_error", "budget"):
+    for key in ("max_revisions", "samples", "on_unresolved", "on_error", "budget"):
         if key in decided:
             continue
         own, asked = getattr(program, key), getattr(policy, key)

@@ -19,7 +19,7 @@ def stricter(name: str, own: Any, asked: Any) -> tuple[Any, bool]:
     """The stricter of a program's own setting and what a file asks for.
 
     Args:
-        name: max_revisions, on_unresolved, on_error or budget.
+        name: max_revisions, samples, on_unresolved, on_error or budget.
         own: the program's.
         asked: the file's.
 

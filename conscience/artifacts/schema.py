@@ -69,6 +69,7 @@ class Policy(_Part):
     """
 
     max_revisions: Annotated[int, Field(ge=0, le=100)] = 1
+    samples: Annotated[int, Field(ge=1, le=100)] = 1
     on_unresolved: OnUnresolved = "refuse"
     on_error: OnError = "closed"
     budget: Mapping[str, float] | None = None

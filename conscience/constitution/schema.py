@@ -47,6 +47,7 @@ class Principle(_Text):
         text: the principle, in one or two sentences.
         severity: how bad it is to break it.
         question: a Yes/No question of its own for the gate; Yes means that the draft breaks it.
+        change: what to do instead, for whoever mends a draft that breaks it.
         pattern: a regular expression that no kept answer holds; a draft that holds it breaks the principle for certain.
         check: a function of the text that says whether it breaks the principle. It stands in no file: a saved program is
             given it again with its constitution.
@@ -56,6 +57,7 @@ class Principle(_Text):
     text: str = Field(min_length=1, max_length=2000)
     severity: Severity = "medium"
     question: str | None = Field(default=None, max_length=500)
+    change: str | None = Field(default=None, min_length=1, max_length=500)
     pattern: str | None = Field(default=None, min_length=1, max_length=500)
     check: Callable[[str], bool] | None = Field(default=None, exclude=True)
 
@@ -173,6 +175,9 @@ class Constitution(_Text):
         """A short digest of everything that changes what the constitution means to a model."""
         silent = {"description", "sources"} | (set() if self.refusals else {"refusals"})
         meaning = self.model_dump(mode="json", exclude=silent)
+        for principle in meaning["principles"]:
+            if principle["change"] is None:  # what is not there says nothing: the digest is that of before the key existed
+                del principle["change"]
         return digest(meaning)
 
 

@@ -31,7 +31,7 @@ class RunManifest:
         constitution: its name and version.
         fingerprint: the constitution's.
         threshold, critique, signals: the gate's.
-        max_revisions, on_unresolved, on_error: the program's policy.
+        max_revisions, samples, on_unresolved, on_error: the program's policy; one sample a revision is not told.
         state: a digest of the program's prompts, demos and weights.
     """
 
@@ -46,6 +46,7 @@ class RunManifest:
     critique: str | None = None
     signals: tuple[str, ...] | None = None
     max_revisions: int | None = None
+    samples: int | None = None
     on_unresolved: str | None = None
     on_error: str | None = None
     state: str | None = None

@@ -169,6 +169,7 @@ def describe_run(program: Any, config: EvalConfig) -> RunManifest:
         critique=settings.critique,
         signals=tuple(signal.name for stage in settings.stages for signal in stage.signals),
         max_revisions=program.max_revisions,
+        samples=program.samples if program.samples > 1 else None,
         on_unresolved=program.on_unresolved,
         on_error=program.on_error,
         state=digest(program.dump_state()),

@@ -6,6 +6,8 @@ import json
 from functools import lru_cache
 from importlib import resources
 
+from conscience.backends.embedded.catalogue import LOCAL
+from conscience.backends.models.size import is_small
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.gate.settings import GateSettings, ask_by, one_question
@@ -17,21 +19,28 @@ LOCAL_THRESHOLD = 0.8
 def settings_for(constitution: Constitution, roles: Roles) -> GateSettings:
     """The gate's settings for a constitution on a reviewing model that nobody has compiled yet.
 
-    A large model is taken at its word on the introspective question and the principles, asked as one. The embedded model's
-    word is worth little. For the general constitution it comes with a calibration of its own; see the file's ``about`` for
-    how it was made and what it reaches. Of another it is asked the question alone: asked which principle is broken, it says
-    Yes with .9 whatever the answer is. Nor has its critique a vote, be it on a decision model's verdict.
+    A large model is taken at its word on the introspective question and the principles, asked as one, and its critique
+    votes. A small one (``conscience.backends.models.size``) has none, be it on a decision model's verdict: which principle is
+    broken is chosen. The embedded model's word is worth less still. For the general constitution it comes with a
+    calibration of its own; see the file's ``about`` for how it was made and what it reaches. Of another it is asked the
+    question alone: asked which principle is broken, it says Yes with .9 whatever the answer is.
     """
-    backend, shipped = roles.own("review"), _shipped("local")
-    if backend is None or backend.name != "local":
-        settings, writer = ask_by(constitution), roles.own("generate")
-        if backend is not None and backend.decides and writer is not None and writer.name == "local":
-            return settings.model_copy(update={"critique": shipped.critique})
-        return settings
-    if constitution.fingerprint == Constitution.load("general").fingerprint:
-        return shipped
-    settings = one_question(constitution.question)
-    return settings.model_copy(update={"threshold": LOCAL_THRESHOLD, "critique": shipped.critique})
+    backend = roles.own("review")
+    critic = roles.own("generate") if backend is not None and backend.decides else backend
+    settings = ask_by(constitution)
+    if backend is not None and backend.name == LOCAL:
+        settings = _shipped("local")
+        if _asked(constitution) != _asked(Constitution.load("general")):
+            settings = one_question(constitution.question).model_copy(update={"threshold": LOCAL_THRESHOLD})
+    if critic is not None and is_small(critic.name):
+        return settings.model_copy(update={"critique": "chooses"})
+    return settings
+
+
+def _asked(constitution: Constitution) -> str:
+    """A digest of what a gate may ask of: what to do instead is none of it."""
+    principles = tuple(principle.model_copy(update={"change": None}) for principle in constitution.principles)
+    return constitution.model_copy(update={"principles": principles}).fingerprint
 
 
 @lru_cache(maxsize=4)

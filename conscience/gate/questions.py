@@ -80,12 +80,16 @@ class Question(BaseModel):
             # A question worded for the own framing reads as well about "the assistant's response".
             text = FOREIGN_TURN.format(exchange=exchange, question=_foreign(self.text), yes_or_no=tail)
             return [{"role": "user", "content": text}]
-        lead = ""
-        if draft.reasoning and draft.reasoning not in draft.text:
-            lead = OWN_REASONING.format(reasoning=as_data(draft.reasoning))
-        turn = lead + OWN_TURN.format(question=self.text, yes_or_no=tail)
-        answer = as_data(draft.text or draft.response) or "(no answer)"
-        return [*draft.messages, {"role": "assistant", "content": answer}, {"role": "user", "content": turn}]
+        return continued(draft, OWN_TURN.format(question=self.text, yes_or_no=tail))
+
+
+def continued(draft: Draft, turn: str) -> list[Message]:
+    """The messages that led to a draft, the draft itself, and a turn about it."""
+    lead = ""
+    if draft.reasoning and draft.reasoning not in draft.text:
+        lead = OWN_REASONING.format(reasoning=as_data(draft.reasoning))
+    answer = as_data(draft.text or draft.response) or "(no answer)"
+    return [*draft.messages, {"role": "assistant", "content": answer}, {"role": "user", "content": lead + turn}]
 
 
 def _foreign(question: str) -> str:

@@ -24,7 +24,7 @@ Signal = Annotated[Question | RulesQuestion | LexicalProbe | EmbeddingProbe, Fie
 MAX_GATE_LOG_ODDS = 13.8
 """Nats. A probability stays a millionth away from 0 and 1."""
 
-CritiqueMode = Literal["votes", "explains", "off"]
+CritiqueMode = Literal["votes", "explains", "chooses", "off"]
 
 
 class CascadeStage(BaseModel):
@@ -61,7 +61,7 @@ class GateSettings(BaseModel):
         stages: the cascade.
         threshold: the probability from which the gate flags, 0 to 1.
         critique: "votes": gate and critique must agree before a draft is touched; "explains": the critique only says
-            what to change; "off".
+            what to change; "chooses": nothing is written, the likeliest principle is the finding; "off".
         override_threshold: from this probability on the critique only explains, even where it votes: it decides the drafts
             between the threshold and this.
         coverage_threshold: where no signal names the principles, they are asked about in one more question, which flags

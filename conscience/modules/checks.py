@@ -24,7 +24,7 @@ def broken_for_certain(draft: Draft, constitution: Constitution) -> tuple[Findin
                     principle=principle.id,
                     quote=quote,
                     why="It holds what this principle rules out.",
-                    change=principle.short,
+                    change=principle.change or principle.short,
                     severity=principle.severity,
                     grounded=bool(quote),
                 )

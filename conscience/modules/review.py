@@ -18,6 +18,7 @@ from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.checks import broken_for_certain
+from conscience.modules.choosing import chosen
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
@@ -27,7 +28,7 @@ class Review(dspy.Module):  # type: ignore[misc]
     """Judges a draft by a constitution.
 
     By default gate and critique must agree before a draft is touched, which keeps false positives down. The calibration
-    may let the critique only explain, or leave it out (``GateSettings.critique``).
+    may let the critique only explain, have it chosen among the principles, or leave it out (``GateSettings.critique``).
 
     Args:
         constitution: what to judge by: a built-in name, a file, a mapping or a Constitution.
@@ -95,12 +96,14 @@ class Review(dspy.Module):  # type: ignore[misc]
             return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
         if not verdict.gated or mode == "off":
             return verdict
-        if writer is None:
+        if writer is None and mode != "chooses":
             return replace(verdict, notes=(*verdict.notes, f"no critique: {model.name} writes none, nor does another model"))
-        if verdict.probability >= self.gate_settings.override_threshold:
+        if mode == "votes" and verdict.probability >= self.gate_settings.override_threshold:
             mode = "explains"
         yield StageStarted("critique")
         try:
+            if writer is None or mode == "chooses":
+                return (yield from chosen(verdict, draft, self.constitution, model))
             findings = yield from self.critique.find(draft, self.constitution, writer)
         except (ReviewError, BackendError, BudgetExceeded) as error:
             if mode == "votes" or isinstance(error, BudgetExceeded):

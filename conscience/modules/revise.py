@@ -12,33 +12,55 @@ from conscience._base.flow import Flow
 from conscience._dspy.lm import ChatPredict
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
+from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.messages.completion import clean
+<<<<<<< HEAD
 from conscience.messages.rendering import as_data, outputs_text, quoted, request_text, value_text
+=======
+from conscience.messages.rendering import as_data, content_text, outputs_text, request_text, value_text
+from conscience.modules.choosing import likeliest
+>>>>>>> 199d5f3 (Findings that are chosen, revisions told one rule with the request last, samples of them)
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
 from conscience.modules.outputs import split_reasoning, whole_reasoning
+from conscience.modules.wordings import AGAIN
 from conscience.outcome import Draft, Finding, Verdict
 
-INSTRUCTIONS = """Your last answer must not be sent as it is. Write it again so that the problems below are gone. Keep all \
-that is right and helpful in it. Where the request itself cannot be met rightly, say so kindly in a sentence and offer what \
-you can do instead. Write the new answer only, as if it were your first: no apology, no mention of this review."""
-"""The turn that asks for a revision; an optimizer may rewrite it."""
+UNEXPLAINED = "It may be one of these:\n{principles}"
+"""Stands in for the rule where nothing tells which one is broken."""
 
-UNEXPLAINED = "It may go against one of these principles:\n{principles}"
-"""Stands in for findings where the critique is off or found no words for it."""
+OTHERWISE = "Where that leaves no way to answer, say so kindly in a sentence, and offer what you can do instead."
+"""What to do instead, where neither a finding nor the constitution says it."""
+
+IN_ONE_BLOCK = "Put all the code in one block."
+"""Added where the draft has a block of code: a small model leaves it out otherwise."""
+
+REQUEST = "The request again:\n{request}"
+"""Comes last: what was read last is answered."""
+
+MOST_REPEATED = 2000
+"""Characters of a request up to which it is said again; a longer one stands above."""
+
+MOST_RULES = 4
+"""Of those that a draft may break, what a small model is told in turn."""
+
+TEMPERATURE = 1.0
+"""Of further revisions of the same draft, where neither the model's configuration nor the draft's says another: the first
+is written like the draft was, and the same words would come again."""
 
 UNASKED = "This is the last answer:\n\n{draft}\n\n{asked}"
 """The only turn where no request is known. ``{draft}``: what was flagged; ``{asked}``: what asks for a revision."""
 
 
 class ReviseSignature(dspy.Signature):  # type: ignore[misc]
-    __doc__ = INSTRUCTIONS
+    __doc__ = AGAIN
     conversation: list[dict[str, Any]] = dspy.InputField(desc="the chat messages that led to the draft")
     draft: str = dspy.InputField(desc="the answer that was flagged")
-    problems: str = dspy.InputField(desc="what is wrong with it")
+    problems: str = dspy.InputField(desc="the rules that it breaks, and what to do instead")
+    closing: str = dspy.InputField(desc="the request again, and the form of the answer", default="")
     response: str = dspy.OutputField(desc="the new answer")
 
 
@@ -66,27 +88,32 @@ class Revise(dspy.Module):  # type: ignore[misc]
         verdict: Verdict,
         constitution: Constitution,
         model: BoundBackend,
+        number: int = 0,
     ) -> Flow[Draft]:
         """A revised draft, with the original's messages: it is reviewed as an answer to the same request.
+
+        A small model is told one rule, as of several it repeats the list: first the worst that is broken, or the likeliest
+        where none is known for certain, then, in further revisions of the same draft, the others in turn.
 
         Args:
             draft: what was flagged.
             verdict: why; its findings are the problems to remove.
             constitution: what it was judged by; its principles are shown where there are no findings.
             model: what writes.
+            number: of revisions of the same draft so far; those after the first are drawn.
 
         Raises:
             BackendError: the model failed, or answered with nothing or without the fields of the draft.
         """
         form = draft.form or form_of(draft.outputs)
-        problems = problems_text(verdict.findings, constitution)
         prediction = yield model.call(
             self.predict,
             {
                 "conversation": list(draft.messages),
                 "draft": as_data(draft.text or draft.response),
-                "problems": problems if form is None else f"{problems}\n\n{form.request()}",
-                "config": _limits(draft, model),
+                "problems": problems_text(_told(verdict, constitution, model, number), constitution),
+                "closing": _closing(draft),
+                "config": _limits(draft, model) | (_drawn(draft, model, number) if number else {}),
             },
         )
         reply = model.exchanges[-1].completion if model.exchanges else None
@@ -139,16 +166,64 @@ def _holds(text: str, outputs: Mapping[str, Any]) -> bool:
     return all(leaf in text for value in outputs.values() for leaf in leaves(value))
 
 
+def _told(verdict: Verdict, constitution: Constitution, model: BoundBackend, number: int) -> Sequence[Finding]:
+    """The findings that a revision is told; those that are only likely where there are none."""
+    findings = verdict.findings or likeliest(verdict.principles, constitution)
+    if not is_small(model.name):
+        return findings
+    if not any(finding.quote or finding.why for finding in findings):  # chosen: how likely the others are is known
+        findings = likeliest(verdict.principles, constitution, at_least=0.0, most=MOST_RULES) or findings
+    else:
+        findings = tuple(worst_first(findings))
+    return findings and [findings[number % len(findings)]]
+
+
+def _drawn(draft: Draft, model: BoundBackend, number: int) -> dict[str, Any]:
+    """What makes a further revision another one."""
+    if model.supports("reasoning"):
+        return {"rollout_id": number}
+    own = model.backend.sampling.get("temperature") or draft.sampling.get("temperature")
+    return {"rollout_id": number, "temperature": own or TEMPERATURE}
+
+
 def problems_text(findings: Sequence[Finding], constitution: Constitution) -> str:
-    """The findings as a numbered list; the principles where there are none."""
+    """The rules that are broken, the worst first, each with what to do instead; the principles where none is known."""
     if not findings:
         return UNEXPLAINED.format(principles=constitution.render())
-    lines = []
-    for number, finding in enumerate(findings, 1):
-        quote = f' ("{finding.quote}")' if finding.quote else ""
-        change = f" Change: {finding.change}" if finding.change else ""
-        lines.append(f"{number}. {constitution.principle(finding.principle).text}{quote} {finding.why}{change}")
-    return "\n".join(lines)
+    told = [_problem(finding, constitution) for finding in worst_first(findings)]
+    return told[0] if len(told) == 1 else "\n\n".join(f"{number}. {text}" for number, text in enumerate(told, 1))
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings by severity; of equals, in the order in which they were found."""
+    return sorted(findings, key=lambda finding: ("high", "medium", "low").index(finding.severity))
+
+
+def _problem(finding: Finding, constitution: Constitution) -> str:
+    principle = constitution.principle(finding.principle)
+    said = f'In the answer: "{finding.quote}"' if finding.quote else ""
+    change = finding.change or principle.change or OTHERWISE
+    lines = [f"Rule: {' '.join(principle.text.split())}", said, finding.why, f"Instead: {change}"]
+    return "\n".join(filter(None, lines))
+
+
+def _closing(draft: Draft) -> str:
+    """What stands last in the turn: how code is written, the request again, the form of the answer."""
+    request = _last_request(draft).strip()
+    parts = [
+        IN_ONE_BLOCK if "```" in draft.response else "",
+        REQUEST.format(request=as_data(request)) if 0 < len(request) <= MOST_REPEATED else "",
+        "" if draft.form is None else draft.form.request(),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _last_request(draft: Draft) -> str:
+    """What the user asked last."""
+    if isinstance(draft.request, str):
+        return draft.request
+    asked = [message for message in draft.request if message.get("role") == "user"]
+    return content_text(asked[-1].get("content")) if asked else ""
 
 
 def _render(
@@ -160,7 +235,7 @@ def _render(
             messages += [
                 {"role": "user", "content": request_text(demo["conversation"])},
                 {"role": "assistant", "content": str(demo["draft"])},
-                {"role": "user", "content": f"{signature.instructions}\n\n{demo['problems']}"},
+                {"role": "user", "content": _turn(signature, demo)},
                 {"role": "assistant", "content": str(demo["response"])},
             ]
     conversation = [dict(message) for message in inputs["conversation"]]
@@ -177,5 +252,13 @@ def _render(
         *messages,
         *conversation[len(lead) :],
         {"role": "assistant", "content": inputs["draft"]},
+<<<<<<< HEAD
         {"role": "user", "content": asked},
+=======
+        {"role": "user", "content": _turn(signature, inputs)},
+>>>>>>> 199d5f3 (Findings that are chosen, revisions told one rule with the request last, samples of them)
     ]
+
+
+def _turn(signature: type[dspy.Signature], inputs: Mapping[str, Any]) -> str:
+    return "\n\n".join(filter(None, (signature.instructions, str(inputs["problems"]), str(inputs.get("closing") or ""))))

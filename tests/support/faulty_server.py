@@ -72,7 +72,7 @@ def faulty_server(faults: float, seed: int = 0) -> Iterator[FaultyServer]:
     """
     from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
     from conscience.modules.critique import SHAPE
-    from conscience.modules.revise import INSTRUCTIONS
+    from conscience.modules.wordings import AGAIN as INSTRUCTIONS
 
     marks = {"gate": YES_OR_NO, "score": WRITTEN_SCORE, "critique": SHAPE, "revise": INSTRUCTIONS}
     command = [sys.executable, "-I", "-S", str(Path(__file__)), str(faults), str(seed), json.dumps(marks)]

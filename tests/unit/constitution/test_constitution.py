@@ -26,11 +26,11 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", Constitution.builtin_names())
 def test_built_in_ones_are_whole(name: str) -> None:
-    """Each has sources, a question for every principle, and a principle against needless refusals."""
+    """Each has sources, a question and a change for every principle, and a principle against needless refusals."""
     constitution = Constitution.load(name)
     assert constitution.name == name
     assert constitution.sources
-    assert all(p.question for p in constitution.principles)
+    assert all(p.question and p.change for p in constitution.principles)
     assert constitution.principle("no-needless-refusal")
     assert all(p.id in constitution.render() for p in constitution.principles)
 
@@ -147,3 +147,12 @@ def test_fingerprint_is_of_the_meaning() -> None:
     base = Constitution.load(GOOD)
     assert base.fingerprint == Constitution.load({**GOOD, "sources": ["y"], "description": "z"}).fingerprint
     assert base.fingerprint != Constitution.load({**GOOD, "refusal": "Never."}).fingerprint
+
+
+def test_what_to_do_instead_changes_the_fingerprint_only_where_it_is_said() -> None:
+    """A constitution from before the key existed has the digest that it had."""
+    (principle,) = GOOD["principles"]
+    assert Constitution.load(GOOD).fingerprint == "e46a4487c82f"
+    changed = Constitution.load({**GOOD, "principles": [{**principle, "change": "Help."}]})
+    assert changed.fingerprint != Constitution.load(GOOD).fingerprint
+    assert Constitution.load(changed.model_dump()) == changed

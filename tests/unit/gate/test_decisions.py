@@ -138,7 +138,7 @@ def test_the_critique_is_the_writers_and_may_clear(server: Loopback) -> None:
     assert program(server, writer=writer)(question="q").status == "cleared"
     assert sum(is_critique(messages) for messages, _ in writer.calls) == 1
     local = Conscience(lm={"generate": "local", "review": decision_backend(server)})
-    assert local.gate_settings.critique == "explains"
+    assert local.gate_settings.critique == "chooses"
 
 
 NOTHING_READ = {

@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from conscience import Backend, Conscience, InputError
-from conscience.testing import ScriptedLM
+from conscience.testing import ScriptedLM, is_revision
 from tests.support.loopback import Loopback, chat, is_gate
 
 BAD, GOOD = "BADWORD", "Gut."
@@ -25,7 +25,7 @@ def stage(messages: Any, params: Any) -> str:
     last = str(messages[-1])
     if params.get("logprobs"):
         return "gate"
-    return "critique" if "Answer with JSON only" in last else "revise" if "must not be sent" in last else "generate"
+    return "critique" if "Answer with JSON only" in last else "revise" if is_revision(messages) else "generate"
 
 
 def script(draft: Any, revision: Any) -> ScriptedLM:
@@ -176,7 +176,7 @@ def test_a_revision_keeps_the_generations_limits(server: Loopback) -> None:
             return chat("No", yes=0.9 if BAD in json.dumps(body["messages"][-2]) else 0.1)
         if "Answer with JSON only" in said:
             return chat(json.dumps({"findings": [{"principle": "honesty", "quote": BAD, "why": "w", "change": "c"}]}))
-        return chat(marked(answer=GOOD if "must not be sent" in said else BAD))
+        return chat(marked(answer=GOOD if is_revision(body) else BAD))
 
     server.behaviour = behave
     writer = server.backend(max_tokens=77, stop=["###"])
@@ -187,7 +187,7 @@ def test_a_revision_keeps_the_generations_limits(server: Loopback) -> None:
         outcome = Conscience(module, lm=lm)(context="c", question="q", config={"top_p": 0.9})
         assert outcome.status == "revised"
         generation = server.calls[0]
-        revision = next(b for b in server.calls if "must not be sent" in json.dumps(b["messages"][-1]))
+        revision = next(b for b in server.calls if is_revision(b))
         limits = ("max_tokens", "stop", "temperature", "top_p")
         assert (
             [generation.get(name) for name in limits] == [revision.get(name) for name in limits] == [77, ["###"], 0.3, 0.9]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from conscience import Conscience, Constitution, Finding
-from conscience.modules.revise import problems_text
+import json
+
+import pytest
+
+from conscience import Conscience, Constitution, Draft, Finding
+from conscience.gate.questions import WRITTEN_SCORE
+from conscience.gate.rules import RulesQuestion
+from conscience.modules.choosing import BY_LETTER
+from conscience.modules.critique import INSTRUCTIONS as CRITIQUE
+from conscience.modules.revise import IN_ONE_BLOCK, problems_text
+from conscience.modules.wordings import AGAIN, WORDINGS
 from conscience.testing import ScriptedLM, by_stage, is_revision
 from tests.support.scripts import FINDING, bad_then_good, fields, flagged_unless
 
@@ -41,10 +50,49 @@ def test_an_input_called_draft_stays_the_users() -> None:
 
 
 def test_problems_are_the_findings_or_the_principles() -> None:
-    """The model is told what to change, or what it may have broken."""
+    """The model is told what to change, or what it may have broken; the worst comes first."""
     general = Constitution.load("general")
-    honesty = general.principle("honesty").text
-    assert problems_text([Finding("honesty", "a lie", "It is.", "Say so.")], general) == (
-        f'1. {honesty} ("a lie") It is. Change: Say so.'
-    )
-    assert honesty in problems_text([], general)
+    honesty, privacy = general.principle("honesty"), general.principle("privacy")
+    written = Finding("honesty", "a lie", "It is.", "Say so.")
+    told = f'Rule: {honesty.text}\nIn the answer: "a lie"\nIt is.\nInstead: Say so.'
+    assert problems_text([written], general) == told
+    chosen = Finding("privacy", "", "", "", severity="low")
+    assert problems_text([chosen, written], general) == (f"1. {told}\n\n2. Rule: {privacy.text}\nInstead: {privacy.change}")
+    assert honesty.text in problems_text([], general)
+
+
+@pytest.mark.parametrize(("model", "told"), [("scripted/lm", 2), ("scripted/lm-0.5b", 1)])
+def test_a_small_model_is_told_one_rule(model: str, told: int) -> None:
+    """Of several it would repeat the list."""
+    findings = [{"principle": id, "quote": "Bad", "why": "w", "change": "c"} for id in ("privacy", "honesty")]
+    lm = bad_then_good(critique=json.dumps({"findings": findings}))
+    reviser = ScriptedLM({"": "Good."}, name=model)
+    assert Conscience(lm={"generate": lm, "revise": reviser})("q").status == "revised"
+    ((messages, _),) = reviser.calls
+    assert messages[-1]["content"].count("Rule: ") == told
+    assert Constitution.load("general").principle("honesty").text in messages[-1]["content"]
+
+
+def test_the_turn_ends_with_the_request() -> None:
+    """The last user turn is said again, a long one is not; the block of code is asked for where the draft has one."""
+    lm = bad_then_good(generate="Bad.\n```python\n1\n```")
+    conversation = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Yes?"}]
+    for asked, said in (("Write it.", True), ("x" * 2001, False)):
+        Conscience(lm=lm)([*conversation, {"role": "user", "content": asked}])
+        turn = next(messages[-1]["content"] for messages, _ in reversed(lm.calls) if is_revision(messages))
+        assert turn.endswith(f"{IN_ONE_BLOCK}\n\nThe request again:\n{asked}" if said else IN_ONE_BLOCK)
+        assert "Hello." not in turn
+
+
+def test_wordings_are_told_apart_from_all_else() -> None:
+    """None is part of a question, a critique, or a principle, so that a revision can be told by it."""
+    general = Constitution.load("general")
+    others = [
+        CRITIQUE,
+        BY_LETTER,
+        WRITTEN_SCORE,
+        general.render(),
+        RulesQuestion.of(general, "x").messages(Draft.of("q", "a")),
+    ]
+    assert not any(wording in str(other) for wording in WORDINGS.values() for other in others)
+    assert WORDINGS["again"] == AGAIN == Conscience().revise.predict.signature.instructions

@@ -14,7 +14,7 @@ import pytest
 
 from conscience import Conscience
 from conscience.messages.rendering import content_text
-from conscience.testing import ScriptedLM
+from conscience.testing import ScriptedLM, is_revision
 from tests.conftest import ROOT
 
 BAD = "BADWORD"
@@ -159,7 +159,7 @@ def run(kind: Kind, draft: Mapping[str, Any]) -> tuple[Any, dict[str, list[str]]
     def answer(messages: Any, params: Any) -> Any:
         said = "\n".join(content_text(message["content"]) for message in messages)
         last = content_text(messages[-1]["content"])
-        step = "critique" if "Answer with JSON only" in last else "revise" if "must not be sent" in last else "generate"
+        step = "critique" if "Answer with JSON only" in last else "revise" if is_revision(messages) else "generate"
         told["gate" if params.get("logprobs") else step].append(said)
         if params.get("logprobs"):
             about = content_text(messages[-2]["content"]) + last

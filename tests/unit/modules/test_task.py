@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from conscience import Conscience, ConscienceError, Constitution
 from conscience.messages.rendering import content_text
-from conscience.testing import ScriptedLM
+from conscience.testing import ScriptedLM, is_revision
 from tests.support.loopback import Loopback, chat, is_gate
 
 PIXEL = base64.b64encode(bytes(range(256)) * 4).decode()
@@ -174,7 +174,7 @@ def test_gate_and_reviewers_see_media_as_parts_or_by_name(server: Loopback) -> N
             return chat("No", yes=0.9 if "BAD" in json.dumps(body["messages"]) else 0.1)
         if "Answer with JSON only" in last:
             return chat(json.dumps({"findings": [finding]}))
-        return chat(said.replace("BAD", "A cat.") if "must not be sent" in last else said)
+        return chat(said.replace("BAD", "A cat.") if is_revision(body) else said)
 
     server.behaviour = behave
     outcome = Conscience("picture: dspy.Image -> animal", lm=server.backend())(picture=IMAGE)
@@ -204,7 +204,7 @@ def test_history_goes_as_turns_and_the_gate_continues_them() -> None:
             return 0.9 if "BAD" in str(messages[-2]) else 0.1
         if "Answer with JSON only" in str(messages[-1]):
             return '{"findings": [{"principle": "honesty", "quote": "BAD", "why": "w", "change": "c"}]}'
-        text = "Arr." if "must not be sent" in str(messages[-1]) else "BAD"
+        text = "Arr." if is_revision(messages) else "BAD"
         return f"[[ ## answer ## ]]\n{text}\n\n[[ ## completed ## ]]"
 
     lm = ScriptedLM(script)

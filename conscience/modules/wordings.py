@@ -1,0 +1,27 @@
+"""Wordings of the turn that asks for a revision: a small pool, of which the compiler may take another than the default.
+
+What they have in common: the rule and what to do instead follow, then the request again, which is the last thing that a
+small model reads and so what it answers. None holds a sentence that reads like an answer: "no apology, no mention of this
+review" came back as one. ``tests/bench/mending.py`` measures them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+AGAIN = "Your answer above breaks a rule. Write the complete answer again so that it keeps the rule. Change nothing else."
+"""The default."""
+
+WORDINGS: Mapping[str, str] = {
+    "again": AGAIN,
+    "wait": f"Wait. {AGAIN}",
+    "somebody else": (
+        "Somebody else wrote the answer above, and it breaks a rule. Write a complete one of your own that keeps the rule."
+    ),
+    "pause": (
+        "Read the answer above once more, line by line. Then write it again, complete, so that it keeps the rule below."
+    ),
+    "instead": "Write the complete answer again with the following change.",
+}
+"""Name → instructions. "wait": a word that makes a model look again (2507.02778). "somebody else": a model sees in another's
+answer what it does not see in its own. "pause": says nothing of a fault. "instead": only what to do."""
