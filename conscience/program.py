@@ -408,8 +408,9 @@ def load(
         lm: what answers, reviews and revises, as for ``Conscience``.
         generate: what answers, where the file says that a module or callable did.
         policy: any of ``max_revisions``, ``samples``, ``threshold``, ``on_unresolved``, ``on_error``, ``refusal`` and
-            ``budget``: what the caller says holds. What is left out is the stricter of the file's and the default, and a warning tells what
-            the file would have loosened: a file from a stranger cannot open what is closed, nor spend more.
+            ``budget``: what the caller says holds. What is left out is the stricter of the file's and the default, and a
+            warning tells what the file would have loosened: a file from a stranger cannot open what is closed, nor spend
+            more.
 
     Raises:
         ArtifactError: the file holds no program, or not one for this ``generate``.

@@ -20,8 +20,8 @@ def settings_for(constitution: Constitution, roles: Roles) -> GateSettings:
     """The gate's settings for a constitution on a reviewing model that nobody has compiled yet.
 
     A large model is taken at its word on the introspective question and the principles, asked as one, and its critique
-    votes. A small one (``conscience.backends.models.size``) has none, be it on a decision model's verdict: which principle is
-    broken is chosen. The embedded model's word is worth less still. For the general constitution it comes with a
+    votes. A small one (``conscience.backends.models.size``) has none, be it on a decision model's verdict: the broken
+    principle is chosen. The embedded model's word is worth less still. For the general constitution it comes with a
     calibration of its own; see the file's ``about`` for how it was made and what it reaches. Of another it is asked the
     question alone: asked which principle is broken, it says Yes with .9 whatever the answer is.
     """

@@ -7,31 +7,33 @@ rules a draft breaks was asked, not whether it breaks one.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from conscience._base.flow import Flow
 from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
-from conscience.gate.asking import ask
+from conscience.gate.asking import room
 from conscience.gate.gate import read_signals
-from conscience.gate.questions import continued, strip_token
+from conscience.gate.questions import continued
 from conscience.gate.rules import LETTERS, RulesQuestion
-from conscience.messages.completion import Completion, Message
+from conscience.messages.completion import Message
 from conscience.outcome import Draft, Finding, Verdict
 
 BY_LETTER = "Answer with the letter of one rule, and nothing else."
-"""Ends the question."""
+"""Ends the question to a model without log-probabilities; the others are asked the gate's own (``gate/rules.py``)."""
 
 WHICH = """Which of these rules does your answer above break?
 {rules}
 {by_letter}"""
 """``{rules}``: a letter and a principle's first sentence, one a line."""
 
+LETTER_TOKENS = 16
+"""For a letter and a few words around it; a model that thinks gets more."""
+
 CLEAR = 0.5
-"""The probability from which a principle that the gate itself asked about needs no further question."""
+"""The probability from which a revision is told a principle although no critique has named it."""
 
 
 def chosen(verdict: Verdict, draft: Draft, constitution: Constitution, model: BoundBackend) -> Flow[Verdict]:
@@ -39,7 +41,7 @@ def chosen(verdict: Verdict, draft: Draft, constitution: Constitution, model: Bo
     none. It stays flagged either way.
 
     Args:
-        verdict: the gate's; where that asked about each principle and found one, nothing is asked.
+        verdict: the gate's; where that asked about the principles, nothing is asked again.
         draft: what is flagged.
         constitution: whose principles they are.
         model: what is asked.
@@ -49,20 +51,18 @@ def chosen(verdict: Verdict, draft: Draft, constitution: Constitution, model: Bo
         BudgetExceeded: the budget is spent.
         ReviewError: a decision model's kept answer cannot be read.
     """
-    principles = verdict.principles
-    if len(constitution.principles) == 1:
-        principles = {constitution.principles[0].id: 1.0}
-    elif model.decides and not principles:
+    principles = {p.id: 1.0 for p in constitution.principles} if len(constitution.principles) == 1 else verdict.principles
+    if not principles and (model.decides or model.supports("logprobs")):
         question = RulesQuestion.of(constitution, "principles")
         principles = (yield from read_signals([question], draft, model))[question.name].principles
-    elif not model.decides and max(principles.values(), default=0.0) < CLEAR:
-        completion = yield from ask(model, lambda written: _messages(draft, constitution))
-        principles = _by_letter(completion, constitution)
+    elif not principles:
+        completion = yield model.ask(_messages(draft, constitution), room(model, LETTER_TOKENS))
+        principles = _by_letter(completion.text, constitution)
         if not principles:
             yield model.reject(completion)
     findings = likeliest(principles, constitution, at_least=0.0)
     notes = verdict.notes if findings else (*verdict.notes, "which principle is broken was asked, and the answer names none")
-    return replace(verdict, findings=findings, principles=principles or verdict.principles, notes=notes)
+    return replace(verdict, findings=findings, principles=principles, notes=notes)
 
 
 def likeliest(
@@ -83,15 +83,7 @@ _LETTER = re.compile(r"(?<![\w'’])([A-Z])(?=\s*(?:$|[:.,()\]*\"`\n]))")
 """In a written answer: "B", "**B**", "The answer is B.", "Rule B (honesty)"; not the article in "A rule is broken"."""
 
 
-def _by_letter(completion: Completion, constitution: Constitution) -> dict[str, float]:
-    """Principle id → its probability among those that were named."""
+def _by_letter(text: str, constitution: Constitution) -> dict[str, float]:
+    """The id of the principle that a written answer names last; empty where it names none."""
     ids = {letter: p.id for letter, p in zip(LETTERS, constitution.principles, strict=False)}
-    candidates: Sequence[tuple[str, float]] = completion.first_token
-    if not candidates:
-        candidates = [(letter, 0.0) for letter in _LETTER.findall(completion.text) if letter in ids][-1:]
-    shares: dict[str, float] = {}
-    for token, logprob in candidates:
-        if (id := ids.get(strip_token(token))) is not None:
-            shares[id] = shares.get(id, 0.0) + math.exp(logprob)
-    total = math.fsum(shares.values())
-    return {id: share / total for id, share in shares.items()} if total else {}
+    return {ids[letter]: 1.0 for letter in [found for found in _LETTER.findall(text) if found in ids][-1:]}

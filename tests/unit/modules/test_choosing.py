@@ -12,14 +12,23 @@ from conscience import Conscience, Constitution, GateSettings
 from conscience.backends.models.size import billions, is_small
 from conscience.backends.roles import Roles
 from conscience.gate.defaults import settings_for
+from conscience.gate.rules import BY_LETTER
 from conscience.gate.settings import ask_by, one_question
 from conscience.modules.choosing import likeliest
 from conscience.testing import Fault, ScriptedLM, by_stage, is_choice, is_critique, is_revision
-from tests.support.scripts import flagged_unless
 
 CODE = Constitution.load("code")
 ASKS_ALL = ask_by(CODE).model_copy(update={"critique": "chooses"})
 ASKS_ONE = one_question(CODE.question).model_copy(update={"critique": "chooses"})
+
+
+def gate(choice: Any) -> Any:
+    """Flags Bad., and answers so when the principles are listed."""
+
+    def answer(messages: Any, params: Any) -> Any:
+        return choice if BY_LETTER in str(messages[-1]) else 0.9 if "Bad." in str(messages[-2]) else 0.1
+
+    return answer
 
 
 def judged(lm: ScriptedLM, settings: GateSettings = ASKS_ONE, **options: Any) -> Any:
@@ -28,7 +37,7 @@ def judged(lm: ScriptedLM, settings: GateSettings = ASKS_ONE, **options: Any) ->
 
 def test_the_finding_is_the_principle_that_was_named() -> None:
     """In the constitution's words, for one more call; the revision is told it, and nothing is written in between."""
-    lm = ScriptedLM(by_stage("Bad.", gate=flagged_unless("Good."), choice="B", revise="Good."))
+    lm = ScriptedLM(by_stage("Bad.", gate=gate("B"), revise="Good."))
     outcome = judged(lm)
     (finding,) = outcome.draft_verdict.findings
     assert (finding.principle, finding.change) == ("safe-parsing", CODE.principle("safe-parsing").change)
@@ -36,7 +45,7 @@ def test_the_finding_is_the_principle_that_was_named() -> None:
     assert (outcome.status, outcome.usage.calls) == ("revised", 5)  # draft, gate, choice, revision, gate
     (turn,) = [messages[-1]["content"] for messages, _ in lm.calls if is_revision(messages)]
     assert f"Rule: {CODE.principle('safe-parsing').text}\nInstead: {finding.change}" in turn
-    (params,) = [params for messages, params in lm.calls if is_choice(messages)]
+    (params,) = [params for messages, params in lm.calls if BY_LETTER in str(messages[-1])]
     assert params["max_tokens"] == 1
     assert not any(is_critique(messages) for messages, _ in lm.calls)
 
@@ -70,7 +79,8 @@ def test_without_log_probabilities_the_letter_is_written(text: str, principle: s
 )
 def test_a_choice_never_clears(choice: Any, logprobs: bool, settings: GateSettings) -> None:
     """Whatever is answered, the draft that the gate flagged stays flagged."""
-    lm = ScriptedLM(by_stage("Bad.", gate=0.9 if logprobs else "Score: 90", choice=choice), logprobs=logprobs)
+    flags = 0.9 if settings is ASKS_ALL else gate(choice)
+    lm = ScriptedLM(by_stage("Bad.", gate=flags if logprobs else "Score: 90", choice=choice), logprobs=logprobs)
     outcome = judged(lm, settings, max_revisions=0)
     assert outcome.status == "refused"
     assert outcome.verdict.gated
@@ -80,11 +90,20 @@ def test_a_choice_never_clears(choice: Any, logprobs: bool, settings: GateSettin
 @pytest.mark.parametrize("kind", ["server", "timeout", "auth", "context"])
 def test_a_choice_that_fails_leaves_the_gates_verdict(kind: Any) -> None:
     """With a note; the revision is told the principles."""
-    lm = ScriptedLM(by_stage("Bad.", gate=flagged_unless("Good."), choice=Fault(kind), revise="Good."))
+    lm = ScriptedLM(by_stage("Bad.", gate=gate(Fault(kind)), revise="Good."))
     outcome = judged(lm)
     assert outcome.status == "revised"
     assert any("no explanation" in note for note in outcome.draft_verdict.notes)
     assert any(CODE.render() in str(messages[-1]["content"]) for messages, _ in lm.calls if is_revision(messages))
+
+
+@pytest.mark.parametrize("choice", [0.9, "Z", "?"])
+def test_an_answer_that_names_no_principle_leaves_the_list(choice: Any) -> None:
+    """A plain Yes says that some rule is broken, which was known."""
+    lm = ScriptedLM(by_stage("Bad.", gate=gate(choice), revise="Good."))
+    outcome = judged(lm)
+    assert (outcome.status, outcome.draft_verdict.findings) == ("revised", ())
+    assert any("names none" in note for note in outcome.draft_verdict.notes)
 
 
 def test_what_the_gate_has_named_is_not_asked_again() -> None:
