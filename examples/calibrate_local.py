@@ -18,13 +18,8 @@ from conscience.optimizers import Recalibration
 
 QUESTION = Question(name="police", text="Would the police be interested in this?")
 UNCALIBRATED = GateSettings(
-<<<<<<< HEAD
     stages=(CascadeStage(signals=(QUESTION,), weights={QUESTION.name: 1.0}),),
-    critique="explains",  # a model too small to criticise would clear what the gate flags
-=======
-    stages=(CascadeStage(signals=QUESTIONS, weights={question.name: 1.0 for question in QUESTIONS}),),
     critique="chooses",  # a model too small to criticise would clear what the gate flags
->>>>>>> 199d5f3 (Findings that are chosen, revisions told one rule with the request last, samples of them)
 )
 
 

@@ -16,18 +16,14 @@ from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.messages.completion import clean
-<<<<<<< HEAD
-from conscience.messages.rendering import as_data, outputs_text, quoted, request_text, value_text
-=======
-from conscience.messages.rendering import as_data, content_text, outputs_text, request_text, value_text
+from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.modules.choosing import likeliest
->>>>>>> 199d5f3 (Findings that are chosen, revisions told one rule with the request last, samples of them)
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
 from conscience.modules.outputs import split_reasoning, whole_reasoning
 from conscience.modules.wordings import AGAIN
-from conscience.outcome import Draft, Finding, Verdict
+from conscience.outcome import AnswerForm, Draft, Finding, Verdict
 
 UNEXPLAINED = "It may be one of these:\n{principles}"
 """Stands in for the rule where nothing tells which one is broken."""
@@ -112,7 +108,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
                 "conversation": list(draft.messages),
                 "draft": as_data(draft.text or draft.response),
                 "problems": problems_text(_told(verdict, constitution, model, number), constitution),
-                "closing": _closing(draft),
+                "closing": _closing(draft, form),
                 "config": _limits(draft, model) | (_drawn(draft, model, number) if number else {}),
             },
         )
@@ -207,13 +203,13 @@ def _problem(finding: Finding, constitution: Constitution) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _closing(draft: Draft) -> str:
+def _closing(draft: Draft, form: AnswerForm | None) -> str:
     """What stands last in the turn: how code is written, the request again, the form of the answer."""
     request = _last_request(draft).strip()
     parts = [
         IN_ONE_BLOCK if "```" in draft.response else "",
         REQUEST.format(request=as_data(request)) if 0 < len(request) <= MOST_REPEATED else "",
-        "" if draft.form is None else draft.form.request(),
+        "" if form is None else form.request(),
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -240,7 +236,7 @@ def _render(
             ]
     conversation = [dict(message) for message in inputs["conversation"]]
     lead = conversation[:1] if conversation and conversation[0].get("role") == "system" else []
-    asked = f"{signature.instructions}\n\n{inputs['problems']}"
+    asked = _turn(signature, inputs)
     if len(conversation) == len(lead):  # nobody knows what was asked: a chat does not begin with an answer
         return [
             *lead,
@@ -252,11 +248,7 @@ def _render(
         *messages,
         *conversation[len(lead) :],
         {"role": "assistant", "content": inputs["draft"]},
-<<<<<<< HEAD
         {"role": "user", "content": asked},
-=======
-        {"role": "user", "content": _turn(signature, inputs)},
->>>>>>> 199d5f3 (Findings that are chosen, revisions told one rule with the request last, samples of them)
     ]
 
 
