@@ -27,11 +27,11 @@ from dspy import lm15
 
 from conscience._base.forks import ForkLock
 from conscience.backends.models.prices import TokenPrices
+from conscience.gate.choosing import BY_LETTER
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
-from conscience.modules.choosing import BY_LETTER
+from conscience.messages.wordings import WORDINGS
 from conscience.modules.critique import SHAPE
-from conscience.modules.wordings import WORDINGS
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
 

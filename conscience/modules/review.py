@@ -12,13 +12,13 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ReviewError
+from conscience.gate.choosing import chosen
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import Request
 from conscience.modules.checks import broken_for_certain
-from conscience.modules.choosing import chosen
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker

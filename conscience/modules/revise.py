@@ -15,14 +15,14 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
+from conscience.gate.choosing import likeliest
 from conscience.messages.completion import clean
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
-from conscience.modules.choosing import likeliest
+from conscience.messages.wordings import AGAIN
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
 from conscience.modules.outputs import split_reasoning, whole_reasoning
-from conscience.modules.wordings import AGAIN
 from conscience.outcome import AnswerForm, Draft, Finding, Verdict
 
 UNEXPLAINED = "It may be one of these:\n{principles}"

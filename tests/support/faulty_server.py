@@ -71,8 +71,8 @@ def faulty_server(faults: float, seed: int = 0) -> Iterator[FaultyServer]:
         seed: of the choice.
     """
     from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
+    from conscience.messages.wordings import AGAIN as INSTRUCTIONS
     from conscience.modules.critique import SHAPE
-    from conscience.modules.wordings import AGAIN as INSTRUCTIONS
 
     marks = {"gate": YES_OR_NO, "score": WRITTEN_SCORE, "critique": SHAPE, "revise": INSTRUCTIONS}
     command = [sys.executable, "-I", "-S", str(Path(__file__)), str(faults), str(seed), json.dumps(marks)]

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from conscience import Conscience, Constitution, Draft, Finding
+from conscience.gate.choosing import BY_LETTER
 from conscience.gate.questions import WRITTEN_SCORE
 from conscience.gate.rules import RulesQuestion
-from conscience.modules.choosing import BY_LETTER
+from conscience.messages.wordings import AGAIN, WORDINGS
 from conscience.modules.critique import INSTRUCTIONS as CRITIQUE
 from conscience.modules.revise import IN_ONE_BLOCK, problems_text
-from conscience.modules.wordings import AGAIN, WORDINGS
 from conscience.testing import ScriptedLM, by_stage, is_revision
 from tests.support.scripts import FINDING, bad_then_good, fields, flagged_unless
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from conscience import Conscience, Constitution, GateSettings
 from conscience.backends.models.size import billions, is_small
 from conscience.backends.roles import Roles
+from conscience.gate.choosing import likeliest
 from conscience.gate.defaults import settings_for
 from conscience.gate.rules import BY_LETTER
 from conscience.gate.settings import ask_by, one_question
-from conscience.modules.choosing import likeliest
 from conscience.testing import Fault, ScriptedLM, by_stage, is_choice, is_critique, is_revision
 
 CODE = Constitution.load("code")
