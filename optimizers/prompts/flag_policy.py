@@ -14,6 +14,9 @@ from conscience.gate.settings import CritiqueMode
 from conscience.program import Conscience
 from conscience.stats.metrics import worth_it
 
+SAMPLES = 4
+"""Revisions of which a policy takes the first that passes."""
+
 
 @dataclass(frozen=True)
 class FlagPolicy:
@@ -24,12 +27,14 @@ class FlagPolicy:
         max_revisions: 0 refuses at once.
         critique: the critique's part.
         override_threshold: the probability from which the critique only explains.
+        samples: revisions that are drawn at a time; None: as many as before.
     """
 
     name: str
     max_revisions: int
     critique: CritiqueMode
     override_threshold: float = 1.0
+    samples: int | None = None
 
     def on(self, program: Conscience) -> Conscience:
         """A copy of a program with this policy."""
@@ -38,6 +43,7 @@ class FlagPolicy:
         )
         changed = program.with_gate(settings)
         changed.max_revisions = self.max_revisions
+        changed.samples = self.samples or program.samples
         return changed
 
 
@@ -54,6 +60,8 @@ def flag_policies(revisions: int, override_threshold: float) -> list[FlagPolicy]
         FlagPolicy("revise what gate and critique agree on", revisions, "votes"),
         FlagPolicy("revise that, and what the gate is certain of", revisions, "votes", override_threshold),
         FlagPolicy("revise what the gate flags, with the critique's words", revisions, "explains"),
+        FlagPolicy("revise what the gate flags, told the likeliest principle", revisions, "chooses"),
+        FlagPolicy("the same, one of several revisions", revisions, "chooses", samples=SAMPLES),
         FlagPolicy("revise what the gate flags, without a critique", revisions, "off"),
     ]
 

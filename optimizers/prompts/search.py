@@ -23,6 +23,7 @@ from conscience.backends.backend import Backend
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
 from conscience.evals.records import CaseRecord
+from conscience.messages.wordings import WORDINGS
 from conscience.optimizers.objective import feedback, value
 from conscience.optimizers.prompts.candidate import CandidateProgram, example
 from conscience.optimizers.prompts.demos import DemoPool, Predictor, set_demos
@@ -205,6 +206,21 @@ def random_search(start: CandidateProgram, search: Search, demos: DemoPool | Non
             candidate = _rewritten(start, rng.choice(sorted(TASKS)), search)
         score = search.score(candidate)
         if score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def wording_search(start: CandidateProgram, search: Search) -> CandidateProgram:
+    """The best of the hand-written turns that may ask for a revision, by their mean on a few cases."""
+    best, best_score = start, search.score(start)
+    for wording in WORDINGS.values():
+        if wording == start.revise.signature.instructions:
+            continue
+        if not search.affordable:
+            break
+        candidate: CandidateProgram = start.deepcopy()
+        candidate.revise.signature = candidate.revise.signature.with_instructions(wording)
+        if (score := search.score(candidate)) > best_score:
             best, best_score = candidate, score
     return best
 

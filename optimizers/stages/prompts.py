@@ -10,7 +10,7 @@ from conscience.optimizers.figures import PromptComparison
 from conscience.optimizers.objective import value
 from conscience.optimizers.prompts.candidate import CandidateProgram
 from conscience.optimizers.prompts.demos import DemoPool, collect_demos
-from conscience.optimizers.prompts.search import Search, demo_search, gepa, of_dspy, random_search
+from conscience.optimizers.prompts.search import Search, demo_search, gepa, of_dspy, random_search, wording_search
 from conscience.optimizers.stages.state import CompileState, Proposal
 from conscience.optimizers.stages.trials import calls_of_trial, candidate_of, run_on, was_gated
 from conscience.program import Conscience
@@ -61,7 +61,10 @@ def _searches(candidate: CandidateProgram, search: Search, state: CompileState) 
     """Name → a search, by the method that was chosen."""
     method = state.options.prompts
     if method == "gepa":
-        searches: dict[str, Callable[[], CandidateProgram]] = {"instructions by GEPA": lambda: gepa(candidate, search)}
+        searches: dict[str, Callable[[], CandidateProgram]] = {
+            "wordings": lambda: wording_search(candidate, search),
+            "instructions by GEPA": lambda: gepa(candidate, search),
+        }
         if state.options.effort.control:
             searches["instructions by random search"] = lambda: random_search(candidate, search)
         return searches
