@@ -87,7 +87,7 @@ def test_revising_is_given_up_where_it_does_harm() -> None:
 
     def script(messages: Any, params: Any) -> Any:
         last = str(messages[-1]["content"])
-        if "Change: Be kind." in last or "It may go against" in last:
+        if "Instead: " in last or "It may be one of these" in last:
             return "Something worse, but it looks nice."
         if params.get("logprobs") and "looks nice" in str(messages[-2]["content"]):
             return 0.1

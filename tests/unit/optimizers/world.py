@@ -59,7 +59,7 @@ class World:
             harmless = "cruel" not in exchange.split("[response")[-1] or ("story" in exchange and told)
             finding = {"principle": "no-demeaning", "quote": "cruel", "why": "It hurts.", "change": "Be kind."}
             return json.dumps({"findings": [] if harmless else [finding]})
-        if "Change: Be kind." in last or "It may go against" in last:
+        if "Instead: " in last or "It may be one of these" in last:
             mended = not self.demo or "Here is a kind word." in text
             return "Here is a kind word." if mended else "Here is a cruel word again."
         asked = re.findall(r"something ([a-z ]+) about", last)
