@@ -41,6 +41,7 @@ _HOME = {
     "Question": "gate.questions",
     "LexicalProbe": "gate.probes",
     "EmbeddingProbe": "gate.probes",
+    "DistributionProbe": "gate.distribution",
     "Case": "cases.case",
     "load_cases": "cases.case",
     "split_cases": "cases.splits",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from conscience.evals.records import FailedCase as FailedCase
     from conscience.evals.results import EvalReport as EvalReport
     from conscience.evals.runner import EvalConfig as EvalConfig
+    from conscience.gate.distribution import DistributionProbe as DistributionProbe
     from conscience.gate.probes import EmbeddingProbe as EmbeddingProbe
     from conscience.gate.probes import LexicalProbe as LexicalProbe
     from conscience.gate.questions import Question as Question

@@ -7,10 +7,11 @@
     assert Conscience("question -> answer", lm=lm)(question="What is the capital of France?").status == "clean"
 
 An answer is a text, of which a single letter comes with its log-probability; a number from 0 to 1 (the probability of Yes,
-for one-token questions); a ``Fault``; or an lm15 ``Response``. A script is a list (one answer a call, in order), a mapping
-from a regular expression over the whole prompt to an answer (first match), or a function ``(messages, params) -> answer``.
-``by_stage`` makes one that gives each stage of a program its answer. ``is_gate``, ``is_written_score``, ``is_critique``,
-``is_choice`` and ``is_revision`` tell a program's prompts apart, so that no test needs to know how they are worded.
+for one-token questions); a mapping of tokens to their log-probabilities (all candidates for such an answer's first token); a
+``Fault``; or an lm15 ``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression over
+the whole prompt to an answer (first match), or a function ``(messages, params) -> answer``. ``by_stage`` makes one that gives
+each stage of a program its answer. ``is_gate``, ``is_written_score``, ``is_critique``, ``is_choice`` and ``is_revision`` tell
+a program's prompts apart, so that no test needs to know how they are worded.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Fault:
         return cls(self.message, status=status, retry_after=self.retry_after)  # type: ignore[call-arg]
 
 
-Answer: TypeAlias = str | float | Fault | Any
+Answer: TypeAlias = str | float | Mapping[str, float] | Fault | Any
 """Any stands for lm15.Response, which carries no types."""
 
 Script: TypeAlias = Sequence[Answer] | Mapping[str, Answer] | Callable[[list[dict[str, Any]], dict[str, Any]], Answer]
@@ -203,13 +204,9 @@ class _Played:
         if isinstance(answer, lm15.Response):
             return answer
         words = sum(len(content_text(m.get("content")).split()) for m in messages)
-        text = answer if isinstance(answer, str) else ("Yes" if answer >= 0.5 else "No")
-        tokens = None
-        if self.logprobs and params.get("logprobs"):
-            if not isinstance(answer, str):
-                tokens = (_yes_no(min(1 - 1e-6, max(1e-6, float(answer)))),)
-            elif len(answer) == 1:
-                tokens = (lm15.TokenLogprob(answer, 0.0, top=(lm15.TopLogprob(answer, 0.0),)),)
+        first = _first_token(answer)
+        text = answer if isinstance(answer, str) else str(first.token)
+        tokens = (first,) if first is not None and self.logprobs and params.get("logprobs") else None
         return lm15.Response(
             id="scripted",
             model=self.name,
@@ -288,8 +285,15 @@ def _content(message: Any) -> str | list[dict[str, Any]]:
     return parts
 
 
-def _yes_no(probability: float) -> lm15.TokenLogprob:
-    yes = lm15.TopLogprob("Yes", math.log(probability))
-    no = lm15.TopLogprob("No", math.log(1 - probability))
-    top = (yes, no) if probability >= 0.5 else (no, yes)
+def _first_token(answer: str | float | Mapping[str, float]) -> lm15.TokenLogprob | None:
+    """An answer's first token; None of a text of more than a letter."""
+    if isinstance(answer, str):
+        if len(answer) != 1:
+            return None
+        answer = {answer: 0.0}
+    if not isinstance(answer, Mapping):
+        probability = min(1 - 1e-6, max(1e-6, float(answer)))
+        answer = {"Yes": math.log(probability), "No": math.log(1 - probability)}
+    ranked = sorted(answer.items(), key=lambda item: -item[1])
+    top = tuple(lm15.TopLogprob(token, logprob) for token, logprob in ranked)
     return lm15.TokenLogprob(top[0].token, top[0].logprob, top=top)

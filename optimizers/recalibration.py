@@ -16,7 +16,9 @@ from dspy.teleprompt import Teleprompter
 
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
+from conscience.errors import ConfigurationError
 from conscience.evals.oracles.grade import Oracle
+from conscience.gate.distribution import DistributionProbe
 from conscience.gate.gate import read_signals
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
@@ -137,6 +139,7 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             Interrupted: by Ctrl-C; as above.
         """
         check_student(student)
+        _check_readable(student)
         cases = cases_of(trainset, student)
         check_kinds(cases, writes=False)
         with runtime_for(*self._means) as runtime:
@@ -183,6 +186,21 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             recorded = gate.get("cross_validated_auroc") if isinstance(gate, Mapping) else None
             backends[name] = {"before": Reached(recorded if isinstance(recorded, float) else None)}
         return BackendMatrix(backends, result.threshold)
+
+
+def _check_readable(student: Conscience) -> None:
+    """Refuses to carry over to a model what it does not show, before anything is asked.
+
+    Raises:
+        ConfigurationError: the gate reads the candidates for a token, and the reviewing model shows none.
+    """
+    reviewer = student.roles.backend("review")
+    reads = any(isinstance(signal, DistributionProbe) for signal in _signals(student.gate_settings))
+    if reads and (reviewer.decides or not reviewer.supports("logprobs")):
+        raise ConfigurationError(
+            f"the gate reads log-probabilities of whole answers, and {reviewer.name} shows none",
+            hint="compile the program for this model: conscience compile",
+        )
 
 
 def _with_gate_beside(student: Conscience, result: RecalibrationResult) -> Conscience:

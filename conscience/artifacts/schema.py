@@ -263,7 +263,7 @@ _PAIR = re.compile(r"\[\n *(-?[\d.e+-]+),\n *(-?[\d.e+-]+)\n *\]")
 """Two numbers in a list: they stay on one line. No text in JSON holds a line break, so none is touched."""
 
 
-_SIGNAL_KINDS = frozenset({"question", "rules", "lexical", "embedding"})
+_SIGNAL_KINDS = frozenset({"question", "rules", "distribution", "lexical", "embedding"})
 
 
 def fault_text(error: ValidationError) -> str:

@@ -59,7 +59,8 @@ class Transport(Protocol):
 
     def supports(self, feature: str) -> bool:
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
-        questions that are asked at once better than ones asked in turn ("parallel")."""
+        questions that are asked at once better than ones asked in turn ("parallel"), or to show any number of candidates
+        for a token ("many_candidates")."""
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -261,7 +262,7 @@ class LocalTransport(LiteLLMTransport):
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
-        return feature in {"logprobs", "schema", "schema_limits", "slow_prompts"}
+        return feature in {"logprobs", "many_candidates", "schema", "schema_limits", "slow_prompts"}
 
     def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """One token repeats nothing, and the figures of a gate must not hang on a sampler. A greedy answer needs one against

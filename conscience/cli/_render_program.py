@@ -11,6 +11,7 @@ from rich.text import Text
 
 from conscience.artifacts.schema import Artifact, Provenance
 from conscience.cli._output import safe
+from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
@@ -87,6 +88,12 @@ def _signal(signal: Any) -> str:
         return f"words: {', '.join(ranked[-WORDS:][::-1])} against {', '.join(ranked[:WORDS])}"
     if isinstance(signal, EmbeddingProbe):
         return f"embedding by {signal.model} of {len(signal.wordings)} texts"
+    if isinstance(signal, DistributionProbe):
+        ranked = sorted(signal.weights, key=lambda token: signal.weights[token])
+        most, least = (
+            ", ".join(token.strip() or repr(token) for token in part) for part in (ranked[-WORDS:][::-1], ranked[:WORDS])
+        )
+        return f"{signal.text} ({signal.framing}), {len(ranked)} first tokens: {most} against {least}"
     if isinstance(signal, RulesQuestion):
         return f"{signal.text} Or is one of these broken: {', '.join(signal.rules)}"
     return f"{signal.text} ({signal.framing})"

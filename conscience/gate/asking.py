@@ -8,6 +8,7 @@ from typing import Any
 from conscience._base.flow import Flow
 from conscience.backends.bound import BoundBackend
 from conscience.errors import BackendError, ContextTooLong, EmptyAnswer
+from conscience.gate.distribution import candidates_sampling
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, verbalised_log_odds
 from conscience.messages.completion import Completion, Message
 
@@ -65,32 +66,57 @@ def ask(model: BoundBackend, question: Callable[[bool], Sequence[Message]]) -> F
         BackendError: the model could not be asked.
         BudgetExceeded: the budget is spent.
     """
-    refusal: BackendError | None = None
+    answer = yield from _one_token(model, question(False), ONE_TOKEN_SAMPLING, "the score is a written one")
+    if isinstance(answer, Completion):
+        return answer
+    written = yield from _written_score(model, question(True))
+    if answer is not None and not written.fallback:
+        model.refused("logprobs", certain="logprobs" in answer.refused)
+    return written
+
+
+def ask_candidates(model: BoundBackend, messages: Sequence[Message], wanted: int) -> Flow[Completion | None]:
+    """The answer to a question with so many candidates for its first token, or as many as are shown; None where there are
+    none, or where another model answered in the first one's place: its candidates are others.
+
+    Raises:
+        BackendError: the model could not be asked.
+        BudgetExceeded: the budget is spent.
+    """
+    sampling = candidates_sampling(wanted, many=model.supports("many_candidates"))
+    answer = yield from _one_token(model, messages, sampling, "its candidates are not read")
+    return answer if isinstance(answer, Completion) and not answer.fallback else None
+
+
+def _one_token(
+    model: BoundBackend, messages: Sequence[Message], sampling: Mapping[str, Any], instead: str
+) -> Flow[Completion | BackendError | None]:
+    """An answer of one token with its candidates; the error with which the model refused it; None where it gives none.
+
+    Args:
+        instead: what then happens, for the notes.
+    """
     for _ in range(2):
         if not model.supports("logprobs"):
             break
         try:
-            completion: Completion = yield model.ask(question(False), ONE_TOKEN_SAMPLING)
+            completion: Completion = yield model.ask(messages, sampling)
         except EmptyAnswer as error:
             if error.reason != "cut":
                 raise
-            model.note(f"{model.name} thinks before it answers, the score is a written one")
+            model.note(f"{model.name} thinks before it answers, {instead}")
             break
         except BackendError as error:
             if error.retryable or error.gone or isinstance(error, ContextTooLong):
                 raise
-            refusal = error
-            model.note(f"{model.name} refused a question for one token, the score is a written one")
-            break
+            model.note(f"{model.name} refused a question for one token, {instead}")
+            return error
         if completion.first_token:
             return completion
         model.note(f"{completion.model} gave no log-probabilities")
         if not model.gives("logprobs", completion):
             break
-    written = yield from _written_score(model, question(True))
-    if refusal is not None and not written.fallback:
-        model.refused("logprobs", certain="logprobs" in refusal.refused)
-    return written
+    return None
 
 
 def _written_score(model: BoundBackend, messages: Sequence[Message]) -> Flow[Completion]:

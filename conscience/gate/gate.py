@@ -14,8 +14,9 @@ from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.errors import ReviewError
-from conscience.gate.asking import ask
+from conscience.gate.asking import ask, ask_candidates
 from conscience.gate.decisions import ask_decisions, requests_for
+from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question, log_odds, verbalised_log_odds
 from conscience.gate.rules import RulesQuestion
@@ -28,6 +29,7 @@ Method = Literal["logprobs", "verbalised", "decision", "probes"]
 probability, or without a model."""
 
 NEITHER = "the answer was neither Yes nor No"
+NO_CANDIDATES = "there are no log-probabilities to read"
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
@@ -72,7 +74,7 @@ class Gate(dspy.Module):  # type: ignore[misc]
                 methods.add(reading.method)
                 principles |= reading.principles
                 if reading.value is None:
-                    notes.append(f"{signal.name}: {NEITHER}")
+                    notes.append(f"{signal.name}: {reading.missing}")
                 else:
                     values[signal.name] = reading.value
             if any(name not in values for name, weight in stage.weights.items() if weight):
@@ -118,14 +120,16 @@ class SignalReading:
     """One signal of one draft.
 
     Attributes:
-        value: log-odds in nats; None where a question was answered neither Yes nor No.
+        value: log-odds in nats; None where a question was answered neither Yes nor No, or a distribution is not shown.
         method: how it was come by.
         principles: principle id → the probability that it is broken, where the signal asks about each.
+        missing: why there may be no value.
     """
 
     value: float | None
     method: Method
     principles: Mapping[str, float] = field(default_factory=dict)
+    missing: str = NEITHER
 
 
 def read_signals(
@@ -186,6 +190,10 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
             return SignalReading(signal.value(vectors), "probes")
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
+    if isinstance(signal, DistributionProbe):
+        answer = yield from ask_candidates(model, signal.messages(draft), signal.candidates)
+        value = None if answer is None else signal.value(answer.first_token)
+        return SignalReading(value, "logprobs", missing=NO_CANDIDATES)
     completion = yield from ask(model, lambda written: signal.messages(draft, written=written))
     reading = _reading(signal, completion)
     if reading.value is None and reading.method == "logprobs" and model.thinks and not completion.fallback:

@@ -14,12 +14,13 @@ from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from conscience.constitution.schema import Constitution
+from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.questions import Question
 from conscience.gate.rules import RulesQuestion
 
-Signal = Annotated[Question | RulesQuestion | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
-"""One number about a draft: asked of a model, or read from its words or its embedding."""
+Signal = Annotated[Question | RulesQuestion | DistributionProbe | LexicalProbe | EmbeddingProbe, Field(discriminator="kind")]
+"""One number about a draft: asked of a model, or read from its answer's candidates, its words or its embedding."""
 
 MAX_GATE_LOG_ODDS = 13.8
 """Nats. A probability stays a millionth away from 0 and 1."""

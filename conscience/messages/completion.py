@@ -104,7 +104,10 @@ class Completion:
     def first_token(self) -> Sequence[tuple[str, float]]:
         """The candidates for the first token with their log-probabilities (nats), likeliest first; may be empty."""
         content = (self._choice.get("logprobs") or {}).get("content") or []
-        shown = [content[0], *(content[0].get("top_logprobs") or ())] if content else []
+        top = (content[0].get("top_logprobs") or ()) if content else ()
+        if isinstance(top, Mapping):  # thousands, see ``compact``
+            return sorted(((token, value) for token, value in top.items() if value is not None), key=lambda item: -item[1])
+        shown = [content[0], *top] if content else []
         known = [entry for entry in shown if entry.get("token") is not None and entry.get("logprob") is not None]
         candidates = {str(entry["token"]): float(entry["logprob"]) for entry in known}
         return sorted(candidates.items(), key=lambda item: -item[1])

@@ -1,8 +1,8 @@
 """The gate compiler: which signals, with which weights, in which order.
 
-Each estimator (words, embeddings, questions) is scored on drafts that it was not fitted on, and on groups that it was not
-fitted on. All are blended, and one whose measured gain does not reach the price of its tokens is dropped. What is left is
-asked as a cascade.
+Each estimator (words, embeddings, distributions, questions) is scored on drafts that it was not fitted on, and on groups
+that it was not fitted on. All are blended, and one whose measured gain does not reach the price of its tokens is dropped. What is
+left is asked as a cascade.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from conscience.gate.settings import CritiqueMode, GateSettings
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.figures import EstimatorFigures, Threshold
 from conscience.optimizers.gate.cascade import Cascade
+from conscience.optimizers.gate.distributions import estimators as distribution_estimators
 from conscience.optimizers.gate.estimators import (
     EmbeddingsEstimator,
     Estimator,
@@ -200,6 +201,9 @@ class _CrossFits:
             embeddings = EmbeddingsEstimator(model, wordings, vectors, tokens)
             embeddings.choose_penalty(self._learn, self.labels, self.sample_weight, self._folds)
             estimators.append(embeddings)
+        for distribution in distribution_estimators(matrix.distributions):
+            distribution.choose_penalty(self._learn, self.labels, self.sample_weight, self._folds)
+            estimators.append(distribution)
         if matrix.questions and most_questions:
             questions = QuestionsEstimator(matrix.questions, matrix.values, matrix.prices, most=most_questions, price=PRICE)
             estimators.append(questions)

@@ -24,6 +24,7 @@ from conscience.optimizers.gate.logistic import (
     Linear,
     Scaling,
     Score,
+    choose_C,
     cross_val_predict,
     fit_logistic,
     group_folds,
@@ -56,7 +57,7 @@ class Estimator(Protocol):
 
     Attributes:
         name: shown in reports.
-        kind: "words", "embedding" or "questions": what a user wants compared.
+        kind: "words", "embedding", "distribution" or "questions": what a user wants compared.
         cost_tier: 0 where no server is asked, 1 where its prefix cache is used, 2 where it reads the exchange anew.
         tokens: what one draft takes, in tokens that a model reads or writes anew.
     """
@@ -116,14 +117,12 @@ class EmbeddingsEstimator:
 
     def choose_penalty(self, indices: Indices, labels: Array, sample_weight: Array, folds: Indices) -> None:
         """Sets the penalty by cross-validated loss over these drafts."""
-        losses = np.zeros(len(CS))
-        for fold in np.unique(folds):
-            held_out, rest = indices[folds == fold], indices[folds != fold]
-            if len(np.unique(labels[rest])) == 2:
-                for i, linear in enumerate(self._linears(rest, labels, sample_weight, CS)):
-                    scores = linear.score(self._columns[held_out])
-                    losses[i] += sample_weight[held_out] @ log_losses(scores, labels[held_out])
-        self._C = CS[int(np.argmin(losses))]
+
+        def scores(rest: Indices, held_out: Indices) -> list[Array]:
+            linears = self._linears(rest, labels, sample_weight, CS)
+            return [linear.score(self._columns[held_out]) for linear in linears]
+
+        self._C = choose_C(scores, indices, labels, sample_weight, folds)
 
     def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
         (linear,) = self._linears(indices, labels, sample_weight, (self._C,))

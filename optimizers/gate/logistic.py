@@ -147,6 +147,30 @@ class Blend:
         return odds
 
 
+def choose_C(
+    scores: Callable[[Indices, Indices], Sequence[Array]],
+    indices: Indices,
+    labels: Array,
+    sample_weight: Array,
+    folds: Indices,
+) -> float:
+    """The one of ``CS`` with the least cross-validated loss.
+
+    Args:
+        scores: (rows to fit on, rows to score) → a score for each of ``CS``.
+        indices: rows.
+        labels, sample_weight: of all rows there are.
+        folds: of the rows at the indices, see ``group_folds``.
+    """
+    losses = np.zeros(len(CS))
+    for fold in np.unique(folds):
+        held_out, rest = indices[folds == fold], indices[folds != fold]
+        if len(np.unique(labels[rest])) == 2:
+            for i, of_rows in enumerate(scores(rest, held_out)):
+                losses[i] += sample_weight[held_out] @ log_losses(of_rows, labels[held_out])
+    return CS[int(np.argmin(losses))]
+
+
 def log_odds_of(probabilities: Array) -> Array:
     """Log-odds in nats; no probability is 0 or 1."""
     odds: Array = np.log(probabilities / (1 - probabilities))

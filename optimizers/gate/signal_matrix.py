@@ -16,12 +16,15 @@ from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
+from conscience.gate.asking import ask_candidates
+from conscience.gate.distribution import FEW_CANDIDATES, MANY_CANDIDATES, DistributionProbe
 from conscience.gate.gate import calls_to_read, read_signals
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
 from conscience.messages.rendering import request_text
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.gate.distributions import Distribution, Shown, shown
 from conscience.optimizers.gate.logistic import Array
 from conscience.optimizers.runtime import Runtime
 from conscience.outcome import Draft
@@ -59,6 +62,7 @@ class SignalMatrix:
         values: n × m log-odds.
         prices: m, tokens that each question takes, read anew or written.
         embeddings: model → (wordings, vectors of the n drafts for each, tokens).
+        distributions: one for each question whose candidates are read.
     """
 
     drafts: tuple[LabeledDraft, ...]
@@ -66,6 +70,7 @@ class SignalMatrix:
     values: Array
     prices: Array
     embeddings: Mapping[str, tuple[tuple[str, ...], list[Array], float]]
+    distributions: tuple[Distribution, ...] = ()
 
     def only(self, indices: Sequence[int]) -> SignalMatrix:
         """The same for some of its drafts."""
@@ -74,7 +79,8 @@ class SignalMatrix:
             model: (wordings, [block[indices] for block in vectors], tokens)
             for model, (wordings, vectors, tokens) in self.embeddings.items()
         }
-        return SignalMatrix(drafts, self.questions, self.values[indices], self.prices, embeddings)
+        distributions = tuple(distribution.only(indices) for distribution in self.distributions)
+        return SignalMatrix(drafts, self.questions, self.values[indices], self.prices, embeddings, distributions)
 
 
 def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
@@ -90,6 +96,8 @@ def measure(
     models: Sequence[str],
     program: Conscience,
     runtime: Runtime,
+    *,
+    distributions: Sequence[Question] = (),
 ) -> SignalMatrix:
     """Asks every question about every draft, and has it embedded by every model. A draft that failed is left out.
 
@@ -99,13 +107,18 @@ def measure(
         models: names of embedding models.
         program: on the runtime's models.
         runtime: pays for the answers.
+        distributions: questions whose candidates are read, where the reviewing model shows any.
     """
     wordings = {model: wordings_for(model, program.constitution) for model in models}
     reviewer = program.roles.backend("review")
-    calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models)
+    if reviewer.decides or not reviewer.supports("logprobs"):
+        distributions = ()
+    wanted = MANY_CANDIDATES if reviewer.supports("many_candidates") else FEW_CANDIDATES
+    calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models) + len(distributions)
 
     def signals_of(labeled: LabeledDraft) -> _Signals:
-        return run_sync(_signals_of(labeled.draft, questions, wordings, runtime.bind(program, "review")))
+        model = runtime.bind(program, "review")
+        return run_sync(_signals_of(labeled.draft, questions, distributions, wanted, wordings, model))
 
     results = runtime.each(drafts, signals_of, most_calls=calls)
     measured = [(draft, signals) for draft, signals in zip(drafts, results, strict=False) if signals is not None]
@@ -116,7 +129,17 @@ def measure(
         model: _embeddings(model, templates, kept, [signals.vectors[model] for _, signals in measured])
         for model, templates in wordings.items()
     }
-    return SignalMatrix(kept, chosen, values, prices, embeddings)
+    read = [
+        Distribution.of(question, wanted, answers, _price(question, kept, together=False))
+        for j, question in enumerate(distributions)
+        if _is_shown(answers := [signals.shown[j] for _, signals in measured])
+    ]
+    return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(read))
+
+
+def _is_shown(answers: Sequence[Shown]) -> bool:
+    """Whether nearly all drafts show candidates; of the others all are at the floor."""
+    return bool(answers) and sum(not tokens for tokens, _ in answers) <= UNANSWERED * len(answers)
 
 
 def _answered(
@@ -148,21 +171,32 @@ _Vectors = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class _Signals:
-    """What was measured of one draft: the log-odds of each question (None: neither Yes nor No), and vectors by model."""
+    """What was measured of one draft: the log-odds of each question (None: neither Yes nor No), the candidates of those that
+    are read whole, and vectors by model."""
 
     answers: list[float | None]
+    shown: list[Shown]
     vectors: dict[str, _Vectors]
 
 
 def _signals_of(
-    draft: Draft, questions: Sequence[Question], wordings: Mapping[str, Sequence[str]], model: BoundBackend
+    draft: Draft,
+    questions: Sequence[Question],
+    distributions: Sequence[Question],
+    wanted: int,
+    wordings: Mapping[str, Sequence[str]],
+    model: BoundBackend,
 ) -> Flow[_Signals]:
     readings = yield from read_signals(questions, draft, model, in_turn=True)
     answers = [readings[question.name].value for question in questions]
+    candidates: list[Shown] = []
+    for question in distributions:
+        answer = yield from ask_candidates(model, question.messages(draft), wanted)
+        candidates.append(shown(() if answer is None else answer.first_token))
     vectors: dict[str, _Vectors] = {}
     for name, templates in wordings.items():
         vectors[name] = yield from model.embed(name, exchange_texts(draft, templates))
-    return _Signals(answers, vectors)
+    return _Signals(answers, candidates, vectors)
 
 
 def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool) -> float:
@@ -182,12 +216,15 @@ def _mean(values: Iterable[float]) -> float:
 def probabilities(settings: GateSettings, matrix: SignalMatrix) -> list[float]:
     """What a gate that asks nothing but the matrix's signals makes of its drafts."""
     columns = {question.name: j for j, question in enumerate(matrix.questions)}
+    distributions = {(each.question.text, each.question.framing): each for each in matrix.distributions}
 
     def value(signal: Signal, index: int) -> float:
         if isinstance(signal, LexicalProbe):
             return signal.value(matrix.drafts[index].draft)
         if isinstance(signal, EmbeddingProbe):
             return signal.value([list(block[index]) for block in matrix.embeddings[signal.model][1]])
+        if isinstance(signal, DistributionProbe):
+            return signal.value(distributions[signal.text, signal.framing].candidates_of(index))
         return float(matrix.values[index, columns[signal.name]])
 
     signals = [signal for stage in settings.stages for signal in stage.signals]

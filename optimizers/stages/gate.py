@@ -17,6 +17,7 @@ from conscience.optimizers.data.splits import in_order
 from conscience.optimizers.figures import GateComparison
 from conscience.optimizers.gate import incumbent
 from conscience.optimizers.gate.compiler import CompiledGate, compile_gate
+from conscience.optimizers.gate.distributions import questions_read
 from conscience.optimizers.gate.logistic import Array, log_losses, log_odds_of, sigmoid
 from conscience.optimizers.gate.question_bank import pool, propose_questions
 from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure
@@ -121,29 +122,40 @@ def _measured(state: CompileState) -> SignalMatrix:
     """The matrix: as many questions as effort and budget allow, of which the gate's part is three fifths of what is left,
     once the gate that came in is measured too."""
     state.runtime.stage("questions")
-    candidates, embeddings = _affordable(pool(state.program.constitution, _proposed(state)), state)
+    candidates, embeddings, distributions = _affordable(pool(state.program.constitution, _proposed(state)), state)
     reviewer = state.program.roles.backend("review")
     if not reviewer.decides and not reviewer.supports("logprobs"):
         candidates = candidates[:WRITTEN_SCORES]  # a written score costs a short answer
     # Shuffled, so that a budget that ends early leaves a fair sample.
-    matrix = measure(state.shuffled(state.drafts), candidates, embeddings, state.program, state.runtime)
+    matrix = measure(
+        state.shuffled(state.drafts), candidates, embeddings, state.program, state.runtime, distributions=distributions
+    )
     if missing := len(candidates) - len(matrix.questions):
         state.notes.append(f"{missing} questions were left out: many drafts got neither Yes nor No")
     return matrix
 
 
-def _affordable(candidates: Sequence[Question], state: CompileState) -> tuple[Sequence[Question], Sequence[str]]:
-    """The questions, and the embedding models, that the budget allows for every draft."""
+def _affordable(
+    candidates: Sequence[Question], state: CompileState
+) -> tuple[Sequence[Question], Sequence[str], Sequence[Question]]:
+    """The questions, the embedding models, and the questions whose candidates are read, that the budget allows for every
+    draft."""
+    reviewer = state.program.roles.backend("review")
     candidates, embeddings = candidates[: state.options.effort.pool], state.options.embeddings
+    distributions = questions_read(state.program.constitution)
+    if reviewer.decides or not reviewer.supports("logprobs"):
+        distributions = []
     if (left := state.runtime.calls_left) is None:
-        return candidates, embeddings
+        return candidates, embeddings, distributions
     served = sum(not runs_in_process(model) for model in embeddings)
     left -= calls_of_program(state.program).gate * len(state.drafts)
     per_draft = max(0, int(SHARE * left)) // len(state.drafts)
     if per_draft < served:
         embeddings = tuple(model for model in embeddings if runs_in_process(model))
-    a_call = MOST_QUESTIONS if state.program.roles.backend("review").decides else 1
-    return candidates[: a_call * max(0, per_draft - served)], embeddings
+    per_draft -= served
+    distributions = distributions[: max(0, per_draft // 2)]  # the rest is for questions, of which each may be another
+    a_call = MOST_QUESTIONS if reviewer.decides else 1
+    return candidates[: a_call * max(0, per_draft - len(distributions))], embeddings, distributions
 
 
 def _proposed(state: CompileState) -> list[str]:

@@ -1,0 +1,113 @@
+"""Distributions as evidence: what is learnt of them, from which tokens, and at which price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conscience.constitution.schema import Constitution
+from conscience.gate.distribution import DistributionProbe
+from conscience.gate.questions import Framing, Question
+from conscience.optimizers.gate.compiler import compile_gate
+from conscience.optimizers.gate.distributions import (
+    Distribution,
+    DistributionsEstimator,
+    estimators,
+    questions_read,
+    shown,
+)
+from conscience.optimizers.gate.signal_matrix import SignalMatrix, probabilities
+from conscience.stats.metrics import auroc
+from tests.unit.optimizers.matrices import signal_matrix
+
+LABELS = np.arange(80) % 2
+
+
+def distribution(
+    strength: float, *, framing: Framing = "own", n: int = 80, seed: int = 0, rare: float = 0.0, tokens: float = 20.0
+) -> Distribution:
+    """A hundred tokens, a tenth of which tell; one, "rare", tells all and is shown of a share of the drafts."""
+    rng = np.random.default_rng(seed)
+    answers = []
+    for i in range(n):
+        values = -8 + rng.normal(size=100)
+        values[:10] += strength * (i % 2)
+        candidates = [(f"t{j}", float(value)) for j, value in enumerate(values)]
+        answers.append(shown([*candidates, *([("rare", -1.0 - 8 * (i % 2))] if rng.random() < rare else [])]))
+    return Distribution.of(Question(name=framing, text="Bad?", framing=framing), 2000, answers, tokens)
+
+
+def matrix_of(*distributions: Distribution, n: int = 80, **more: Any) -> SignalMatrix:
+    return replace(signal_matrix(n, **more), distributions=distributions)
+
+
+def compiled(matrix: SignalMatrix, **more: Any) -> Any:
+    return compile_gate(matrix, backend="b", target_fpr=0.1, **{"words": False, **more})
+
+
+def test_it_tells_unseen_drafts_apart() -> None:
+    """Where single tokens hardly tell; and what the gate applies is what the compiler scored."""
+    gate = compiled(matrix_of(distribution(0.8)))
+    unseen = matrix_of(distribution(0.8, n=400, seed=3), n=400)
+    scores = np.array(probabilities(gate.settings, unseen))
+    assert (auroc(list(scores[1::2]), list(scores[::2])) or 0) > 0.8
+    (one,) = gate.alone
+    assert (one.kind, one.kept, one.tokens) == ("distribution", True, 20.0)
+
+
+def test_the_probe_is_what_was_fitted() -> None:
+    """To six digits, missing tokens included."""
+    read = distribution(1.0, rare=0.99)
+    estimator = DistributionsEstimator("own", [read])
+    fitted = estimator.fit(np.arange(80), LABELS.astype(float), np.ones(80), [str(i) for i in range(80)])
+    ((probe, weight),) = fitted.signals
+    assert isinstance(probe, DistributionProbe)
+    values = [weight * probe.value(read.candidates_of(i)) + fitted.bias for i in range(80)]
+    assert values == pytest.approx(list(fitted.score(np.arange(80))), abs=1e-3)
+
+
+def test_a_token_that_many_drafts_do_not_show_is_left_out() -> None:
+    """Whether it is shown depends on how many others are."""
+    (some,) = compiled(matrix_of(distribution(0.0, rare=0.9))).settings.stages[0].signals
+    (all,) = compiled(matrix_of(distribution(0.0, rare=1.0))).settings.stages[0].signals
+    assert "rare" not in some.weights
+    assert "rare" in all.weights
+
+
+def test_both_framings_are_weighed_apart() -> None:
+    """They cost differently: the foreign one reads the exchange anew, is asked later, and goes where it adds nothing."""
+    own, foreign = distribution(0.8), distribution(0.0, framing="foreign", seed=1, tokens=4000.0)
+    gate = compiled(matrix_of(own, foreign))
+    assert {one.name: one.kept for one in gate.alone} == {"distribution": True, "distribution (foreign)": False}
+    assert [each.cost_tier for each in estimators([own, foreign])] == [1, 2]
+
+
+def test_it_is_deterministic() -> None:
+    """The same matrix, the same gate, to the last digit."""
+    matrix = matrix_of(distribution(0.5), questions={"a": 1.0})
+    assert compiled(matrix).settings == compiled(matrix).settings
+
+
+def test_yes_and_no_alone_are_a_question() -> None:
+    """A model that shows hardly more has no distribution to read."""
+    answers = [shown([("Yes", -0.1), ("No", -2.0)])] * 80
+    assert estimators([Distribution.of(Question(name="q", text="Bad?"), 20, answers, 20.0)]) == []
+
+
+def test_what_never_differs_or_cannot_be_told_weighs_nothing() -> None:
+    """Tokens of half a character are of one text; a token of one value tells nothing, and breaks nothing."""
+    assert shown([("\ufffd", -1.0), ("", -2.0), ("a\x00", -2.0), ("a", -3.0)])[0] == ("a",)
+    same = Distribution.of(Question(name="q", text="Bad?"), 20, [shown([(f"t{i}", -2.0) for i in range(9)])] * 80, 20.0)
+    gate = compiled(matrix_of(same, questions={"q": 2.0}))
+    assert [signal.kind for stage in gate.settings.stages for signal in stage.signals] == ["question"]
+
+
+def test_each_question_is_read_in_both_framings_and_has_a_name() -> None:
+    """The constitution's own and one more; the cheap ones come first."""
+    read = questions_read(Constitution.load("medical"))
+    assert [question.framing for question in read] == ["own", "own", "foreign", "foreign"]
+    assert len({question.name for question in read}) == 4
+    assert len(questions_read(Constitution.load("general"))) == 2, "its own question is the other one"
