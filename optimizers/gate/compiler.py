@@ -1,8 +1,8 @@
 """The gate compiler: which signals, with which weights, in which order.
 
 Each estimator (words, embeddings, distributions, questions) is scored on drafts that it was not fitted on, and on groups
-that it was not fitted on. All are blended, and one whose measured gain does not reach the price of its tokens is dropped. What is
-left is asked as a cascade.
+that it was not fitted on. All are blended, and one whose measured gain does not reach its price beside that of the plain call
+is dropped. What is left is asked as a cascade.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import numpy as np
 
 from conscience.errors import InputError
 from conscience.gate.settings import CritiqueMode, GateSettings
+from conscience.messages.rendering import request_text
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.figures import EstimatorFigures, Threshold
 from conscience.optimizers.gate.cascade import Cascade
@@ -27,12 +29,16 @@ from conscience.optimizers.gate.estimators import (
     WordsEstimator,
 )
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, log_losses
-from conscience.optimizers.gate.signal_matrix import SignalMatrix
+from conscience.optimizers.gate.signal_matrix import CHARACTERS, SignalMatrix
 from conscience.optimizers.gate.threshold import certified, estimated, without_idle_alarms
 from conscience.stats.metrics import auroc
 
-PRICE = 2e-5
-"""Nats of log loss that a signal must earn for each token that it takes of every draft."""
+PRICE = 0.05
+"""Nats of log loss that a signal must earn if it takes as much of every draft as the plain call did; a tenth for a tenth."""
+WRITTEN = 4.0
+"""What a token takes that is written, in tokens that are read: about what providers charge, and what two cores need."""
+SHORT = 200.0
+"""Tokens of an answer below which a call counts as one of so many: what it costs then is not the model's time."""
 DOUBT = 1.5
 """Standard errors: a signal is dropped when its measured gain and so many of them do not reach its price."""
 OWN_WORTH = 3.0
@@ -182,6 +188,7 @@ class _CrossFits:
         check_enough(self.labels[learn], clusters)
         self.sample_weight = _sample_weight(drafts)
         self._learn = learn
+        self._price = price_of_a_token([drafts[i] for i in learn])
         many = len(learn) >= MANY
         by_cluster = [group_folds(clusters, 5 if many else FOLDS, seed) for seed in range(1 if many else ROUNDS)]
         self._folds = by_cluster[0]
@@ -205,7 +212,9 @@ class _CrossFits:
             distribution.choose_penalty(self._learn, self.labels, self.sample_weight, self._folds)
             estimators.append(distribution)
         if matrix.questions and most_questions:
-            questions = QuestionsEstimator(matrix.questions, matrix.values, matrix.prices, most=most_questions, price=PRICE)
+            questions = QuestionsEstimator(
+                matrix.questions, matrix.values, matrix.prices, most=most_questions, price=self._price
+            )
             estimators.append(questions)
         return estimators
 
@@ -239,7 +248,9 @@ class _CrossFits:
     def _worth(self, gains: Array, tokens: float) -> float:
         """What an estimator gains for a draft, given the benefit of the doubt, above its price."""
         sample_weight = self.sample_weight[self._learn]
-        return float(np.average(gains, weights=sample_weight) + DOUBT * gains.std() / np.sqrt(len(gains)) - PRICE * tokens)
+        return float(
+            np.average(gains, weights=sample_weight) + DOUBT * gains.std() / np.sqrt(len(gains)) - self._price * tokens
+        )
 
     def _losses(self, estimators: Sequence[Estimator]) -> Array:
         """Each draft's loss under a blend of estimators; the mean of held-out clusters and held-out groups."""
@@ -267,6 +278,14 @@ class _CrossFits:
         unseen = reached(self.unseen[name]) if self.unseen else None
         tokens = round(estimator.tokens, 1)
         return EstimatorFigures(name, estimator.kind, reached(self.held_out[name]), unseen, tokens, kept)
+
+
+def price_of_a_token(drafts: Sequence[LabeledDraft]) -> float:
+    """Nats that a signal must earn for each token that it has the model read anew: a gate is dear or cheap beside the call
+    that it stands behind. Seconds would say so more directly, and would compile another gate on another day."""
+    asked = fmean(len(request_text(labeled.draft.request)) for labeled in drafts) / CHARACTERS
+    said = fmean(len(labeled.draft.response) for labeled in drafts) / CHARACTERS
+    return PRICE / (asked + WRITTEN * max(said, SHORT))
 
 
 def _sample_weight(drafts: Sequence[LabeledDraft]) -> Array:

@@ -22,7 +22,6 @@ from conscience.gate.gate import calls_to_read, read_signals
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
-from conscience.messages.rendering import request_text
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.gate.distributions import Distribution, Shown, shown
 from conscience.optimizers.gate.logistic import Array
@@ -47,6 +46,9 @@ IN_PROCESS_SHARE = 0.1
 
 UNANSWERED = 0.05
 """The share of drafts at most that may get neither Yes nor No to a question; they count as its mean."""
+
+CHARACTERS = 4
+"""Of a token, about."""
 
 TURN = 12
 """Tokens that a chat template and an answer add to a question."""
@@ -161,7 +163,7 @@ def _embeddings(
         raise ConfigurationError(f"{model} gives vectors of different lengths", hint="use another embedding model")
     blocks = [np.array([of_draft[i] for of_draft in vectors]) for i in range(len(wordings))]
     share = IN_PROCESS_SHARE if runs_in_process(model) else 1.0
-    tokens = _mean(sum(map(len, exchange_texts(labeled.draft, wordings))) / 4 for labeled in drafts)
+    tokens = _mean(sum(map(len, exchange_texts(labeled.draft, wordings))) / CHARACTERS for labeled in drafts)
     return wordings, blocks, share * tokens
 
 
@@ -202,10 +204,10 @@ def _signals_of(
 def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool) -> float:
     """Tokens of one question. In the own framing the exchange is in the server's prefix cache, in the foreign one it is
     not, unless all questions are asked together: then it is read once, whatever is asked."""
-    asked = len(question.text) / 4 + TURN
+    asked = len(question.text) / CHARACTERS + TURN
     if question.framing == "own" or together:
         return asked
-    return asked + _mean((len(request_text(d.draft.request)) + len(d.draft.response)) / 4 for d in drafts)
+    return TURN + _mean(len(str(question.messages(d.draft)[0]["content"])) / CHARACTERS for d in drafts)
 
 
 def _mean(values: Iterable[float]) -> float:

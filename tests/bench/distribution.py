@@ -1,6 +1,6 @@
 """What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and time.
 
-python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--embed e5 local] [--lm local]
+python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--framings own] [--embed e5]
 
 The few are the likeliest of the many: what a hosted model would show of the same answer. All answers go into a journal
 (--journal), and everything after is arithmetic. Times are of drafts whose exchange the server has in its prefix cache, as
@@ -69,6 +69,12 @@ def matrices(whole: SignalMatrix) -> dict[str, tuple[SignalMatrix, bool]]:
     }
     if not whole.questions:
         del kinds["questions"]
+    framings = {distribution.question.framing for distribution in many}
+    for count in (FEW_CANDIDATES, MANY_CANDIDATES):
+        if "own" not in framings:
+            del kinds[f"{count} candidates, own"]
+        if len(framings) < 2:
+            del kinds[f"{count} candidates, both"]
     for name in whole.embeddings:
         kinds[name] = replace(nothing, embeddings={name: whole.embeddings[name]}), False
     kinds[f"all, {FEW_CANDIDATES} candidates"] = replace(whole, distributions=of_few), True
@@ -105,6 +111,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--rows", type=int, default=200, help="use only so many, drawn at random, pairs whole")
     parser.add_argument("--questions", type=int, default=6, help="of the pool, read as Yes against No")
+    parser.add_argument("--framings", nargs="+", default=["own", "foreign"])
     parser.add_argument("--embed", nargs="*", default=[])
     parser.add_argument("--lm", default="local")
     parser.add_argument("--constitution", default="general")
@@ -116,7 +123,7 @@ def main() -> None:
     drafts = collect(program, load_cases(options.cases), runtime)
     drafts = [draft for cluster in in_order(drafts, 0) for draft in cluster][: options.rows]
     questions = pool(program.constitution)[: options.questions]
-    read = questions_read(program.constitution)
+    read = [question for question in questions_read(program.constitution) if question.framing in options.framings]
     runtime.stage("asking")
     whole = measure(drafts, questions, options.embed, program, runtime, distributions=read)
     print(file=sys.stderr)
