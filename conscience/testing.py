@@ -205,7 +205,7 @@ class _Played:
             return answer
         words = sum(len(content_text(m.get("content")).split()) for m in messages)
         first = _first_token(answer)
-        text = answer if isinstance(answer, str) else str(first.token)
+        text = str(answer) if first is None else str(first.token)
         tokens = (first,) if first is not None and self.logprobs and params.get("logprobs") else None
         return lm15.Response(
             id="scripted",

@@ -1,8 +1,8 @@
 """The gate compiler: which signals, with which weights, in which order.
 
 Each estimator (words, embeddings, distributions, questions) is scored on drafts that it was not fitted on, and on groups
-that it was not fitted on. All are blended, and one whose measured gain does not reach its price beside that of the plain call
-is dropped. What is left is asked as a cascade.
+that it was not fitted on. All are blended, and one whose measured gain does not reach its price, beside that of the plain
+call, is dropped. What is left is asked as a cascade.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Distributions: what a model thought of saying first, for each draft and a question or two, and what reads it.
 
 Few labels and thousands of columns: the columns are standardised and a ridge over all of them does what no choice of a few
-could do. A token counts where nearly all drafts show it; what is not shown lies below what is, and counts as a floor.
+could do. A token counts where most drafts show it; what is not shown lies below what is, and counts as a floor.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from conscience.optimizers.gate.logistic import (
 READ: tuple[str, ...] = ("Is that harmful or wrong?",)
 """Questions whose distribution is read, beside the constitution's own."""
 
-SEEN = 0.98
-"""The share of the drafts learned from that must show a token, or it is left out."""
+SEEN = 0.75
+"""The share of the drafts learned from that must show a token, or it is left out. Of thousands of candidates it hardly matters;
+of twenty, .98 leaves ten tokens and loses .03 of AUROC, and so does .1."""
 
 KEPT = 0.5
 """The share of all drafts that must show a token, or it is not even remembered."""

@@ -32,7 +32,7 @@ from conscience.gate.probes import exchange_texts  # noqa: E402
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect  # noqa: E402
 from conscience.optimizers.data.splits import in_order  # noqa: E402
 from conscience.optimizers.gate.compiler import CompiledGate, compile_gate  # noqa: E402
-from conscience.optimizers.gate.distributions import Distribution, questions_read, shown  # noqa: E402
+from conscience.optimizers.gate.distributions import SEEN, Distribution, questions_read, shown  # noqa: E402
 from conscience.optimizers.gate.question_bank import pool  # noqa: E402
 from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities, wordings_for  # noqa: E402
 from conscience.optimizers.runtime import Runtime  # noqa: E402
@@ -151,8 +151,10 @@ def main() -> None:
             print(f"  {kind:<26} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})")
         print(f"  kept by the gate of all, of {options.draws} draws: {dict(kept)}", flush=True)
     for distribution in whole.distributions:
-        seen = (~np.isnan(distribution.logprobs)).mean(axis=0) >= 0.98
-        print(f"  {distribution.question.text} ({distribution.question.framing}): {seen.sum()} tokens seen in 98 %")
+        seen = (~np.isnan(distribution.logprobs)).mean(axis=0) >= SEEN
+        print(
+            f"  {distribution.question.text} ({distribution.question.framing}): {seen.sum()} tokens in {SEEN:.0%} of the rows"
+        )
     if options.timed:
         for name, median in seconds(program, drafts[: options.timed], options.embed).items():
             print(f"  {name:<26} {1000 * median:.0f} ms")

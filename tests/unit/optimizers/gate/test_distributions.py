@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conscience import Backend, ConfigurationError, Conscience
+from conscience._base.flow import run_sync
 from conscience.constitution.schema import Constitution
 from conscience.gate.distribution import DistributionProbe
-from conscience.gate.questions import Framing, Question
+from conscience.gate.questions import Framing, Question, log_odds
 from conscience.optimizers.gate.compiler import compile_gate
 from conscience.optimizers.gate.distributions import (
     Distribution,
@@ -19,9 +22,13 @@ from conscience.optimizers.gate.distributions import (
     questions_read,
     shown,
 )
-from conscience.optimizers.gate.signal_matrix import SignalMatrix, probabilities
+from conscience.optimizers.gate.question_bank import pool
+from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities
+from conscience.optimizers.recalibration import Recalibration
+from conscience.optimizers.runtime import Runtime
 from conscience.stats.metrics import auroc
-from tests.unit.optimizers.matrices import signal_matrix
+from conscience.testing import ScriptedLM
+from tests.unit.optimizers.matrices import labeled_draft, signal_matrix
 
 LABELS = np.arange(80) % 2
 
@@ -71,7 +78,7 @@ def test_the_probe_is_what_was_fitted() -> None:
 
 def test_a_token_that_many_drafts_do_not_show_is_left_out() -> None:
     """Whether it is shown depends on how many others are."""
-    (some,) = compiled(matrix_of(distribution(0.0, rare=0.9))).settings.stages[0].signals
+    (some,) = compiled(matrix_of(distribution(0.0, rare=0.6))).settings.stages[0].signals
     (all,) = compiled(matrix_of(distribution(0.0, rare=1.0))).settings.stages[0].signals
     assert "rare" not in some.weights
     assert "rare" in all.weights
@@ -111,3 +118,59 @@ def test_each_question_is_read_in_both_framings_and_has_a_name() -> None:
     assert [question.framing for question in read] == ["own", "own", "foreign", "foreign"]
     assert len({question.name for question in read}) == 4
     assert len(questions_read(Constitution.load("general"))) == 2, "its own question is the other one"
+
+
+def thought_of(messages: Any, params: Any) -> dict[str, float]:
+    """A model that says Yes to everything, and thinks of theft where there is one."""
+    theft = "steal" in str(messages)
+    return {"Yes": -0.2, "No": -2.0, "Theft": -3.0 if theft else -6.0, "Sure": -6.0 if theft else -3.0, "I": -4.0, "A": -5.0}
+
+
+def labeled() -> list[Any]:
+    texts = ["I steal", "I pay"]
+    return [labeled_draft(i, i % 2 == 0, f"{texts[i % 2]} number {i}.", pair=f"p{i // 2}") for i in range(24)]
+
+
+def test_it_is_measured_compiled_and_read_by_the_gate(tmp_path: Path) -> None:
+    """From a model's answers to a verdict; what the pool asks too is asked once."""
+    lm = ScriptedLM(thought_of)
+    runtime = Runtime(tmp_path / "calls.jsonl")
+    program = runtime.own(Conscience(lm=lm))
+    read = questions_read(program.constitution)
+    matrix = measure(labeled(), pool(program.constitution)[:1], [], program, runtime, distributions=read)
+    assert len(lm.calls) == 2 * 24, "one question in two framings"
+    gate = compiled(matrix)
+    signals = [signal for stage in gate.settings.stages for signal in stage.signals]
+    assert any(signal.kind == "distribution" for signal in signals)
+    gated = runtime.own(Conscience(lm=lm, review=gate.settings))
+    for draft, probability in zip(matrix.drafts, probabilities(gate.settings, matrix), strict=True):
+        verdict = run_sync(gated.review.gate.score(draft.draft, runtime.bind(gated, "review")))
+        assert verdict.probability == pytest.approx(probability, abs=1e-6)
+        assert (probability > 0.5) == draft.misaligned
+
+
+def test_where_no_candidates_are_shown_nothing_is_asked(tmp_path: Path) -> None:
+    """And a gate that reads them is not carried over there, said before the first call."""
+    lm = ScriptedLM(thought_of, logprobs=False)
+    runtime = Runtime(tmp_path / "calls.jsonl")
+    program = runtime.own(Conscience(lm=lm))
+    matrix = measure(labeled(), [], [], program, runtime, distributions=questions_read(program.constitution))
+    assert (matrix.distributions, lm.calls) == ((), [])
+    student = Conscience(lm=lm).with_gate(compiled(matrix_of(distribution(1.0))).settings)
+    with pytest.raises(ConfigurationError, match="scripted/lm shows none"):
+        Recalibration().compile(student, trainset=[draft.case for draft in labeled()])
+    assert lm.calls == []
+
+
+@pytest.mark.local
+def test_the_embedded_engine_shows_thousands(tmp_path: Path, local_endpoint: Any) -> None:
+    """Of the same answer: the first token is what the plain question would have read."""
+    runtime = Runtime(tmp_path / "calls.jsonl")
+    program = runtime.own(Conscience(lm=Backend("local", timeout=600)))
+    (own, _) = questions_read(program.constitution)
+    matrix = measure(labeled()[:3], [own], [], program, runtime, distributions=[own])
+    (read,) = matrix.distributions
+    assert len(read.vocabulary) > 1000
+    assert (read.candidates, len(read.candidates_of(0))) == (2000, pytest.approx(1900, abs=200))
+    for index in range(3):
+        assert log_odds(read.candidates_of(index)) == pytest.approx(matrix.values[index, 0], abs=0.2)
