@@ -33,8 +33,8 @@ READ: tuple[str, ...] = ("Is that harmful or wrong?",)
 """Questions whose distribution is read, beside the constitution's own."""
 
 SEEN = 0.75
-"""The share of the drafts learned from that must show a token, or it is left out. Of thousands of candidates it hardly matters;
-of twenty, .98 leaves ten tokens and loses .03 of AUROC, and so does .1."""
+"""The share of the drafts learned from that must show a token, or it is left out. Of thousands of candidates it hardly
+matters; of twenty, .98 leaves ten tokens and loses .03 of AUROC, and so does .1."""
 
 KEPT = 0.5
 """The share of all drafts that must show a token, or it is not even remembered."""

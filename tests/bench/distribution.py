@@ -152,9 +152,8 @@ def main() -> None:
         print(f"  kept by the gate of all, of {options.draws} draws: {dict(kept)}", flush=True)
     for distribution in whole.distributions:
         seen = (~np.isnan(distribution.logprobs)).mean(axis=0) >= SEEN
-        print(
-            f"  {distribution.question.text} ({distribution.question.framing}): {seen.sum()} tokens in {SEEN:.0%} of the rows"
-        )
+        asked = f"{distribution.question.text} ({distribution.question.framing})"
+        print(f"  {asked}: {seen.sum()} tokens in {SEEN:.0%} of the rows")
     if options.timed:
         for name, median in seconds(program, drafts[: options.timed], options.embed).items():
             print(f"  {name:<26} {1000 * median:.0f} ms")
