@@ -7,11 +7,11 @@
     assert Conscience("question -> answer", lm=lm)(question="What is the capital of France?").status == "clean"
 
 An answer is a text, of which a single letter comes with its log-probability; a number from 0 to 1 (the probability of Yes,
-for one-token questions); a mapping of tokens to their log-probabilities (all candidates for such an answer's first token); a
-``Fault``; or an lm15 ``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression over
-the whole prompt to an answer (first match), or a function ``(messages, params) -> answer``. ``by_stage`` makes one that gives
-each stage of a program its answer. ``is_gate``, ``is_written_score``, ``is_critique``, ``is_choice`` and ``is_revision`` tell
-a program's prompts apart, so that no test needs to know how they are worded.
+for one-token questions); a mapping of tokens to their log-probabilities (all candidates for such an answer's first token);
+a ``Fault``; or an lm15 ``Response``. A script is a list (one answer a call, in order), a mapping from a regular expression
+over the whole prompt to an answer (first match), or a function ``(messages, params) -> answer``. ``by_stage`` makes one
+that gives each stage of a program its answer. ``is_gate``, ``is_written_score``, ``is_critique``, ``is_choice`` and
+``is_revision`` tell a program's prompts apart, so that no test needs to know how they are worded.
 """
 
 from __future__ import annotations
