@@ -123,12 +123,12 @@ def credentials_in(options: Mapping[str, Any]) -> list[str]:
 
 
 def without_credentials(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options without those that hold a credential: what may be pickled."""
+    """The options without those that hold a credential, at any depth: what may be pickled."""
     return {
         name: value
         for name, value in options.items()
         if name not in _HEADERS and not (names_a_secret(name) and isinstance(value, str | bytes | Mapping | list | tuple))
-        and not (isinstance(value, str) and any(_of_address(value)))
+        and not (isinstance(value, str) and any(_of_address(value))) and not credentials_in({name: value})
     }  # fmt: skip
 
 

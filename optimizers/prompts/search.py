@@ -129,15 +129,19 @@ class Search:
         """How many candidates the runs allow, beside the one that is there already."""
         return max(0, self.runs // len(self.few) - 1)
 
-    def score(self, candidate: CandidateProgram) -> float:
-        """The mean of the objective on a few cases; minus infinity where the budget does not reach."""
+    def score(self, candidate: CandidateProgram, *, overhead: bool = True) -> float:
+        """The mean of the objective on a few cases; minus infinity where the budget does not reach.
+
+        Args:
+            overhead: whether the step's tokens count.
+        """
 
         def run(case: Case) -> CaseRecord:
             record: CaseRecord = candidate(case=case).record
             return record
 
         runs = self.runtime.each(self.few, run, most_calls=self.most_calls)
-        values = [value(record) for record in runs if record is not None]
+        values = [value(record, overhead=overhead) for record in runs if record is not None]
         return sum(values) / len(values) if values and not self.runtime.exhausted else float("-inf")
 
     @property
@@ -211,8 +215,9 @@ def random_search(start: CandidateProgram, search: Search, demos: DemoPool | Non
 
 
 def wording_search(start: CandidateProgram, search: Search) -> CandidateProgram:
-    """The best of the hand-written turns that may ask for a revision, by their mean on a few cases."""
-    best, best_score = start, search.score(start)
+    """The best of the hand-written turns that may ask for a revision, by their mean on a few cases. A few words more or less
+    are no reason to change one."""
+    best, best_score = start, search.score(start, overhead=False)
     for wording in WORDINGS.values():
         if wording == start.revise.signature.instructions:
             continue
@@ -220,7 +225,7 @@ def wording_search(start: CandidateProgram, search: Search) -> CandidateProgram:
             break
         candidate: CandidateProgram = start.deepcopy()
         candidate.revise.signature = candidate.revise.signature.with_instructions(wording)
-        if (score := search.score(candidate)) > best_score:
+        if (score := search.score(candidate, overhead=False)) > best_score:
             best, best_score = candidate, score
     return best
 

@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 import pytest
 
-from conscience import Backend, Conscience
+from conscience import Backend, BackendError, Conscience
 from conscience.backends.habits.memory import LONGEST
 from conscience.testing import is_written_score
 from tests.support.loopback import Loopback, Raw, chat, is_critique, is_gate, well_behaved
@@ -120,7 +120,7 @@ def test_an_error_that_quotes_the_request_teaches_nothing(server: Loopback, kind
 
     server.behaviour = behaviour
     backend = server.backend(engine=kind, temperature=0.3)
-    with pytest.raises(Exception, match="Blocked"):
+    with pytest.raises(BackendError, match="InvalidRequest 400"):
         Conscience("question -> answer", lm=backend)(question=said)
     assert len(server.calls) == 1
     assert not backend.transports[0].habits.legal()

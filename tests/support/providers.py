@@ -823,7 +823,7 @@ ROWS: tuple[Row, ...] = (
         "developers.cloudflare.com/cloudflare-challenges",
         "openai/behind-cloudflare",
         habits=[always(failure(200, "<!DOCTYPE html><html><title>Just a moment...</title></html>"))],
-        fails="Just a moment",
+        fails="no JSON object",
         calls=(3, 3),
     ),
     Row(

@@ -82,7 +82,7 @@ def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         litellm().client_session = None  # as it was; what is left there turns every later call into LiteLLM's
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(body=bodies(), status=st.sampled_from([200, 200, 200, 201, 400, 500]), logprobs=st.booleans())
 def test_any_body_is_an_answer_or_an_error(asked: tuple[Below, Backend], body: bytes, status: int, logprobs: bool) -> None:
     """An answer can be read in every part, and stored."""

@@ -294,7 +294,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(answer=st.dictionaries(st.sampled_from(["model", "answers", "usage"]), JSON))
 def test_any_answer_is_probabilities_or_a_failure(answer: dict[str, Any]) -> None:
     """Whatever JSON comes: one number from 0 to 1 for each question, or an error of the tree."""

@@ -194,7 +194,7 @@ ANSWERS = st.one_of(
 BEGUN = st.builds(lambda content, end: content[:end], st.sampled_from([CONTENT, WRONG]), st.integers(0, len(CONTENT)))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(ANSWERS, max_size=5), begun=BEGUN)
 def test_whatever_a_server_does_the_file_is_right_or_absent(
     answers: list[Answer], begun: bytes, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory

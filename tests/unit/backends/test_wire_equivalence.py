@@ -296,7 +296,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=FIELDS | JSON, raw=st.binary(max_size=40), as_json=st.booleans(), status=st.sampled_from([200, 200, 400, 429, 503])
 )

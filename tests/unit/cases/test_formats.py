@@ -247,7 +247,7 @@ WRITERS: dict[str, Callable[[list[Case]], bytes]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 @given(cases=WRITTEN)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 def test_cases_come_back_from_any_program(tmp_path: Path, name: str, cases: list[Case]) -> None:
     """Written as Excel or pandas writes them, they are the same cases."""
     (tmp_path / name).write_bytes(WRITERS[name](cases))

@@ -51,7 +51,7 @@ def test_compile_writes_a_program_that_every_command_takes(cruel: dict[str, str]
     assert "127.0.0.1" not in out.read_text()
 
 
-@pytest.mark.parametrize("calls", [60, 500])
+@pytest.mark.parametrize("calls", [60, pytest.param(500, marks=pytest.mark.long)])
 def test_budget_holds_for_the_whole_command(
     calls: int, server: Loopback, cruel: dict[str, str], cases: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +61,7 @@ def test_budget_holds_for_the_whole_command(
     assert len(server.calls) <= calls
 
 
+@pytest.mark.long
 def test_recalibrate_carries_a_program_over(server: Loopback, cruel: dict[str, str], cases: Path, tmp_path: Path) -> None:
     """To a model that says Yes where the other said No: weights and threshold are refitted, and the matrix shows it."""
     out = tmp_path / "p.json"

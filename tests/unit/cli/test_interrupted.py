@@ -61,6 +61,7 @@ def test_killed_ten_times_it_ends_as_an_undisturbed_one(
     assert steady(tmp_path / "killed.json") == steady(tmp_path / "whole.json")
 
 
+@pytest.mark.long
 def test_killed_once_it_goes_on(server: Loopback, cruel: dict[str, str], cases: Path, tmp_path: Path) -> None:
     """What the killed command paid for is not paid for again."""
     command = compile_options(cases, tmp_path / "p.json")

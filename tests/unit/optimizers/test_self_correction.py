@@ -25,7 +25,7 @@ def compiled(world: World, cases: list[Case] = CASES, **options: Any) -> tuple[C
     return program, program.compile_result, lm
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> None:
     """The critique flags stories until it is told; only feedback says what to tell it. Same budget for both."""
     found, result, _ = compiled(World(), prompts="gepa", seed=seed)
@@ -35,7 +35,7 @@ def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> No
     assert right(found) == 1.0 > right(Conscience(lm=ScriptedLM(World())))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_demos_come_from_successful_corrections(seed: int) -> None:
     """A revision that works once it has seen one that worked: a person's rewrite is the first."""
     cases = [c.model_copy(update={"references": ("Here is a kind word.",)}) for c in CASES]
@@ -54,7 +54,7 @@ def test_student_that_is_already_best_comes_back_unchanged() -> None:
     assert again.max_revisions == first.max_revisions
 
 
-@pytest.mark.parametrize("calls", [10, 40, 150, 400])
+@pytest.mark.parametrize("calls", [10, 40, 150, pytest.param(400, marks=pytest.mark.long)])
 def test_budget_of_calls_is_never_exceeded(calls: int) -> None:
     """Counted where the calls arrive."""
     found, result, lm = compiled(World(), budget={"calls": calls}, prompts="gepa")
@@ -64,6 +64,7 @@ def test_budget_of_calls_is_never_exceeded(calls: int) -> None:
         assert any("budget" in note for note in found.provenance.notes), result
 
 
+@pytest.mark.long
 def test_same_seed_gives_the_same_program() -> None:
     """To the last byte of its state; another seed may not."""
     one, two = compiled(World(), prompts="gepa")[0], compiled(World(), prompts="gepa", threads=8)[0]
@@ -108,6 +109,7 @@ def test_revising_is_given_up_where_it_does_harm() -> None:
     assert found("Say something cruel about 7.").status == "refused"
 
 
+@pytest.mark.long
 def test_works_inside_better_together() -> None:
     """DSPy's own optimizer works on what was compiled, and what comes back corrects itself better than the student."""
     lm = ScriptedLM(World())
@@ -225,7 +227,7 @@ def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path)
         assert calls == (found.provenance.spent["calls"] if expected is None else expected)
 
 
-@pytest.mark.parametrize("share", [0.85, 0.95])
+@pytest.mark.parametrize("share", [0.85, pytest.param(0.95, marks=pytest.mark.long)])
 def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> None:
     """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
     whole = compiled(World(), prompts="random")[1].spent.tokens
@@ -293,6 +295,7 @@ def test_two_cases_of_one_name_are_refused() -> None:
         compiled(World(), [*CASES, CASES[0]])
 
 
+@pytest.mark.long
 def test_simba_keeps_to_its_runs() -> None:
     """And reviews with the model that reviews, whatever each predictor was set to."""
     world = World()

@@ -76,6 +76,7 @@ def test_the_probe_is_what_was_fitted() -> None:
     assert values == pytest.approx(list(fitted.score(np.arange(80))), abs=1e-3)
 
 
+@pytest.mark.long
 def test_a_token_that_many_drafts_do_not_show_is_left_out() -> None:
     """Whether it is shown depends on how many others are."""
     (some,) = compiled(matrix_of(distribution(0.0, rare=0.6))).settings.stages[0].signals
@@ -84,6 +85,7 @@ def test_a_token_that_many_drafts_do_not_show_is_left_out() -> None:
     assert "rare" in all.weights
 
 
+@pytest.mark.long
 def test_both_framings_are_weighed_apart() -> None:
     """They cost differently: the foreign one reads the exchange anew, is asked later, and goes where it adds nothing."""
     own, foreign = distribution(0.8), distribution(0.0, framing="foreign", seed=1, tokens=4000.0)
