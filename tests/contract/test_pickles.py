@@ -94,7 +94,13 @@ def test_no_pickle_holds_credentials(keyed: Loopback, model: str, dumps: Callabl
         assert SECRET in backend.transports[0].secrets()
 
 
-@pytest.mark.parametrize("model", ["a string", "a Backend with its key", "a dspy.LM", "roles", "a scripted LM"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "a Backend with its key",
+        *(pytest.param(m, marks=pytest.mark.long) for m in ("a string", "a dspy.LM", "roles", "a scripted LM")),
+    ],
+)
 def test_a_fresh_process_opens_and_calls_it(keyed: Loopback, tmp_path: Path, model: str) -> None:
     """With the keys of that process's environment."""
     program = Conscience(lm=MODELS[model](keyed.url))

@@ -26,7 +26,7 @@ from typing import IO, Any
 from conscience._base.forks import ForkLock
 from conscience.backends.embedded.catalogue import SMOLLM2
 from conscience.backends.embedded.weights import Weights, weights_of
-from conscience.errors import BackendError, ConfigurationError, ConscienceError
+from conscience.errors import BackendError, ConfigurationError
 from conscience.usage import paused_clock
 
 SPINS = "1000"
@@ -115,7 +115,7 @@ def start_ahead(weights: str | None = None) -> None:
     """
 
     def start() -> None:
-        with suppress(ConscienceError):
+        with suppress(Exception):
             endpoint(weights)
 
     threading.Thread(target=start, name="conscience-engine", daemon=True).start()

@@ -87,6 +87,7 @@ def test_copies_share_the_result(compiled: Conscience) -> None:
     assert compiled.deepcopy().compile_result is compiled.compile_result
 
 
+@pytest.mark.long
 def test_a_second_compilation_overwrites_no_result() -> None:
     """The optimizer keeps none."""
     optimizer = SelfCorrection(embeddings=(), prompts="off", target_fpr=0.2)

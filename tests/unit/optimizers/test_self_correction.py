@@ -44,6 +44,7 @@ def test_demos_come_from_successful_corrections(seed: int) -> None:
     assert right(found) == 1.0
 
 
+@pytest.mark.long
 def test_student_that_is_already_best_comes_back_unchanged() -> None:
     """Compiled again on the same cases, nothing wins."""
     first, _, _ = compiled(World(), prompts="gepa")
@@ -227,7 +228,8 @@ def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path)
         assert calls == (found.provenance.spent["calls"] if expected is None else expected)
 
 
-@pytest.mark.parametrize("share", [0.85, pytest.param(0.95, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.85, 0.95])
 def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> None:
     """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
     whole = compiled(World(), prompts="random")[1].spent.tokens
@@ -277,6 +279,7 @@ def test_a_module_that_an_optimizer_has_frozen_is_metered_too() -> None:
     assert len(lm.calls) == found.provenance.spent["calls"] <= 70
 
 
+@pytest.mark.long
 def test_requests_that_are_too_long_end_nothing() -> None:
     """They are left out, and named; only a backend that is gone ends a compilation."""
     world = World()
