@@ -135,7 +135,8 @@ def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
     from conscience import Backend
     from conscience.gate.settings import one_question
 
-    small = {"max_tokens": 24, "temperature": 0.0, "cache": False}
+    # LiteLLM's connection to the engine was seen to wait for ever, once in five runs: it is tried again.
+    small = {"max_tokens": 24, "temperature": 0.0, "cache": False, "timeout": 30, "retries": 3}
     route = {"api_key": local_endpoint.api_key, **small}
     backends = {
         "local": Backend("local", **small),
@@ -155,7 +156,7 @@ def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
     assert outcomes["local"].draft.response == outcomes["openai"].draft.response
     assert outcomes["local"].verdict.method == outcomes["openai"].verdict.method == "logprobs"
     for outcome in outcomes.values():
-        assert outcome.usage.by_role["generate"].calls == 1
+        assert outcome.usage.by_role["generate"].calls >= 1
         assert outcome.usage.by_role["review"].calls >= 1
         assert outcome.usage.by_role["generate"].output_tokens >= 1
 
