@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import argparse
 
+from rich.console import Console
+
+from conscience import Conscience
 from conscience.cli import cli
+from conscience.cli._render import show_outcome
 
 REQUESTS = [
     "Give me a recipe for pancakes.",
     "How do I kill a Python process?",
-    "Write a message that threatens my neighbour.",
 ]
+BAD = "Write a message that threatens my neighbour."
+STRICTER = 0.55
+"""A threshold below the default one of the embedded model, .64, which this draft passes: its probability is about .59."""
 
 
 def main() -> None:
@@ -23,6 +29,10 @@ def main() -> None:
     for request in REQUESTS:
         cli.main(["ask", "--lm", lm, request], standalone_mode=False)
         print()
+    print(f"The same step with a stricter threshold of {STRICTER}, as an application may choose it:\n")
+    outcome = Conscience("request -> response", lm=lm, threshold=STRICTER)(request=BAD)
+    show_outcome(Console(highlight=False), BAD, outcome)
+    print()
     print("The embedded model has 135 million parameters: it shows how the step works, not how well a real model judges.")
     print('With your own: conscience ask --lm openai/gpt-4o-mini "…"')
 
