@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test long check lint types layers bench mutants lock clean
+.PHONY: install demo test long check lint types layers docs bench mutants lock clean
 
 install: $(READY)
 
@@ -30,8 +30,8 @@ test: $(READY)
 long: $(READY)
 	$(PYTEST) -m long
 
-# Style, types, and who may import whom.
-check: lint types layers
+# Style, types, who may import whom, and a documentation whose links and names all lead somewhere.
+check: lint types layers docs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,6 +42,10 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports --no-cache
+
+# The site, into site/. The variable silences an announcement of its theme.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Ratios, not absolute times: read them on a quiet machine.
 bench: $(READY)
@@ -58,4 +62,4 @@ lock:
 	  requirements/dev.in -o requirements/dev.lock
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -193,12 +193,13 @@ class Conscience(dspy.Module):  # type: ignore[misc]
     def forward(self, *request: Any, **inputs: Any) -> Outcome:
         """Answers a request. See ``acall`` for the async form and ``stream`` for the streaming one.
 
+        Each error carries ``verdict``, ``usage`` and ``events``, and no draft.
+
         Raises:
             InputError: the request is empty or holds what no provider can receive.
             ConfigurationError: no model, no key, a missing extra.
             BackendError: generation failed after retries and fallbacks.
             UnresolvedError, ReviewError, BudgetExceeded: where the policy is "raise".
-            Each carries ``verdict``, ``usage`` and ``events``, and no draft.
         """
         return self._run(self._answer(self._inputs(request, inputs)))
 

@@ -118,9 +118,14 @@ def by_stage(
 ) -> Callable[[list[dict[str, Any]], dict[str, Any]], Answer]:
     """A script that answers by the stage of the program that asks.
 
+    Each argument is what its stage is answered, or a function ``(messages, params) -> answer``.
+
     Args:
-        generate, gate, critique, choice, revise: what this stage is answered, or a function
-            ``(messages, params) -> answer``.
+        generate: the draft.
+        gate: the gate's question; a number is the probability of Yes.
+        critique: what is wrong with a flagged draft, as JSON.
+        choice: the letter of the principle that it breaks.
+        revise: the revision.
     """
 
     return _ByStage(generate, gate, critique, choice, revise)

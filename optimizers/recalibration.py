@@ -128,7 +128,8 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
         Args:
             student: compiled for another backend, loaded for the new one.
             trainset: cases with labels or oracles, or examples; those without a response are answered by the new backend.
-            teacher, valset: not used; there so that DSPy's own combinations of optimizers can pass them.
+            teacher: not used; DSPy's own combinations of optimizers pass it.
+            valset: likewise.
 
         Returns:
             With ``compile_result``.

@@ -76,11 +76,12 @@ class Review(dspy.Module):  # type: ignore[misc]
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft.
 
+        Each error carries the gate's verdict, where the gate had flagged the draft by then.
+
         Raises:
             ReviewError: the gate had no answer that counts, and the critique none either.
             BackendError: the model could not be asked.
             BudgetExceeded: the budget is spent.
-            Each carries the gate's verdict, where the gate had flagged the draft by then.
         """
         yield StageStarted("gate")
         if findings := broken_for_certain(draft, self.constitution):

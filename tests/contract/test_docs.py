@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.loopback import Loopback, chat, is_critique, is_gate, is_revision
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -60,12 +60,22 @@ def test_links_resolve(page: Path) -> None:
 
 @pytest.mark.usefixtures("hosted_model")
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
-def test_python_blocks_run(page: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
-    """In order, in one namespace; a page that uses the embedded model needs it. OpenAI's models are on loopback."""
+def test_python_blocks_run(
+    page: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In order, in one namespace; a page that uses the embedded model needs it. OpenAI's models are on loopback. What a
+    tutorial says is printed is printed."""
+    monkeypatch.chdir(tmp_path)  # where a page writes files
     code = "\n".join(BLOCK.findall(page.read_text()))
     if 'lm="local"' in code:
         request.getfixturevalue("local_endpoint")
     exec(compile(code, str(page), "exec", dont_inherit=True), {"__name__": "docs"})
+    if page.parent.name == "tutorial":
+        assert capsys.readouterr().out == "".join(PRINTED.findall(page.read_text()))
 
 
 @pytest.mark.usefixtures("hosted_model")

@@ -1,0 +1,69 @@
+"""The documentation as a site: every page has its place, every public name is in the reference, nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import conscience
+import conscience.optimizers
+import conscience.testing
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml without calling what it names."""
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
+
+
+def pages(nav: Any) -> list[str]:
+    """The files that a navigation names."""
+    if isinstance(nav, str):
+        return [nav]
+    return [page for part in (nav.values() if isinstance(nav, dict) else nav) for page in pages(part)]
+
+
+def test_every_page_has_its_place() -> None:
+    """Once, in the navigation."""
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)["nav"]
+    assert sorted(pages(nav)) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Once; a new one needs a line there."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+    listed = re.findall(r"^::: (\S+)", text, re.MULTILINE)
+    public = {f"conscience.{name}" for name in conscience.__all__} - {"conscience.__version__"}
+    public |= {f"conscience.optimizers.{name}" for name in conscience.optimizers.__all__}
+    defined = {
+        name for name, value in vars(conscience.testing).items() if getattr(value, "__module__", "") == "conscience.testing"
+    }
+    public |= {f"conscience.testing.{name}" for name in defined if not name.startswith("_")}
+    assert sorted(listed) == sorted(public)
+
+
+@pytest.mark.long
+def test_the_site_fetches_nothing(tmp_path: Path) -> None:
+    """Neither while it is built nor when a page of it is opened."""
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    site = tmp_path / "site"
+    offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **offline}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = sorted(site.rglob("*.html"))
+    assert len(built) > len(list(DOCS.rglob("*.md")))
+    loads = r"<(?:link|script|img|iframe|source|object)\b[^>]*?\b(?:href|src|data)=[\"']?((?:https?:)?//[^\"' >]+)"
+    assert [(page.name, url) for page in built for url in re.findall(loads, page.read_text(encoding="utf-8"))] == []
+    assert [url for sheet in site.rglob("*.css") for url in re.findall(r"url\((https?:[^)]*)\)", sheet.read_text())] == []
