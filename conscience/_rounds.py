@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from conscience._base.flow import Flow, StageStarted, run_concurrently
+from conscience._base.flow import Flow, StageEnded, StageStarted, run_concurrently
 from conscience._call import Call
 from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ReviewError
 from conscience.modules.review import Review
@@ -42,7 +42,9 @@ def revised(
             for text, failure in texts:
                 if failure is not None:
                     failures.append(failure)
-                elif repeat := call.repeat(text, flagged):
+                    continue
+                yield StageEnded("revise", text)
+                if repeat := call.repeat(text, flagged):
                     repeats.append(repeat)
                 else:
                     try:
@@ -50,6 +52,7 @@ def revised(
                     except (ReviewError, BackendError, BudgetExceeded) as error:
                         call.revisions.extend(_best(flagged))
                         return call.unreviewed(error, pending=text)
+                    yield StageEnded("review", new)
                     if not new.flagged:
                         call.revisions.append(Revision(text, new))
                         return call.passed(text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, get_args
 import cloudpickle
 import dspy
 
-from conscience._base.flow import Flow, StageStarted, run_async, run_sync
+from conscience._base.flow import Flow, StageEnded, StageStarted, run_async, run_sync
 from conscience._call import Call
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
@@ -370,6 +370,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         except BudgetExceeded as error:
             return call.unreviewed(error)
         call.draft = call.drafted(draft, writer)
+        yield StageEnded("generate", call.draft)
         return (yield from self._review_and_revise(call.draft, call))
 
     def _correct(
@@ -389,6 +390,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             call.verdict = yield from self.review.judge(draft, call.model("review"))
         except (ReviewError, BackendError, BudgetExceeded) as error:
             return call.unreviewed(error, pending=draft)
+        yield StageEnded("review", call.verdict)
         if not call.verdict.flagged:
             return call.passed(draft)
         limits = {"rounds": self.max_revisions, "samples": self.samples}

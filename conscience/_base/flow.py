@@ -1,7 +1,8 @@
 """A flow is written once, as a generator of steps, and driven sync or async.
 
 A step holds the same piece of work in both forms. A driver runs it, sends the result back in, or throws the error in,
-so a flow reads like plain code with ``yield`` where it waits. A ``StageStarted`` tells whoever watches where the flow is.
+so a flow reads like plain code with ``yield`` where it waits. A ``StageStarted`` tells whoever watches where the flow is; a
+``StageEnded``, what came of it, which may be a draft: only who asks for results is told.
 """
 
 from __future__ import annotations
@@ -32,8 +33,17 @@ class StageStarted:
     name: str
 
 
-Flow = Generator[IOStep | StageStarted, Any, T]
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """What a stage came to: generate and revise a Draft, gate its Verdict, review the Verdict of gate and critique."""
+
+    name: str
+    result: Any
+
+
+Flow = Generator[IOStep | StageStarted | StageEnded, Any, T]
 Watcher = Callable[[StageStarted], None]
+ResultWatcher = Callable[[StageEnded], None]
 
 
 def run_sync(flow: Flow[T], watch: Watcher | None = None) -> T:
@@ -41,8 +51,8 @@ def run_sync(flow: Flow[T], watch: Watcher | None = None) -> T:
     try:
         step = next(flow)
         while True:
-            if isinstance(step, StageStarted):
-                if watch is not None:
+            if isinstance(step, StageStarted | StageEnded):
+                if watch is not None and isinstance(step, StageStarted):
                     watch(step)
                 step = flow.send(None)
                 continue
@@ -58,14 +68,22 @@ def run_sync(flow: Flow[T], watch: Watcher | None = None) -> T:
         flow.close()
 
 
-async def run_async(flow: Flow[T], watch: Watcher | None = None) -> T:
-    """Runs a flow to its end on the running event loop."""
+async def run_async(flow: Flow[T], watch: Watcher | None = None, results: ResultWatcher | None = None) -> T:
+    """Runs a flow to its end on the running event loop.
+
+    Args:
+        watch: is told where the flow is.
+        results: is told what each stage came to, drafts that nobody has reviewed among it.
+    """
     try:
         step = next(flow)
         while True:
-            if isinstance(step, StageStarted):
-                if watch is not None:
-                    watch(step)
+            if isinstance(step, StageStarted | StageEnded):
+                if isinstance(step, StageStarted):
+                    if watch is not None:
+                        watch(step)
+                elif results is not None:
+                    results(step)
                 step = flow.send(None)
                 continue
             try:

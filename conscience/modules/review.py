@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import dspy
 
-from conscience._base.flow import Flow, StageStarted, run_async, run_sync
+from conscience._base.flow import Flow, StageEnded, StageStarted, run_async, run_sync
 from conscience._types import ConstitutionSpec, RolesSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
@@ -73,6 +73,18 @@ class Review(dspy.Module):  # type: ignore[misc]
             self.gate_settings = _with_threshold(default, threshold)
         self.constitution, self._default_gate = constitution, default
 
+    def score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+        """The verdict before any critique: of what is certain without a model, else of the gate.
+
+        Raises:
+            BackendError: the model could not be asked.
+            BudgetExceeded: the budget is spent.
+        """
+        if findings := broken_for_certain(draft, self.constitution):
+            return self._broken(findings)
+        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
+        return (yield from self.gate.score(draft, model, covering))
+
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft.
 
@@ -84,10 +96,10 @@ class Review(dspy.Module):  # type: ignore[misc]
             BudgetExceeded: the budget is spent.
         """
         yield StageStarted("gate")
-        if findings := broken_for_certain(draft, self.constitution):
-            return self._broken(findings)
-        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
-        verdict = yield from self.gate.score(draft, model, covering)
+        verdict = yield from self.score(draft, model)
+        yield StageEnded("gate", verdict)
+        if verdict.method == "checks":
+            return verdict
         writer, mode = model.writer, self.gate_settings.critique
         if verdict.probability is None:
             if writer is None or mode == "off":
