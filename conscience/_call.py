@@ -15,7 +15,7 @@ from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConscienceError, UnresolvedError
 from conscience.modules.refusal import prose_field, refusal_outputs, refusal_text
-from conscience.outcome import Draft, Outcome, Revision, Status, Verdict
+from conscience.outcome import Draft, Outcome, Revision, Status, Verdict, with_reply
 from conscience.usage import CallContext, Role, UsageTracker
 
 
@@ -64,7 +64,7 @@ class Call:
         truncated = bool(model.exchanges) and model.exchanges[-1].completion.finish_reason == "length"
         if truncated:
             model.note("the answer was cut off at its token limit")
-        return replace(draft, truncated=truncated).with_form(draft.form)
+        return replace(draft, truncated=truncated).with_form(draft.form, draft.reply)
 
     def repeat(self, revised: Draft, others: Sequence[Revision] = ()) -> Revision | None:
         """A revision that is, to a reader's eye, a text that is known to be flagged, with that text's verdict: nothing was
@@ -170,7 +170,7 @@ class Call:
         verdict: Verdict | None = None,
     ) -> Outcome:
         hidden = status == "unreviewed" and shown is None  # what nobody has reviewed is not shown as the draft either
-        return Outcome(
+        outcome = Outcome(
             outputs,
             response=response,
             status=status,
@@ -183,6 +183,7 @@ class Call:
             events=tuple(self.tracker.events),
             error="" if error is None else error,
         )
+        return with_reply(outcome, None if shown is None else shown.reply)
 
     def _verdict_on(self, status: Status, shown: Draft | None, why: str) -> Verdict:
         """The verdict on the text that is returned; on the last text that was reviewed where that is the refusal text."""

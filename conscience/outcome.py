@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import core_schema, to_jsonable_python
 
 from conscience.errors import ConscienceError, InputError, ReviewError, UnresolvedError
-from conscience.messages.completion import Message
+from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import check_request, turns
 from conscience.usage import Usage
@@ -58,8 +58,9 @@ class Draft:
         written: output fields that hold written reasoning (reasoning, trajectory); ``reasoning`` shows them.
         sampling: limits that the generation was under, such as max_tokens; a revision keeps them.
         truncated: whether it ran into its token limit.
-        form: how the outputs stand in ``text``; None where the text is the answer. No part of the data: it is set by
-            ``with_form``, and copies and pickles go without.
+        form: how the outputs stand in ``text``; None where the text is the answer.
+        reply: the model's own answer that holds it; None where no single one does. Form and reply are no part of the data:
+            they are set by ``with_form``, and copies and pickles go without.
     """
 
     request: Request
@@ -72,15 +73,17 @@ class Draft:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
     form: ClassVar[AnswerForm | None] = None
+    reply: ClassVar[Completion | None] = None
 
-    def with_form(self, form: AnswerForm | None) -> Self:
-        """The same draft, which knows its form."""
+    def with_form(self, form: AnswerForm | None, reply: Completion | None = None) -> Self:
+        """The same draft, which knows its form and the model's answer that holds it."""
         draft = replace(self)
         object.__setattr__(draft, "form", form)
+        object.__setattr__(draft, "reply", reply)
         return draft
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "form"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("form", "reply")}
 
     @classmethod
     def of(cls, request: Request, response: str, reasoning: str = "") -> Self:
@@ -270,6 +273,7 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
     events: tuple[str, ...]
     error: str
     _failure: ConscienceError | None
+    _reply: Completion | None
 
     def __init__(
         self,
@@ -291,7 +295,7 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
         # dspy.Example copies itself with base=self.
         super().__init__(base, **{**(outputs or {}), **fields})
         if isinstance(base, Outcome):
-            kept = {k: v for k, v in base.__dict__.items() if not k.startswith("_") or k == "_failure"}
+            kept = {k: v for k, v in base.__dict__.items() if not k.startswith("_") or k in ("_failure", "_reply")}
             self.__dict__.update(kept)
             return
         text = outputs_text(outputs or {}) if response is None else response
@@ -300,6 +304,7 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
             "draft_verdict": draft_verdict, "draft": draft, "revisions": revisions, "truncated": truncated,
             "usage": usage or Usage(), "events": events, "error": str(error),
             "_failure": copy(error) if isinstance(error, ConscienceError) else None,  # a copy: its traceback holds drafts
+            "_reply": None,
         }  # fmt: skip
         self.__dict__.update(beside)
 
@@ -371,6 +376,20 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
     def __repr__(self) -> str:
         fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())
         return f"Outcome({fields}, status={self.status!r})"
+
+
+def with_reply(outcome: Outcome, reply: Completion | None) -> Outcome:
+    """The outcome, which knows the model's own answer that holds the text it returns; see ``reply_of``."""
+    if reply is not None:  # of several choices, the one that was reviewed
+        reply = replace(reply, body={**reply.body, "choices": list(reply.body.get("choices") or ())[:1]})
+    outcome.__dict__["_reply"] = reply
+    return outcome
+
+
+def reply_of(outcome: Outcome) -> Completion | None:
+    """The model's own answer that holds the text which the outcome returns, with what belongs to it (finish reason,
+    log-probabilities, usage); None where no single answer does, as for a refusal text."""
+    return outcome._reply
 
 
 def _plain(value: Any) -> bool:

@@ -380,7 +380,8 @@ Render = Callable[[type[dspy.Signature], Sequence[Mapping[str, Any]], Mapping[st
 class ChatPredict(dspy.Predict):  # type: ignore[misc]
     """A predictor that asks a plain chat turn: the whole answer is the one output field, without markers.
 
-    It keeps what makes a ``dspy.Predict``: instructions, demos, trace, ``config`` and ``lm``.
+    It keeps what makes a ``dspy.Predict``: instructions, demos, trace, ``config`` and ``lm``. Where the model calls tools
+    that came in ``config``, the prediction has ``tool_calls`` beside the text, as OpenAI's chat message has them.
 
     Args:
         signature: one text output field.
@@ -425,4 +426,6 @@ class ChatPredict(dspy.Predict):  # type: ignore[misc]
 
     def _finish(self, completion: Completion, signature: Any, inputs: Any) -> dspy.Prediction:
         (name,) = signature.output_fields
-        return self._forward_postprocess([{name: completion.text}], signature, **inputs)
+        calls = completion.message.get("tool_calls")
+        fields = {name: completion.text, **({"tool_calls": calls} if calls else {})}
+        return self._forward_postprocess([fields], signature, **inputs)

@@ -136,7 +136,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
             context=source.context,
             written=written,
             sampling={**(limits(model.backend.sampling) if model.exchanges else {}), **source.sampling},
-        ).with_form(source.form)
+        ).with_form(source.form, source.reply)
         if not draft.response.strip():
             for exchange in model.exchanges:
                 yield model.reject(exchange.completion)

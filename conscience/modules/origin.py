@@ -12,9 +12,11 @@ from conscience.backends.bound import BoundBackend
 from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import turns
-from conscience.modules.forms import AnswerForm, form_of, written_by
+from conscience.modules.forms import form_of, written_by
 from conscience.modules.outputs import REASONING_FIELDS
 from conscience.modules.task import task_text
+from conscience.modules.tool_turns import ToolTurn, turn_of
+from conscience.outcome import AnswerForm
 from conscience.usage import Exchange
 
 LIMITS = frozenset(
@@ -22,6 +24,9 @@ LIMITS = frozenset(
 )
 """Sampling parameters that a revision takes over from the generation. Not its tools nor its response format: a revision is
 written in one turn, in the form of the draft."""
+
+OF_A_CHAT_TURN = frozenset({"response_format", "tools", "tool_choice", "parallel_tool_calls"})
+"""The same of a plain chat turn: there, they are the form."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def origin(
     context = _context(request, inputs or {}, model, signatures, outputs, conversation)
     for exchange in reversed(model.exchanges):
         said = exchange.completion.text
+        if (turn := turn_of(exchange.completion, outputs, exchange.params)) is not None:
+            return _of(exchange, turn.write(outputs), turn, context)
         if len(outputs) == 1 and value_text(next(iter(outputs.values()))) == said:
             return _of(exchange, said, None, context)
         if (form := written_by(signatures, said, outputs)) is not None:
@@ -80,7 +87,10 @@ def origin(
 
 
 def _of(exchange: Exchange, text: str, form: AnswerForm | None, context: str) -> Origin:
-    return Origin(exchange.messages, text, form, context, limits(exchange.params), exchange.completion)
+    sampling = limits(exchange.params)
+    if form is None or isinstance(form, ToolTurn):
+        sampling |= {name: exchange.params[name] for name in OF_A_CHAT_TURN if exchange.params.get(name) is not None}
+    return Origin(exchange.messages, text, form, context, sampling, exchange.completion)
 
 
 def limits(params: Mapping[str, Any]) -> dict[str, Any]:

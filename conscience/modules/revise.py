@@ -16,13 +16,14 @@ from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
-from conscience.messages.completion import clean
+from conscience.messages.completion import Completion, clean
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.wordings import AGAIN
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
 from conscience.modules.outputs import split_reasoning, whole_reasoning
+from conscience.modules.tool_turns import ToolTurn
 from conscience.outcome import AnswerForm, Draft, Finding, Verdict
 
 UNEXPLAINED = "It may be one of these:\n{principles}"
@@ -115,14 +116,17 @@ class Revise(dspy.Module):  # type: ignore[misc]
         reply = model.exchanges[-1].completion if model.exchanges else None
         said = str(prediction.response)
         try:
-            fields = {next(iter(draft.outputs)): said} if form is None else form.read(said)
+            fields = _fields(draft, form, said, reply)
         except ValueError as error:
             if reply is not None:
                 yield model.reject(reply)
             raise BackendError(f"{model.name}: the revision cannot be read: {error}") from None
         revised, written = split_reasoning(clean(fields))
-        revised = {name: value for name, value in revised.items() if name in draft.outputs}
-        outputs = {**draft.outputs, **revised}
+        if isinstance(form, ToolTurn):  # another turn: it may call other tools, or none
+            outputs = revised
+        else:
+            revised = {name: value for name, value in revised.items() if name in draft.outputs}
+            outputs = {**draft.outputs, **revised}
         if not revised or not outputs_text(outputs).strip():
             if reply is not None:
                 yield model.reject(reply)
@@ -135,7 +139,20 @@ class Revise(dspy.Module):  # type: ignore[misc]
             written=written,
             reasoning=whole_reasoning(written, reply),
             text=said if form is None or whole else form.write(outputs),
-        ).with_form(form)
+        ).with_form(form, reply)
+
+
+def _fields(draft: Draft, form: AnswerForm | None, said: str, reply: Completion | None) -> dict[str, Any]:
+    """The outputs in a revision's text.
+
+    Raises:
+        ValueError: they are not in it.
+    """
+    if form is None:
+        return {next(iter(draft.outputs)): said}
+    if isinstance(form, ToolTurn):
+        return form.fields(said, {} if reply is None else reply.message)
+    return form.read(said)
 
 
 _NOT_FOR_REASONING = frozenset({"max_tokens", "max_completion_tokens", "temperature"})

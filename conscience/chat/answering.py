@@ -1,0 +1,102 @@
+"""A chat request answered by a program: generated with the request's parameters, reviewed, and revised where it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from typing import Any
+
+import dspy
+
+from conscience.chat.checks import ParameterError
+from conscience.chat.replies import chunks, completion_body
+from conscience.chat.requests import ChatRequest
+from conscience.errors import ConfigurationError
+from conscience.messages.completion import Body
+from conscience.messages.rendering import content_text
+from conscience.program import Conscience
+
+_ONLY_IN_A_CHAT_TURN = ("tools", "response_format", "logprobs")
+"""What only a program that answers as a plain chat turn can do."""
+
+
+def complete(program: Conscience, request: ChatRequest) -> Body:
+    """The answer as a ``chat.completion`` with a ``conscience`` object; ``request.stream`` makes no difference.
+
+    The request's parameters reach generation, tools and response format the revision too, and none of them the review.
+
+    Raises:
+        ParameterError: this program cannot do what a parameter asks for.
+        ConfigurationError: it is no program for a chat.
+        ConscienceError: as a call of the program does.
+    """
+    outcomes = [program(**_inputs(program, request, number)) for number in range(request.n)]
+    return completion_body(request, outcomes, _text_field(program))
+
+
+async def acomplete(program: Conscience, request: ChatRequest) -> Body:
+    """The async form of ``complete``; several answers are made side by side."""
+    calls = [_inputs(program, request, number) for number in range(request.n)]
+    tasks = [asyncio.ensure_future(program.acall(**inputs)) for inputs in calls]
+    try:
+        outcomes = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return completion_body(request, outcomes, _text_field(program))
+
+
+async def astream(program: Conscience, request: ChatRequest) -> AsyncIterator[Body]:
+    """The answer as ``chat.completion.chunk`` objects; none comes before the verdict. Raises as ``complete`` does."""
+    for chunk in chunks(await acomplete(program, request), include_usage=request.include_usage):
+        yield chunk
+
+
+def _inputs(program: Conscience, request: ChatRequest, number: int) -> dict[str, Any]:
+    """The program's inputs for one of the answers."""
+    generate = program.generate
+    if len(generate.inputs) != 1:
+        raise ConfigurationError(
+            f"this program takes {', '.join(generate.inputs)}, and a chat has nothing but its messages",
+            hint="serve a program with one input",
+        )
+    (name,) = generate.inputs
+    config = {**request.parameters, **({"rollout_id": number} if number else {})}
+    if generate.plain:
+        return {name: list(request.messages), "config": config}
+    _check_takes(generate.predict, request)
+    return {name: _asked(request), **({"config": config} if config else {})}
+
+
+def _check_takes(predict: Any, request: ChatRequest) -> None:
+    """Refuses what a program of another form than a chat turn cannot do.
+
+    Raises:
+        ParameterError: names the first such parameter.
+    """
+    refused = [name for name in _ONLY_IN_A_CHAT_TURN if request.parameters.get(name)]
+    if not _takes_config(predict):
+        refused += [*request.parameters, *(["n"] if request.n > 1 else [])]
+    if refused:
+        raise ParameterError(refused[0], "this program answers in a form of its own", hint="leave it out")
+
+
+def _takes_config(predict: Any) -> bool:
+    """Whether sampling parameters can be handed to what generates: DSPy's predictors and modules hand on ``config``."""
+    if isinstance(predict, dspy.Predict):
+        return True
+    called = getattr(type(predict), "forward", None) if isinstance(predict, dspy.Module) else None
+    return called is not None and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(called).parameters.values())
+
+
+def _asked(request: ChatRequest) -> Any:
+    """The only turn as a text, or the conversation."""
+    if len(request.messages) == 1 and request.messages[0]["role"] == "user":
+        return content_text(request.messages[0]["content"])
+    return list(request.messages)
+
+
+def _text_field(program: Conscience) -> str | None:
+    signature = program.generate.signature
+    return next(iter(signature.output_fields)) if program.generate.plain and signature is not None else None

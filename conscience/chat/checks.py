@@ -1,0 +1,112 @@
+"""What a value in a request has to be, and the error that names the one that is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conscience.errors import InputError
+
+
+class ParameterError(InputError):
+    """A parameter of a request cannot be used.
+
+    Args:
+        param: its name, with the way to it: ``messages[2].content``.
+        problem: what is wrong with it.
+        hint: what to do about it.
+    """
+
+    def __init__(self, param: str, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{param}: {problem}", hint=hint)
+        self.param = param
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.param, self.message, self.hint)
+
+
+def _again(param: str, message: str, hint: str) -> ParameterError:
+    return ParameterError(param, message.removeprefix(f"{param}: "), hint=hint)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a value has to be.
+
+    Attributes:
+        words: in words, after "is not".
+        holds: whether a value is that.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def check(self, param: str, value: Any) -> None:
+        """Refuses any other value.
+
+        Raises:
+            ParameterError: names the parameter and the kind of its value, never the value.
+        """
+        if not self.holds(value):
+            raise ParameterError(param, f"{kind(value)} is not {self.words}")
+
+
+def kind(value: Any) -> str:
+    """A value in an error: numbers, flags and null as they are, anything else by its kind."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)[:30]
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if is_list(value) else type(value).__name__
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def number(least: float, most: float = math.inf) -> Expected:
+    """A number within bounds, both included."""
+    words = f"a number from {least:g} to {most:g}" if most < math.inf else f"a number of {least:g} or more"
+    return Expected(words, lambda value: _is_number(value) and least <= value <= most)
+
+
+def whole(least: int, most: int | None = None) -> Expected:
+    """A whole number within bounds, both included."""
+    words = f"a whole number from {least} to {most}" if most is not None else f"a whole number of {least} or more"
+    return Expected(words, lambda value: _is_whole(value) and least <= value and (most is None or value <= most))
+
+
+def one_of(*choices: str) -> Expected:
+    """One of some texts."""
+    return Expected(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+
+
+ANY_WHOLE = Expected("a whole number", lambda value: _is_whole(value) and -(1 << 63) <= value < 1 << 63)
+FLAG = Expected("true or false", lambda value: isinstance(value, bool))
+TEXT = Expected("a text", lambda value: isinstance(value, str))
+NAME = Expected("a text that is not empty", lambda value: isinstance(value, str) and bool(value.strip()))
+OBJECT = Expected("an object", lambda value: isinstance(value, Mapping))
+TEXTS = Expected("an object of texts", lambda v: isinstance(v, Mapping) and all(isinstance(t, str) for t in v.values()))
+NUMBERS = Expected("an object of numbers", lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())))
+STOP = Expected(
+    "a text or a list of up to 16 texts",
+    lambda v: isinstance(v, str) or (is_list(v) and 0 < len(v) <= 16 and all(isinstance(t, str) for t in v)),
+)
+ANYTHING = Expected("anything", lambda value: True)
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is a JSON array."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -1,0 +1,65 @@
+"""The form of a chat turn that may call tools: its text, and the calls beside it, as OpenAI's chat message has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from conscience.messages.completion import Completion, Message
+from conscience.messages.rendering import value_text
+
+CALLS = "tool_calls"
+"""The output field that holds the calls."""
+
+
+class ToolTurn:
+    """The answer is a text, calls of tools, or both; a revision is one, too, and is asked with the same tools.
+
+    Args:
+        name: the output field of the text.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def request(self) -> str:
+        """Nothing: the tools go with the request, in a parameter of their own."""
+        return ""
+
+    def read(self, text: str) -> dict[str, Any]:
+        """A turn that is all text."""
+        return {self.name: text}
+
+    def write(self, outputs: Mapping[str, Any]) -> str:
+        """The turn as a reviewer reads it."""
+        calls = "\n".join(map(call_text, outputs.get(CALLS) or ()))
+        return "\n\n".join(filter(None, (value_text(outputs.get(self.name)), calls)))
+
+    def fields(self, text: str, message: Message) -> dict[str, Any]:
+        """The outputs of a model's message; there is a text, be it empty, and calls only where there are some."""
+        calls = message.get(CALLS)
+        return {self.name: text, **({CALLS: calls} if calls else {})}
+
+
+def turn_of(completion: Completion, outputs: Mapping[str, Any], params: Mapping[str, Any]) -> ToolTurn | None:
+    """The form of outputs that are one model's chat turn, of one that could call tools; None where they are not.
+
+    Args:
+        completion: what the model answered.
+        outputs: what was made of it.
+        params: what it was asked with.
+    """
+    names = [name for name in outputs if name != CALLS]
+    if len(names) != 1 or not (params.get("tools") or CALLS in outputs):
+        return None
+    same = outputs[names[0]] == completion.text and outputs.get(CALLS) == (completion.message.get(CALLS) or None)
+    return ToolTurn(names[0]) if same else None
+
+
+def call_text(call: Any) -> str:
+    """One call of a tool, with its name and arguments."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if isinstance(function, Mapping):
+        return f"Called tool {function.get('name', '')}({value_text(function.get('arguments', ''))})"
+    return f"Called tool {json.dumps(call, ensure_ascii=False, default=str)}"
