@@ -13,7 +13,7 @@ from typing import Any
 from conscience._dspy.streams import words
 from conscience.chat.requests import ChatRequest
 from conscience.messages.completion import Body, Completion
-from conscience.modules.tool_turns import CALLS
+from conscience.messages.tool_turns import CALLS
 from conscience.outcome import Outcome, reply_of
 from conscience.usage import CallUsage
 

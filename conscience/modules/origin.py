@@ -12,10 +12,10 @@ from conscience.backends.bound import BoundBackend
 from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import turns
+from conscience.messages.tool_turns import ToolTurn, turn_of
 from conscience.modules.forms import form_of, written_by
 from conscience.modules.outputs import REASONING_FIELDS
 from conscience.modules.task import task_text
-from conscience.modules.tool_turns import ToolTurn, turn_of
 from conscience.outcome import AnswerForm
 from conscience.usage import Exchange
 

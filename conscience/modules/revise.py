@@ -18,12 +18,12 @@ from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
 from conscience.messages.completion import Completion, clean
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
+from conscience.messages.tool_turns import ToolTurn
 from conscience.messages.wordings import AGAIN
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
 from conscience.modules.outputs import split_reasoning, whole_reasoning
-from conscience.modules.tool_turns import ToolTurn
 from conscience.outcome import AnswerForm, Draft, Finding, Verdict
 
 UNEXPLAINED = "It may be one of these:\n{principles}"
