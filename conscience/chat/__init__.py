@@ -12,3 +12,4 @@ from conscience.chat.answering import complete as complete
 from conscience.chat.checks import ParameterError as ParameterError
 from conscience.chat.replies import report as report
 from conscience.chat.requests import ChatRequest as ChatRequest
+from conscience.chat.responses import ResponsesRequest as ResponsesRequest

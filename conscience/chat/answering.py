@@ -12,6 +12,8 @@ import dspy
 from conscience.chat.checks import ParameterError
 from conscience.chat.replies import chunks, completion_body
 from conscience.chat.requests import ChatRequest
+from conscience.chat.response_replies import response_body, response_events
+from conscience.chat.responses import ResponsesRequest
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body
 from conscience.messages.rendering import content_text
@@ -21,8 +23,12 @@ _ONLY_IN_A_CHAT_TURN = ("tools", "response_format", "logprobs")
 """What only a program that answers as a plain chat turn can do."""
 
 
-def complete(program: Conscience, request: ChatRequest) -> Body:
-    """The answer as a ``chat.completion`` with a ``conscience`` object; ``request.stream`` makes no difference.
+AnyRequest = ChatRequest | ResponsesRequest
+
+
+def complete(program: Conscience, request: AnyRequest) -> Body:
+    """The answer as a ``chat.completion``, or a ``response``, with a ``conscience`` object; ``request.stream`` makes no
+    difference.
 
     The request's parameters reach generation, tools and response format the revision too, and none of them the review.
 
@@ -31,26 +37,39 @@ def complete(program: Conscience, request: ChatRequest) -> Body:
         ConfigurationError: it is no program for a chat.
         ConscienceError: as a call of the program does.
     """
-    outcomes = [program(**_inputs(program, request, number)) for number in range(request.n)]
-    return completion_body(request, outcomes, _text_field(program))
+    chat = _chat(request)
+    outcomes = [program(**_inputs(program, chat, number)) for number in range(chat.n)]
+    return _told(request, completion_body(chat, outcomes, _text_field(program)))
 
 
-async def acomplete(program: Conscience, request: ChatRequest) -> Body:
+async def acomplete(program: Conscience, request: AnyRequest) -> Body:
     """The async form of ``complete``; several answers are made side by side."""
-    calls = [_inputs(program, request, number) for number in range(request.n)]
+    chat = _chat(request)
+    calls = [_inputs(program, chat, number) for number in range(chat.n)]
     tasks = [asyncio.ensure_future(program.acall(**inputs)) for inputs in calls]
     try:
         outcomes = await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-    return completion_body(request, outcomes, _text_field(program))
+    return _told(request, completion_body(chat, outcomes, _text_field(program)))
 
 
-async def astream(program: Conscience, request: ChatRequest) -> AsyncIterator[Body]:
-    """The answer as ``chat.completion.chunk`` objects; none comes before the verdict. Raises as ``complete`` does."""
-    for chunk in chunks(await acomplete(program, request), include_usage=request.include_usage):
-        yield chunk
+async def astream(program: Conscience, request: AnyRequest) -> AsyncIterator[Body]:
+    """The answer as ``chat.completion.chunk`` objects, or a response's events, each of which has its ``type``; none comes
+    before the verdict. Raises as ``complete`` does."""
+    body = await acomplete(program, request)
+    pieces = chunks(body, include_usage=request.include_usage) if isinstance(request, ChatRequest) else response_events(body)
+    for piece in pieces:
+        yield piece
+
+
+def _chat(request: AnyRequest) -> ChatRequest:
+    return request if isinstance(request, ChatRequest) else request.chat
+
+
+def _told(request: AnyRequest, completion: Body) -> Body:
+    return completion if isinstance(request, ChatRequest) else response_body(request, completion)
 
 
 def _inputs(program: Conscience, request: ChatRequest, number: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from conscience.errors import InputError
 
@@ -107,6 +107,6 @@ STOP = Expected(
 ANYTHING = Expected("anything", lambda value: True)
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a JSON array."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
