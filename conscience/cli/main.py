@@ -19,6 +19,7 @@ from conscience.cli.doctor import doctor_command
 from conscience.cli.label import label_command, propose_command
 from conscience.cli.measure import cases_command, compare_command, eval_command
 from conscience.cli.models import models_command, pull_command
+from conscience.cli.serve import serve_command
 from conscience.errors import ConscienceError
 
 
@@ -64,5 +65,6 @@ for command in (
     doctor_command,
     pull_command,
     models_command,
+    serve_command,
 ):
     cli.add_command(command)

@@ -1,0 +1,171 @@
+"""The command that serves programs over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conscience.cli._options import PATH, Amount, Setup, setup_options
+from conscience.cli._output import printable
+from conscience.errors import ConfigurationError, ConscienceError, InputError
+
+if TYPE_CHECKING:
+    from conscience.server.limits import Limits
+    from conscience.server.settings import ProgramSettings
+
+NAME = "conscience"
+"""The model's name that clients may ask for where nobody says another."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One program that is served.
+
+    Attributes:
+        names: the names that clients ask for.
+        setup: what it is made of.
+        policy: what is set on it, by name.
+    """
+
+    names: tuple[str, ...]
+    setup: Setup
+    policy: dict[str, Any]
+
+
+@click.command("serve")
+@setup_options
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="The model's name that clients send; may be repeated.  [default: conscience, and that of --lm]",
+)
+@click.option("--threshold", type=Amount(0, 1), help="The probability from which the gate flags.")
+@click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
+@click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
+@click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
+@click.option(
+    "--config", type=PATH, metavar="FILE", help="Programs by name, policies by key, limits; in place of the above."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; beyond loopback only with a key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; each has the limits for itself."
+)
+@click.option("--concurrency", type=click.IntRange(1), help="Requests answered at once.  [default: 64]")
+@click.option("--queue", type=click.IntRange(0), help="Requests that may wait.  [default: 128]")
+@click.option("--request-seconds", type=Amount(0.1), help="The longest that an answer may take.  [default: 300]")
+@click.option(
+    "--max-body", "body_bytes", type=click.IntRange(1), metavar="BYTES", help="The largest request.  [default: 10 MB]"
+)
+def serve_command(
+    setup: Setup,
+    names: tuple[str, ...],
+    threshold: float | None,
+    max_revisions: int | None,
+    on_unresolved: str | None,
+    on_error: str | None,
+    config: Path | None,
+    host: str,
+    port: int,
+    workers: int,
+    **limits: Any,
+) -> None:
+    """Serve programs behind OpenAI's API: point a client's base URL at http://HOST:PORT/v1.
+
+    Clients send the key in CONSCIENCE_API_KEY as "Authorization: Bearer KEY". Without a key the server answers this
+    machine alone. With --config each key has a policy of its own.
+    """
+    policy = {"threshold": threshold, "max_revisions": max_revisions, "on_unresolved": on_unresolved, "on_error": on_error}
+    policy = {name: value for name, value in policy.items() if value is not None}
+    if config is not None and (setup != Setup() or names or policy):
+        raise InputError("--config goes with neither the options of a program nor --name", hint="write them into the file")
+    own = {name: value for name, value in limits.items() if value is not None}
+    _serve([Served(names or _names(setup), setup, policy)] if config is None else None, config, host, port, workers, own)
+
+
+def _names(setup: Setup) -> tuple[str, ...]:
+    return (NAME,) if setup.lm is None else tuple(dict.fromkeys((NAME, setup.lm)))
+
+
+def _serve(
+    served: list[Served] | None, config: Path | None, host: str, port: int, workers: int, own: dict[str, Any]
+) -> None:
+    try:
+        from conscience.server.running import bound, check_binding, run
+        from conscience.server.settings import limits_of, policies_of_environment, read_settings
+    except ModuleNotFoundError as error:
+        hint = "pip install 'dspy-conscience[server]'"
+        raise ConfigurationError(f"conscience serve needs {error.name}", hint=hint) from None
+    if served is None:
+        assert config is not None
+        settings = read_settings(config)
+        served = [_served(name, program) for name, program in settings.programs.items()]
+        limits, policies = limits_of({**settings.limits, **own}), settings.policies()
+    else:
+        limits, policies = limits_of(own), policies_of_environment()
+    check_binding(host, bool(policies))
+    _log_to_stderr()
+    listener = bound(host, port)
+    make_app = partial(_app, served, config, limits, only_local=not policies)
+    if workers == 1:
+        app = make_app()  # what is wrong with a program or its model ends the command here
+        make_app = partial(_same, app)
+    where = f"[{host}]" if ":" in host else host
+    click.echo(
+        f"conscience: serving {', '.join(n for s in served for n in s.names)} on http://{where}:{listener.getsockname()[1]}/v1",
+        err=True,
+    )
+    run(make_app if workers == 1 else partial(_worker, make_app), listener, limits, workers=workers)
+
+
+def _served(name: str, settings: ProgramSettings) -> Served:
+    given = settings.model_dump(exclude_none=True)
+    made_of = {field.name: given.pop(field.name) for field in fields(Setup) if field.name in given}
+    setup = Setup(**made_of)
+    setup.check()
+    return Served((name,), setup, given)
+
+
+def _app(served: list[Served], config: Path | None, limits: Limits, *, only_local: bool) -> Any:
+    """The app of one process, its models ready."""
+    from conscience.server.app import create_app
+    from conscience.server.settings import policies_of_environment, read_settings
+
+    programs: dict[str, Any] = {}
+    for one in served:
+        policy = dict(one.policy)
+        threshold = policy.pop("threshold", None)
+        program = one.setup.built(**policy)
+        if threshold is not None:
+            program = program.with_gate(program.gate_settings.model_copy(update={"threshold": threshold}))
+        program.warm()
+        programs |= dict.fromkeys(one.names, program)
+    policies = read_settings(config).policies() if config is not None else policies_of_environment()
+    return create_app(programs, policies=policies, limits=limits, only_local=only_local)
+
+
+def _same(app: Any) -> Any:
+    return app
+
+
+def _worker(make_app: Any) -> Any:
+    """The app of a worker; where it cannot be made, one line and the end."""
+    _log_to_stderr()
+    try:
+        return make_app()
+    except ConscienceError as error:
+        click.echo(f"conscience: {printable(str(error))}", err=True)
+        sys.exit(3)  # by which uvicorn's supervisor knows that starting again would not help
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("conscience.server").setLevel(logging.INFO)
