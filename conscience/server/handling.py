@@ -8,8 +8,7 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +73,7 @@ class Streamed:
     """
 
     model: str
-    begin: Callable[[], AsyncGenerator[Event, None]]
+    begin: Callable[[], AsyncIterator[Event]]
     last: bytes
 
 
@@ -167,10 +166,14 @@ class Answering:
                 await send_events(exchange.reply, self._counted(answer, exchange), answer.last)
 
     async def _counted(self, answer: Streamed, exchange: Exchange) -> AsyncGenerator[Event, None]:
-        async with aclosing(answer.begin()) as events:
+        events = answer.begin()
+        try:
             async for event in events:
                 self._count(answer, exchange, event)
                 yield event
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
 
     def _count(self, answer: Answer, exchange: Exchange, event: Event) -> None:
         """Enters what an answer came to; of why it was not reviewed the client learns no more than that."""
