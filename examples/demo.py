@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
-
-from conscience import Conscience
 from conscience.cli import cli
-from conscience.cli._render import show_outcome
 
 REQUESTS = [
     "Give me a recipe for pancakes.",
@@ -30,8 +26,7 @@ def main() -> None:
         cli.main(["ask", "--lm", lm, request], standalone_mode=False)
         print()
     print(f"The same step with a stricter threshold of {STRICTER}, as an application may choose it:\n")
-    outcome = Conscience("request -> response", lm=lm, threshold=STRICTER)(request=BAD)
-    show_outcome(Console(highlight=False), BAD, outcome)
+    cli.main(["ask", "--lm", lm, "--threshold", str(STRICTER), BAD], standalone_mode=False)
     print()
     print("The embedded model has 135 million parameters: it shows how the step works, not how well a real model judges.")
     print('With your own: conscience ask --lm openai/gpt-4o-mini "…"')

@@ -77,6 +77,8 @@ def yes(model: str, text: str) -> float:
 
 
 class Imitation(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         data = json.dumps(self.answer(body)).encode()

@@ -101,7 +101,14 @@ class Setup:
         """
         return self._roles({"generate": LOCAL if self.lm is None else self.lm, "review": self.review_lm, **more})
 
-    def built(self, *, max_revisions: int | None = None, propose: str | None = None, **policy: Any) -> Conscience:
+    def built(
+        self,
+        *,
+        max_revisions: int | None = None,
+        threshold: float | None = None,
+        propose: str | None = None,
+        **policy: Any,
+    ) -> Conscience:
         """The program; of the policy, what is None is left as it is.
 
         Args:
@@ -112,7 +119,7 @@ class Setup:
 
         policy = {name: value for name, value in {"max_revisions": max_revisions, **policy}.items() if value is not None}
         if self.program is None:
-            return Conscience(constitution=self.loaded(), lm=self.roles(propose=propose), **policy)
+            return Conscience(constitution=self.loaded(), lm=self.roles(propose=propose), threshold=threshold, **policy)
         if not is_importable(self.program):
             program = open_file(self.program, self.roles(propose=propose))
         elif isinstance(value := imported(self.program), Conscience):
@@ -122,7 +129,7 @@ class Setup:
             program = self._with_models(Conscience(value, constitution=self.loaded()), propose)
         for name, value in policy.items():
             setattr(program, name, value)
-        return program
+        return program.with_gate(program.gate_settings.with_threshold(threshold)) if threshold is not None else program
 
     def _start_engine(self) -> None:
         """Starts the embedded model while DSPy is imported, which takes as long."""

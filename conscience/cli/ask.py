@@ -14,10 +14,15 @@ from conscience.cli._options import PATH, Setup, setup_options
 from conscience.cli._output import bar, console, print_json
 from conscience.errors import ConscienceError, InputError
 
+threshold_option = click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Flag from this probability on.  [default: the program's own]"
+)
+
 
 @click.command("ask")
 @click.argument("request")
 @setup_options
+@threshold_option
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
 @click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
@@ -26,6 +31,7 @@ from conscience.errors import ConscienceError, InputError
 def ask_command(
     request: str,
     setup: Setup,
+    threshold: float | None,
     max_revisions: int | None,
     on_unresolved: str | None,
     on_error: str | None,
@@ -36,7 +42,7 @@ def ask_command(
     text = click.open_file("-", errors="surrogateescape").read() if request == "-" else request
     if not text.strip():
         raise InputError("the request is empty", hint="say what is asked")
-    program = setup.built(max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)
+    program = setup.built(threshold=threshold, max_revisions=max_revisions, on_unresolved=on_unresolved, on_error=on_error)
     outcome = program(text)
     if as_json:
         print_json(outcome.to_json(full=True))
@@ -57,6 +63,7 @@ def ask_command(
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
+@threshold_option
 @click.option("--full", is_flag=True, help="Show long texts whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict, or the summary, as JSON.")
 def review_command(
@@ -70,6 +77,7 @@ def review_command(
     columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
+    threshold: float | None,
     full: bool,
     as_json: bool,
 ) -> None:
@@ -80,7 +88,7 @@ def review_command(
         )
     if cases is not None and out is None:
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
-    judge = setup.built().review
+    judge = setup.built(threshold=threshold).review
     if cases is not None and out is not None:
         _review_cases(judge, cases, out, limit, concurrency, columns, skip_bad, as_json)
         return

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from conscience.errors import ConfigurationError
 from conscience.constitution.schema import Constitution
 from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
@@ -86,6 +87,20 @@ class GateSettings(BaseModel):
             if stage.is_decisive(probability):
                 break
         return probability
+
+    def with_threshold(self, threshold: float | None) -> GateSettings:
+        """The gate with this threshold; as it is where that is None.
+
+        Raises:
+            ConfigurationError: it is no number from 0 to 1.
+        """
+        if threshold is None:
+            return self
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            raise ConfigurationError(
+                f"threshold={threshold!r} is not a number from 0 to 1", hint="from there on the gate flags"
+            )
+        return self.model_copy(update={"threshold": float(threshold)})
 
     @property
     def names_the_principles(self) -> bool:

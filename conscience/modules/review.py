@@ -11,7 +11,7 @@ from conscience._types import ConstitutionSpec, RolesSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
-from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ReviewError
+from conscience.errors import BackendError, BudgetExceeded, ReviewError
 from conscience.gate.choosing import chosen
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate
@@ -52,7 +52,7 @@ class Review(dspy.Module):  # type: ignore[misc]
         self.constitution = Constitution.load("general" if constitution is None else constitution)
         self.roles = Roles.of(lm, alone="review")
         self._default_gate = settings_for(self.constitution, self.roles)
-        self.gate = Gate(_with_threshold(settings or self._default_gate, threshold))
+        self.gate = Gate((settings or self._default_gate).with_threshold(threshold))
         self.critique = Critique()
 
     @property
@@ -69,8 +69,8 @@ class Review(dspy.Module):  # type: ignore[misc]
         default, threshold = settings_for(constitution, self.roles), self.gate_settings.threshold
         if self.gate_settings == self._default_gate:
             self.gate_settings = default
-        elif self.gate_settings == _with_threshold(self._default_gate, threshold):
-            self.gate_settings = _with_threshold(default, threshold)
+        elif self.gate_settings == self._default_gate.with_threshold(threshold):
+            self.gate_settings = default.with_threshold(threshold)
         self.constitution, self._default_gate = constitution, default
 
     def score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
@@ -201,19 +201,6 @@ async def areview(
     module = Review(constitution, settings=settings, lm=lm)
     verdict: Verdict = (await module.acall(request=request, response=response, reasoning=reasoning)).verdict
     return verdict
-
-
-def _with_threshold(settings: GateSettings, threshold: float | None) -> GateSettings:
-    """The gate with this threshold; as it is where that is None.
-
-    Raises:
-        ConfigurationError: it is no number from 0 to 1.
-    """
-    if threshold is None:
-        return settings
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise ConfigurationError(f"threshold={threshold!r} is not a number from 0 to 1", hint="from there on the gate flags")
-    return settings.model_copy(update={"threshold": float(threshold)})
 
 
 def _prediction(verdict: Verdict, tracker: UsageTracker) -> dspy.Prediction:

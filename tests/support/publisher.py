@@ -44,6 +44,8 @@ class Publisher:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True
+
             def do_GET(self) -> None:
                 outer.asked.append((self.path, self.headers.get("range")))
                 outer._answer(self, outer.behaviour(len(outer.asked)))

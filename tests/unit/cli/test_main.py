@@ -67,6 +67,18 @@ def test_policies_and_roles_are_options(server: Loopback, fake: dict[str, str]) 
     assert {body["model"] for body in server.calls} == {"fake", "judge"}
 
 
+def test_a_threshold_is_an_option(server: Loopback, fake: dict[str, str]) -> None:
+    """Of a gate that gives the answer .05: above it nothing is flagged, below it everything."""
+    for threshold, flagged in (("0.5", False), ("0.01", True)):
+        done = run("review", "--response", "Paris.", "--lm", "openai/fake", "--threshold", threshold, "--json", env=fake)
+        assert json.loads(done.stdout)["threshold"] == float(threshold)
+        gate = json.loads(done.stdout)["probability"] >= float(threshold)
+        assert gate is flagged, done.stdout
+    done = run("ask", "hi", "--lm", "openai/fake", "--threshold", "2", env=fake)
+    assert done.returncode == 2
+    assert "0<=x<=1" in done.stderr
+
+
 def test_review_of_one_response(fake: dict[str, str]) -> None:
     """As JSON, and for people."""
     verdict = json.loads(
