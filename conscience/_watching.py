@@ -13,7 +13,9 @@ from conscience.outcome import Outcome
 from conscience.program import Conscience
 
 
-async def watched(program: Conscience, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | StageEnded | Outcome]:
+async def watched(
+    program: Conscience, /, *request: Any, **inputs: Any
+) -> AsyncIterator[StageStarted | StageEnded | Outcome]:
     """The stages of a call as they begin and as they end, then its outcome. Whoever leaves ends the call.
 
     Raises:

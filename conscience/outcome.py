@@ -11,6 +11,7 @@ import dspy
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import core_schema, to_jsonable_python
 
+from conscience._base.notebook import table
 from conscience.errors import ConscienceError, InputError, ReviewError, UnresolvedError
 from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
@@ -200,6 +201,27 @@ class Verdict:
             "notes": list(self.notes),
         }
 
+    @property
+    def headline(self) -> str:
+        """The verdict in a line: "flagged: 0.93 against a threshold of 0.50"."""
+        if not self.reviewed:
+            return "not reviewed"
+        said = "flagged" if self.flagged else "cleared" if self.gated else "passed"
+        return (
+            said
+            if self.probability is None
+            else f"{said}: {self.probability:.2f} against a threshold of {self.threshold:.2f}"
+        )
+
+    def _repr_html_(self) -> str:
+        """A short table, for notebooks: signals, principles and findings, with the words that they quote."""
+        rows = [("read by", self.method), *((name, f"{value:.2f} nats") for name, value in self.signals.items())]
+        rows += [(name, f"{value:.2f}") for name, value in sorted(self.principles.items(), key=lambda item: -item[1])]
+        for found in self.findings:
+            said = (f"“{found.quote}”" if found.quote else "", found.why, found.change)
+            rows.append((f"{found.principle} ({found.severity})", "\n".join(filter(None, said))))
+        return table(f"Verdict: {self.headline}", rows, notes=self.notes, good=not self.flagged)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The verdict that ``to_dict`` wrote."""
@@ -372,6 +394,17 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
         """What API documentation says of it, whether it is read or written."""
         described: dict[str, Any] = handler(OutcomeModel.__pydantic_core_schema__)
         return described
+
+    def _repr_html_(self) -> str:
+        """A short table, for notebooks: what may be shown. A notebook is kept and passed on, so no draft is in it."""
+        rows = [(name, value_text(value)) for name, value in self._store.items()]
+        rows.append(("verdict", self.verdict.headline))
+        rows += [("finding", f"{found.principle} ({found.severity})") for found in self.verdict.findings]
+        calls = ", ".join(f"{role} {spent.calls}" for role, spent in self.usage.by_role.items())
+        rows.append(("calls", f"{calls or 'none'}; {self.usage.seconds:.2f} s, ${self.usage.dollars:.4f}"))
+        rows += [("error", self.error)] if self.error else []
+        led_here = ["What led here is in .draft, .draft_verdict and .revisions."] if self.draft_verdict or self.draft else []
+        return table(f"Outcome: {self.status}", rows, notes=[*self.events, *led_here], good=self.ok)
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())

@@ -6,13 +6,13 @@ looks in ``report/``.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from conscience._base.notebook import table
 from conscience.errors import InputError
 from conscience.evals.folder import RunManifest
 from conscience.evals.records import Record
@@ -197,7 +197,7 @@ class EvalReport:
 
     def _repr_html_(self) -> str:
         """A short table, for notebooks."""
-        return _html(self.heading, [("", "")], self.headline(), self.claims)
+        return table(self.heading, self.headline(), notes=[f"note: {claim}" for claim in self.claims])
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """A short table, for notebooks."""
         heads = ("figure", self.first.title, self.second.title, "difference", "p")
-        return _html(self.heading, [heads], self.table(), ())
+        return table(self.heading, self.table(), heads=heads)
 
 
 def rate_text(rate: Rate) -> str:
@@ -311,18 +311,6 @@ def rate_text(rate: Rate) -> str:
 
 def _score_text(score: Estimate) -> str:
     return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
-
-
-def _html(heading: str, heads: Sequence[Sequence[str]], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """A table of texts, none of which is markup."""
-
-    def cells(line: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in line) + "</tr>"
-
-    head = "".join(cells(line, "th") for line in heads if any(line))
-    body = "".join(cells(line, "td") for line in lines)
-    listed = "".join(f"<p>note: {html.escape(note)}</p>" for note in notes)
-    return f"<div><p><b>{html.escape(heading)}</b></p><table>{head}{body}</table>{listed}</div>"
 
 
 def _fields(value: Any, leave_out: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.support.loopback import Loopback, chat, is_gate
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 Run = Callable[..., str]
 
 
@@ -37,10 +38,18 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def cells(path: Path) -> list[str]:
+    """The code of a notebook, cell by cell; that of a script as one."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return [text]
+    return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, *NOTEBOOKS], ids=lambda path: path.name)
 def test_an_example_imports_from_the_top(path: Path) -> None:
     """From ``conscience`` and its packages, never from a module inside one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse("\n".join(cells(path)))
     names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     ours = [name for name in names if name.split(".")[0] == "conscience"]
@@ -52,6 +61,33 @@ def test_every_example_is_run_here() -> None:
     """A new one needs a test of its own."""
     here = Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES if f'run("{path.name}"' not in here] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+async def test_a_notebook_runs_from_top_to_bottom(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a running event loop, as notebooks do. What a cell ends with shows itself, an outcome without its draft."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    shown = []
+    for cell in cells(path):
+        tree = ast.parse(cell)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec", dont_inherit=True), namespace)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), path.name, "eval", dont_inherit=True), namespace)
+            shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+    outcome, verdict, report, threshold = shown
+    assert "Outcome: revised" in outcome
+    assert namespace["STUDY"] not in outcome
+    assert namespace["STUDY"] in verdict
+    assert "false positive rate" in report
+    assert threshold == "0.1"
+    assert capsys.readouterr().out.count("bad answers") == 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_kept_without_what_it_showed(path: Path) -> None:
+    """Which would be somebody's answers, and grows old."""
+    assert not any(cell.get("outputs") for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
 
 
 def test_demo(run: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:

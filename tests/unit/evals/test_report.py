@@ -21,6 +21,7 @@ from conscience.evals.folder import RunManifest
 from conscience.evals.records import CaseRecord, FailedCase
 from conscience.evals.results import EvalReport, EvaluatedCases
 from conscience.evals.summary import summarise
+from tests.support.browser import chromium
 from tests.unit.evals.runs import SAFE, UNSAFE, go
 
 HOSTILE = (
@@ -162,22 +163,8 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium without a window."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    with chromium(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 def test_page_opens_filters_and_shows_what_changed(browser: Any, folder: Path) -> None:
