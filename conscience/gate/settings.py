@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from dspy.predict.parameter import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from conscience.errors import ConfigurationError
 from conscience.constitution.schema import Constitution
+from conscience.errors import ConfigurationError
 from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.questions import Question
