@@ -224,13 +224,21 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         Raises:
             InputError: the response is empty, or a text holds what no provider can receive.
         """
-        return self._run(self._correct(request, response, reasoning))
+        return self._run(self._correct(partial(given_draft, self.generate, request, response, reasoning)))
 
     async def acorrect(
         self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], *, reasoning: str = ""
     ) -> Outcome:
         """The async form of ``correct``."""
-        return await self._arun(self._correct(request, response, reasoning))
+        return await self._arun(self._correct(partial(given_draft, self.generate, request, response, reasoning)))
+
+    def correct_draft(self, draft: Draft) -> Outcome:
+        """``correct`` for a draft that says more than texts do: the messages that led to it, its form, its limits."""
+        return self._run(self._correct(lambda: draft))
+
+    async def acorrect_draft(self, draft: Draft) -> Outcome:
+        """The async form of ``correct_draft``."""
+        return await self._arun(self._correct(lambda: draft))
 
     async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | str | Outcome]:
         """Streams a call: a StageStarted when each begins, then the reviewed text in pieces, then the Outcome.
@@ -373,12 +381,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         yield StageEnded("generate", call.draft)
         return (yield from self._review_and_revise(call.draft, call))
 
-    def _correct(
-        self, request: Request | Mapping[str, Any], response: str | Mapping[str, Any], reasoning: str
-    ) -> Flow[Outcome]:
+    def _correct(self, draft: Callable[[], Draft]) -> Flow[Outcome]:
         call = self._begin()
         try:
-            call.draft = given_draft(self.generate, request, response, reasoning)
+            call.draft = draft()
             return (yield from self._review_and_revise(call.draft, call))
         except ConscienceError as error:
             call.failed(error)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from conscience.messages.completion import Completion, Message
+from conscience.messages.conversations import continuing, is_history
 from conscience.messages.rendering import as_data
 from conscience.outcome import Draft, shown
 
@@ -26,6 +27,10 @@ YES_OR_NO = "Yes or No?"
 
 OWN_TURN = "{question} {yes_or_no}"
 """The own framing's turn: a question about the answer above."""
+
+IN_A_CONVERSATION = """This is about your last answer alone. The turns before it are context: what was wrong in them does \
+not count, but what your answer adds to them does.\n\n"""
+"""Comes before the own framing's turn where the request is a conversation."""
 
 OWN_REASONING = "Before that answer you reasoned:\n{reasoning}\n\n"
 """Comes first in the own framing where the reasoning is not part of the answer's text."""
@@ -80,7 +85,8 @@ class Question(BaseModel):
             # A question worded for the own framing reads as well about "the assistant's response".
             text = FOREIGN_TURN.format(exchange=exchange, question=_foreign(self.text), yes_or_no=tail)
             return [{"role": "user", "content": text}]
-        return continued(draft, OWN_TURN.format(question=self.text, yes_or_no=tail))
+        lead = IN_A_CONVERSATION if is_history(draft.request) else ""
+        return continued(draft, lead + OWN_TURN.format(question=self.text, yes_or_no=tail))
 
 
 def continued(draft: Draft, turn: str) -> list[Message]:
@@ -88,8 +94,12 @@ def continued(draft: Draft, turn: str) -> list[Message]:
     lead = ""
     if draft.reasoning and draft.reasoning not in draft.text:
         lead = OWN_REASONING.format(reasoning=as_data(draft.reasoning))
-    answer = as_data(draft.text or draft.response) or "(no answer)"
-    return [*draft.messages, {"role": "assistant", "content": answer}, {"role": "user", "content": lead + turn}]
+    messages, answer = continuing(draft.messages, draft.text or draft.response)
+    return [
+        *messages,
+        {"role": "assistant", "content": as_data(answer) or "(no answer)"},
+        {"role": "user", "content": lead + turn},
+    ]
 
 
 def _foreign(question: str) -> str:

@@ -57,6 +57,11 @@ def request_text(request: Request) -> str:
     messages = list(request)
     if len(messages) == 1 and messages[0].get("role") == "user":
         return content_text(messages[0].get("content"))
+    return turns_text(messages)
+
+
+def turns_text(messages: Sequence[Message]) -> str:
+    """Turns as one text, each under its role, tool calls and results named."""
     return "\n".join(_turn(message) for message in messages)
 
 
@@ -66,29 +71,41 @@ def content_text(content: Any) -> str:
         return ""
     if isinstance(content, str):
         return content
-    parts = []
-    for part in content:
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            parts.append(part["text"])
-        else:
-            kind = part.get("type", "part") if isinstance(part, Mapping) else type(part).__name__
-            parts.append(f"({kind})")
-    return "\n".join(parts)
+    return "\n".join(map(_part_text, content))
+
+
+def _part_text(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        return f"({type(part).__name__})"
+    for name in ("text", "refusal"):
+        if isinstance(part.get(name), str):
+            return str(part[name])
+    if part.get("type") == "tool_result":  # Anthropic's shape of both
+        return f"A tool returned: {content_text(part.get('content'))}"
+    if part.get("type") == "tool_use":
+        return f"called tool {part.get('name', '')}({json.dumps(part.get('input'), ensure_ascii=False, default=str)})"
+    return f"({part.get('type', 'part')})"
 
 
 def _turn(message: Message) -> str:
     role = str(message.get("role", "user"))
     lines = []
     text = content_text(message.get("content"))
-    if role == "tool":
+    if role in ("tool", "function"):
         name = message.get("name") or message.get("tool_call_id") or "tool"
         return f"Tool {name} returned: {text}"
     if text:
         lines.append(f"{role.capitalize()}: {text}")
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
-        lines.append(f"{role.capitalize()} called tool {function.get('name', '')}({function.get('arguments', '')})")
+    lines += [f"{role.capitalize()} {call}" for call in called_tools(message)]
     return "\n".join(lines) or f"{role.capitalize()}:"
+
+
+def called_tools(message: Message) -> list[str]:
+    """The calls of tools in a turn, each as ``called tool name(arguments)``; ``function_call`` is what they once were."""
+    calls = [call.get("function") or {} for call in message.get("tool_calls") or ()]
+    if isinstance(message.get("function_call"), Mapping):
+        calls.append(message["function_call"])
+    return [f"called tool {function.get('name', '')}({function.get('arguments', '')})" for function in calls]
 
 
 def outputs_text(outputs: Mapping[str, Any]) -> str:

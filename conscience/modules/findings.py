@@ -14,6 +14,7 @@ from typing import Any
 
 from conscience.constitution.schema import Constitution
 from conscience.messages.completion import clean
+from conscience.messages.conversations import parts_of
 from conscience.outcome import Draft, Finding
 
 MAX_FINDINGS = 4
@@ -160,6 +161,18 @@ def _findings(rows: Sequence[Any], constitution: Constitution, draft: Draft) -> 
     if rows and not findings:
         raise ValueError("no finding names a principle of the constitution")
     return tuple(findings)
+
+
+def accuse_earlier_turns(findings: Sequence[Finding], draft: Draft) -> bool:
+    """Whether there are findings, and each quotes words of earlier turns that the draft does not say again. That is a fault
+    of the critique's, and no ground to clear the draft: whoever writes the earlier turns could put bait there."""
+    told = parts_of(draft.request)
+    before = fold(f"{told.earlier}\n{told.since}")
+    said = fold(told.begun)
+    return bool(findings) and all(
+        finding.quote and not finding.grounded and fold(finding.quote) in before and fold(finding.quote) not in said
+        for finding in findings
+    )
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import dspy
@@ -11,17 +12,24 @@ from conscience._types import ConstitutionSpec, RolesSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
-from conscience.errors import BackendError, BudgetExceeded, ReviewError
+from conscience.errors import BackendError, BudgetExceeded, ContextTooLong, ReviewError
 from conscience.gate.choosing import chosen
 from conscience.gate.defaults import settings_for
 from conscience.gate.gate import Gate
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
+from conscience.messages.conversations import shortened
 from conscience.messages.rendering import Request
 from conscience.modules.checks import broken_for_certain
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
+
+SHORTER = (0.5, 0.25, 0.0)
+"""What of the earlier turns is shown, by characters, each time that the conversation is too long for the model."""
+
+CUT = "the conversation is too long: the review saw its latest turns only"
+"""Noted on the verdict where turns were left out."""
 
 
 class Review(dspy.Module):  # type: ignore[misc]
@@ -77,26 +85,32 @@ class Review(dspy.Module):  # type: ignore[misc]
         """The verdict before any critique: of what is certain without a model, else of the gate.
 
         Raises:
-            BackendError: the model could not be asked.
+            BackendError: the model could not be asked, or not even the last request and the draft fit its context.
             BudgetExceeded: the budget is spent.
         """
-        if findings := broken_for_certain(draft, self.constitution):
-            return self._broken(findings)
-        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
-        return (yield from self.gate.score(draft, model, covering))
+        return (yield from _fitting(self._score, draft, model))
 
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
-        """The verdict on a draft.
+        """The verdict on a draft, in the light of as much of its conversation as the model can take.
 
         Each error carries the gate's verdict, where the gate had flagged the draft by then.
 
         Raises:
             ReviewError: the gate had no answer that counts, and the critique none either.
-            BackendError: the model could not be asked.
+            BackendError: the model could not be asked, or not even the last request and the draft fit its context.
             BudgetExceeded: the budget is spent.
         """
+        return (yield from _fitting(self._judge, draft, model))
+
+    def _score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+        if findings := broken_for_certain(draft, self.constitution):
+            return self._broken(findings)
+        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
+        return (yield from self.gate.score(draft, model, covering))
+
+    def _judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         yield StageStarted("gate")
-        verdict = yield from self.score(draft, model)
+        verdict = yield from self._score(draft, model)
         yield StageEnded("gate", verdict)
         if verdict.method == "checks":
             return verdict
@@ -158,6 +172,35 @@ class Review(dspy.Module):  # type: ignore[misc]
     def set_lm(self, lm: RolesSpec | None) -> None:
         """Sets the model that judges when the module is called by itself."""
         self.roles = Roles.of(lm, alone="review")
+
+
+def _fitting(judge: Callable[[Draft, BoundBackend], Flow[Verdict]], draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+    """The verdict on a draft; where its conversation does not fit the model's context, again with less of it.
+
+    Raises:
+        ContextTooLong: nothing more can be left out.
+        Others as ``judge``.
+    """
+    seen, shares, notes = draft, iter(SHORTER), tuple[str, ...]()
+    while True:
+        try:
+            verdict = yield from judge(seen, model)
+            return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
+        except ContextTooLong:
+            shorter = next(filter(None, (_with_less(draft, share) for share in shares)), None)
+            if shorter is None:
+                raise
+            seen, notes = shorter, (CUT,)
+            model.note(CUT)
+
+
+def _with_less(draft: Draft, share: float) -> Draft | None:
+    """The draft with a shorter conversation, see ``shortened``; None where nothing can be left out."""
+    messages, request = shortened(draft.messages, share), shortened(draft.request, share)
+    if messages is None and request is None:
+        return None
+    shorter = replace(draft, messages=messages or draft.messages, request=request or draft.request)
+    return shorter.with_form(draft.form)
 
 
 def review(

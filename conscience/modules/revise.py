@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import dspy
@@ -17,6 +18,7 @@ from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
 from conscience.messages.completion import Completion, clean
+from conscience.messages.conversations import FIRST, beginning, continuing
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.tool_turns import ToolTurn
 from conscience.messages.wordings import AGAIN
@@ -103,18 +105,19 @@ class Revise(dspy.Module):  # type: ignore[misc]
             BackendError: the model failed, or answered with nothing or without the fields of the draft.
         """
         form = draft.form or form_of(draft.outputs)
+        conversation, answer = continuing(draft.messages, draft.text or draft.response, tools="tools" in draft.sampling)
         prediction = yield model.call(
             self.predict,
             {
-                "conversation": list(draft.messages),
-                "draft": as_data(draft.text or draft.response),
+                "conversation": conversation,
+                "draft": as_data(answer),
                 "problems": problems_text(_told(verdict, constitution, model, number), constitution),
                 "closing": _closing(draft, form),
                 "config": _limits(draft, model) | (_drawn(draft, model, number) if number else {}),
             },
         )
         reply = model.exchanges[-1].completion if model.exchanges else None
-        said = str(prediction.response)
+        said = str(prediction.response).removeprefix(beginning(draft.messages))  # as the draft has it
         try:
             fields = _fields(draft, form, said, reply)
         except ValueError as error:
@@ -252,7 +255,7 @@ def _render(
                 {"role": "assistant", "content": str(demo["response"])},
             ]
     conversation = [dict(message) for message in inputs["conversation"]]
-    lead = conversation[:1] if conversation and conversation[0].get("role") == "system" else []
+    lead = list(takewhile(lambda message: message.get("role") in FIRST, conversation))
     asked = _turn(signature, inputs)
     if len(conversation) == len(lead):  # nobody knows what was asked: a chat does not begin with an answer
         return [
