@@ -4,7 +4,7 @@ their users, who get ``Conscience.stream``."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from conscience._base.flow import StageEnded, StageStarted, run_async
@@ -15,7 +15,7 @@ from conscience.program import Conscience
 
 async def watched(
     program: Conscience, /, *request: Any, **inputs: Any
-) -> AsyncIterator[StageStarted | StageEnded | Outcome]:
+) -> AsyncGenerator[StageStarted | StageEnded | Outcome, None]:
     """The stages of a call as they begin and as they end, then its outcome. Whoever leaves ends the call.
 
     Raises:

@@ -59,6 +59,7 @@ class Served:
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; each has the limits for itself."
 )
+@click.option("--playground", is_flag=True, help="With a page at /playground that shows each stage of a call, drafts too.")
 @click.option("--concurrency", type=click.IntRange(1), help="Requests answered at once.  [default: 64]")
 @click.option("--queue", type=click.IntRange(0), help="Requests that may wait.  [default: 128]")
 @click.option("--request-seconds", type=Amount(0.1), help="The longest that an answer may take.  [default: 300]")
@@ -76,6 +77,7 @@ def serve_command(
     host: str,
     port: int,
     workers: int,
+    playground: bool,
     **limits: Any,
 ) -> None:
     """Serve programs behind OpenAI's API: point a client's base URL at http://HOST:PORT/v1.
@@ -88,7 +90,15 @@ def serve_command(
     if config is not None and (setup != Setup() or names or policy):
         raise InputError("--config goes with neither the options of a program nor --name", hint="write them into the file")
     own = {name: value for name, value in limits.items() if value is not None}
-    _serve([Served(names or _names(setup), setup, policy)] if config is None else None, config, host, port, workers, own)
+    _serve(
+        [Served(names or _names(setup), setup, policy)] if config is None else None,
+        config,
+        host,
+        port,
+        workers,
+        own,
+        playground,
+    )
 
 
 def _names(setup: Setup) -> tuple[str, ...]:
@@ -96,7 +106,13 @@ def _names(setup: Setup) -> tuple[str, ...]:
 
 
 def _serve(
-    served: list[Served] | None, config: Path | None, host: str, port: int, workers: int, own: dict[str, Any]
+    served: list[Served] | None,
+    config: Path | None,
+    host: str,
+    port: int,
+    workers: int,
+    own: dict[str, Any],
+    playground: bool,
 ) -> None:
     try:
         from conscience.server.running import bound, check_binding, run
@@ -114,15 +130,14 @@ def _serve(
     check_binding(host, bool(policies))
     _log_to_stderr()
     listener = bound(host, port)
-    make_app = partial(_app, served, config, limits, only_local=not policies)
+    make_app = partial(_app, served, config, limits, only_local=not policies, playground=playground)
     if workers == 1:
         app = make_app()  # what is wrong with a program or its model ends the command here
         make_app = partial(_same, app)
-    where = f"[{host}]" if ":" in host else host
-    click.echo(
-        f"conscience: serving {', '.join(n for s in served for n in s.names)} on http://{where}:{listener.getsockname()[1]}/v1",
-        err=True,
-    )
+    where = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    click.echo(f"conscience: serving {', '.join(n for s in served for n in s.names)} on {where}/v1", err=True)
+    if playground:
+        click.echo(f"conscience: the playground is at {where}/playground", err=True)
     run(make_app if workers == 1 else partial(_worker, make_app), listener, limits, workers=workers)
 
 
@@ -134,7 +149,7 @@ def _served(name: str, settings: ProgramSettings) -> Served:
     return Served((name,), setup, given)
 
 
-def _app(served: list[Served], config: Path | None, limits: Limits, *, only_local: bool) -> Any:
+def _app(served: list[Served], config: Path | None, limits: Limits, *, only_local: bool, playground: bool) -> Any:
     """The app of one process, its models ready."""
     from conscience.server.app import create_app
     from conscience.server.settings import policies_of_environment, read_settings
@@ -149,7 +164,7 @@ def _app(served: list[Served], config: Path | None, limits: Limits, *, only_loca
         program.warm()
         programs |= dict.fromkeys(one.names, program)
     policies = read_settings(config).policies() if config is not None else policies_of_environment()
-    return create_app(programs, policies=policies, limits=limits, only_local=only_local)
+    return create_app(programs, policies=policies, limits=limits, only_local=only_local, playground=playground)
 
 
 def _same(app: Any) -> Any:

@@ -19,6 +19,7 @@ from conscience.server.errors import invalid
 from conscience.server.handling import Answering, Handling, Service
 from conscience.server.limits import Limits
 from conscience.server.openapi import document
+from conscience.server.playground import playground_routes
 from conscience.server.policies import Policy, Tenants
 
 
@@ -28,6 +29,7 @@ def create_app(
     policies: Sequence[Policy] = (),
     limits: Limits | None = None,
     only_local: bool = False,
+    playground: bool = False,
 ) -> Starlette:
     """An app for any ASGI server.
 
@@ -40,12 +42,13 @@ def create_app(
         policies: a key each; without any, everybody may ask everything.
         limits: of sizes, times and numbers.
         only_local: refuse what was sent to any other host than this machine, as a page in a browser can have it sent.
+        playground: with a page at ``/playground`` on which operators watch programs work, drafts included.
 
     Raises:
         ConfigurationError: a policy names a program that is not there, or two have the same key.
     """
     service = Service(Tenants(programs, policies), limits or Limits(), only_local=only_local)
-    routes = _routes(service)
+    routes = [*_routes(service), *(playground_routes(service) if playground else ())]
     service.routes = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
 
     @asynccontextmanager
