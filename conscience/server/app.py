@@ -92,6 +92,7 @@ def _routes(service: Service) -> list[BaseRoute]:
 
     return [
         Route("/v1/chat/completions", Answering(service, endpoints.chat), methods=["POST"]),
+        Route("/v1/responses", Answering(service, endpoints.responses), methods=["POST"]),
         Route("/v1/review", Answering(service, endpoints.review), methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", model),

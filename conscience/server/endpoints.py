@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from conscience.chat import ChatRequest, acomplete, astream
+from conscience.chat import ChatRequest, ResponsesRequest, acomplete, astream
 from conscience.program import Conscience
 from conscience.server.errors import invalid
 from conscience.server.handling import Answer, Streamed, Whole
@@ -30,10 +30,18 @@ def model(tenant: Tenant, name: str) -> dict[str, Any]:
 
 def chat(tenant: Tenant, body: dict[str, Any]) -> Answer:
     """A chat completion."""
-    request = ChatRequest.parse(body)
+    return _answer(tenant, ChatRequest.parse(body), last=b"data: [DONE]\n\n")
+
+
+def responses(tenant: Tenant, body: dict[str, Any]) -> Answer:
+    """An answer by the Responses API."""
+    return _answer(tenant, ResponsesRequest.parse(body), last=b"")
+
+
+def _answer(tenant: Tenant, request: ChatRequest | ResponsesRequest, *, last: bytes) -> Answer:
     program = tenant.program(request.model)
     if request.stream:
-        return Streamed(request.model, partial(astream, program, request), last=b"data: [DONE]\n\n")
+        return Streamed(request.model, partial(astream, program, request), last)
     return Whole(request.model, partial(acomplete, program, request))
 
 

@@ -35,7 +35,7 @@ class ServerConfig(uvicorn.Config):
             "server_header": False,
             "timeout_keep_alive": 75,  # above what clients and load balancers keep a connection, or they would meet its end
             "timeout_graceful_shutdown": max(1, round(limits.shutdown_seconds)),
-            "timeout_worker_healthcheck": 60,
+            "timeout_worker_healthcheck": 15,
         }
         super().__init__(app, **fixed, **options)
 

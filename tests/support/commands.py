@@ -96,6 +96,10 @@ class Running:
             time.sleep(0.005)
         return self._process.is_alive()
 
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self._files[1].read_text(encoding="utf-8")
+
     def kill(self) -> None:
         """As the kernel kills: nothing of the command runs any more."""
         self._process.kill()

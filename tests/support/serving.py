@@ -36,6 +36,16 @@ def scripted(*, seconds: float = 0.0, **options: Any) -> Conscience:
     return Conscience(lm=lm, **options)
 
 
+def quick() -> Conscience:
+    """The same, for a command line to name."""
+    return scripted()
+
+
+def slow() -> Conscience:
+    """The same, whose model takes its time."""
+    return scripted(seconds=0.1)
+
+
 def _asked(messages: Sequence[Mapping[str, Any]]) -> str:
     return str(messages)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from conscience import Conscience
 from conscience.errors import (
     BackendError,
     BudgetExceeded,
@@ -26,7 +27,7 @@ from conscience.server.errors import api_error
 from tests.support.serving import HARM, scripted
 
 CHAT = "/v1/chat/completions"
-ANSWERING = (CHAT, "/v1/review")
+ANSWERING = (CHAT, "/v1/responses", "/v1/review")
 
 
 def body(text: str = "hi", **more: Any) -> dict[str, Any]:
@@ -120,7 +121,8 @@ def test_a_body_that_cannot_be_used_is_refused(
 
 @pytest.mark.parametrize("path", ANSWERING)
 def test_a_model_that_is_not_there_is_named(client: TestClient, path: str) -> None:
-    said = client.post(path, json={**body(), "model": "other"} if path == CHAT else {"model": "other", "response": "x"})
+    asked = {CHAT: body(), "/v1/responses": {"input": "hi"}, "/v1/review": {"response": "x"}}[path]
+    said = client.post(path, json={**asked, "model": "other"})
     assert (said.status_code, said.json()["error"]["code"], said.json()["error"]["param"]) == (
         404,
         "model_not_found",
@@ -260,6 +262,7 @@ def test_a_program_is_served_under_a_policy_without_being_changed() -> None:
     "build",
     [
         lambda: create_app({}),
+        lambda: create_app({"m": Conscience("question, documents -> answer", lm="local")}),
         lambda: create_app({"m": scripted()}, policies=[Policy("a", "k"), Policy("b", "k")]),
         lambda: create_app({"m": scripted()}, policies=[Policy("a", "k", {"x": "nothing"})]),
         lambda: Policy("a", ""),
