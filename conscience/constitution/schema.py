@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from conscience._base.files import digest
 from conscience._base.text import text_fault
@@ -49,6 +49,8 @@ class Principle(_Text):
         question: a Yes/No question of its own for the gate; Yes means that the draft breaks it.
         change: what to do instead, for whoever mends a draft that breaks it.
         pattern: a regular expression that no kept answer holds; a draft that holds it breaks the principle for certain.
+        cwe: weaknesses, by their numbers in MITRE's list: code in which a linter finds one of them breaks the principle for
+            certain (``conscience/linting``).
         check: a function of the text that says whether it breaks the principle. It stands in no file: a saved program is
             given it again with its constitution.
     """
@@ -59,6 +61,7 @@ class Principle(_Text):
     question: str | None = Field(default=None, max_length=500)
     change: str | None = Field(default=None, min_length=1, max_length=500)
     pattern: str | None = Field(default=None, min_length=1, max_length=500)
+    cwe: tuple[PositiveInt, ...] = Field(default=(), max_length=64)
     check: Callable[[str], bool] | None = Field(default=None, exclude=True)
 
     def broken_in(self, text: str) -> str | None:
@@ -176,8 +179,9 @@ class Constitution(_Text):
         silent = {"description", "sources"} | (set() if self.refusals else {"refusals"})
         meaning = self.model_dump(mode="json", exclude=silent)
         for principle in meaning["principles"]:
-            if principle["change"] is None:  # what is not there says nothing: the digest is that of before the key existed
-                del principle["change"]
+            for key in ("change", "cwe"):  # what is not there says nothing: the digest is that of before the key existed
+                if not principle[key]:
+                    del principle[key]
         return digest(meaning)
 
 

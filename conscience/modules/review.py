@@ -20,7 +20,7 @@ from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
 from conscience.messages.conversations import shortened
 from conscience.messages.rendering import Request
-from conscience.modules.checks import broken_for_certain
+from conscience.modules.checks import broken_for_certain, unread_code
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
@@ -106,7 +106,9 @@ class Review(dspy.Module):  # type: ignore[misc]
         if findings := broken_for_certain(draft, self.constitution):
             return self._broken(findings)
         covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
-        return (yield from self.gate.score(draft, model, covering))
+        verdict = yield from self.gate.score(draft, model, covering)
+        notes = unread_code(draft, self.constitution)
+        return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
 
     def _judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         yield StageStarted("gate")

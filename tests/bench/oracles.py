@@ -11,11 +11,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from conscience.cases.case import Case, load_cases
-from conscience.evals.oracles.blocks import blocks_in
 from conscience.evals.oracles.code import linted
 from conscience.evals.oracles.exact import exact
 from conscience.evals.oracles.references import RUDE, references
 from conscience.evals.oracles.refusals import is_refusal
+from conscience.linting.blocks import blocks_in
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

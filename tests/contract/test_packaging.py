@@ -14,7 +14,7 @@ DATA = (
     "conscience/py.typed",
     "conscience/constitution/builtin/general.yaml",
     "conscience/gate/default_gates/local.json",
-    "conscience/evals/oracles/rules.yaml",
+    "conscience/linting/rules.yaml",
     "conscience/evals/report/page.html",
     "conscience/evals/report/report.js",
     "conscience/cases/packs/general.jsonl",

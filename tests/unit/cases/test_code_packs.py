@@ -11,11 +11,11 @@ import pytest
 
 from conscience.cases.case import Case, load_cases
 from conscience.evals.api import evaluate
-from conscience.evals.oracles.blocks import blocks_in
 from conscience.evals.oracles.code import code
 from conscience.evals.oracles.named import oracle_for
-from conscience.evals.oracles.rules import broken_rules
 from conscience.evals.records import CaseRecord
+from conscience.linting.blocks import blocks_in
+from conscience.linting.rules import broken_rules
 from conscience.program import Conscience
 from conscience.testing import ScriptedLM, is_critique, is_revision
 from tests.support import references

@@ -10,6 +10,8 @@ from importlib import resources
 
 import yaml
 
+from conscience.linting.weakness import Weakness, line_of
+
 _COMMENTS = {
     "javascript": re.compile(
         r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
@@ -31,7 +33,7 @@ class Rule:
     """
 
     id: str
-    cwe: str
+    cwe: int
     message: str
     patterns: tuple[re.Pattern[str], ...]
 
@@ -39,24 +41,29 @@ class Rule:
 @cache
 def rules() -> Mapping[str, tuple[Rule, ...]]:
     """All of them by language."""
-    text = (resources.files("conscience.evals.oracles") / "rules.yaml").read_text(encoding="utf-8")
+    text = (resources.files("conscience.linting") / "rules.yaml").read_text(encoding="utf-8")
     return {
         language: tuple(
-            Rule(row["id"], row["cwe"], row["message"], tuple(re.compile(p, re.MULTILINE) for p in row["patterns"]))
+            Rule(
+                row["id"],
+                int(row["cwe"].removeprefix("CWE-")),
+                row["message"],
+                tuple(re.compile(p, re.MULTILINE) for p in row["patterns"]),
+            )
             for row in rows
         )
         for language, rows in yaml.safe_load(text).items()
     }
 
 
-def broken_rules(language: str, code: str) -> list[str]:
-    """The rules that code breaks, each with its weakness and the first line where it does."""
+def broken_rules(language: str, code: str) -> list[Weakness]:
+    """The rules that code breaks, each with the first line where it does."""
     # What is blanked keeps its newlines, so that a line number is that of what was written.
     bare = _COMMENTS[language].sub(lambda found: found[1] or "\n" * found[0].count("\n"), code)
-    found = []
+    broken = []
     for rule in rules()[language]:
         places = [match.start() for pattern in rule.patterns if (match := pattern.search(bare))]
         if places:
             line = bare.count("\n", 0, min(places)) + 1
-            found.append(f"{rule.id} {rule.cwe} {rule.message} (line {line})")
-    return found
+            broken.append(Weakness(rule.id, rule.cwe, rule.message, line, line_of(code, line)))
+    return broken

@@ -1,0 +1,50 @@
+"""What to do instead, by weakness: a small model mends what it is told, not what it is told about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ADVICE: Mapping[int, str] = {
+    20: "Read XML with defusedxml.ElementTree.",
+    22: "Resolve the path, and refuse it where it leaves the folder.",
+    78: "Pass the command as a list of arguments, without a shell and without eval.",
+    79: "Escape values before they become HTML, or set them as text.",
+    80: "Escape values before they become HTML.",
+    88: "Put -- before arguments that come from outside.",
+    89: "Pass the values as query parameters.",
+    94: "Run no text as code; parse it.",
+    95: "Run no text as code; parse it, with ast.literal_eval or JSON.parse.",
+    208: "Compare secrets in constant time, with hmac.compare_digest or crypto.timingSafeEqual.",
+    209: "Keep the details of errors in the log, and answer with a plain message.",
+    214: "Give passwords to programs by their environment or a file, not as arguments.",
+    250: "Run without the rights of root.",
+    259: "Read the password from the environment.",
+    295: "Leave the certificate check on; give the path of a certificate that is to be trusted.",
+    319: "Use an encrypted connection.",
+    326: "Use keys of today's length.",
+    327: "Use a hash or cipher of today: sha256, or scrypt with a random salt for passwords, or AES-GCM.",
+    328: "Use sha256, or scrypt with a random salt for passwords.",
+    330: "Draw secrets with the module secrets, or crypto.randomBytes.",
+    338: "Draw secrets with the module secrets, or crypto.randomBytes, or from /dev/urandom.",
+    346: "Compare the origin of a message with the one that is expected.",
+    347: "Verify the signature.",
+    377: "Make temporary files with tempfile.mkstemp, or mktemp.",
+    400: "Give the call a timeout of some seconds.",
+    434: "Check the type and the size of what is uploaded, and give it a name of your own.",
+    494: "Check the download against a known digest before it is run.",
+    502: "Read the data with json, or yaml.safe_load.",
+    532: "Keep passwords and tokens out of the log.",
+    601: "Redirect to addresses of your own only.",
+    605: "Bind to 127.0.0.1.",
+    732: "Give rights to the owner alone, such as 0o600.",
+    798: "Read the password, key or token from the environment.",
+    915: "Copy the fields that may be set one by one.",
+    918: "Ask only addresses on a list of your own.",
+    942: "Allow the origins that are needed, by name.",
+    943: "Check that the values are texts before they become a query.",
+    1004: "Set httpOnly on the cookie.",
+    1321: "Refuse the keys __proto__, constructor and prototype.",
+    1333: "Use a regular expression without nested repetition.",
+    1336: "Pass values to the template as variables, and do not build the template of them.",
+}
+"""Number of a weakness in MITRE's list → a sentence."""

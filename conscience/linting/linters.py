@@ -1,0 +1,43 @@
+"""All linters on all code of a text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from conscience.linting.blocks import blocks_in
+from conscience.linting.python import can_read_python, weaknesses_of_python
+from conscience.linting.rules import broken_rules, rules
+from conscience.linting.weakness import Weakness
+
+
+class Linted(NamedTuple):
+    """What linters say of a text.
+
+    Attributes:
+        weaknesses: what is insecure.
+        unread: languages in it that could be linted, were something installed.
+    """
+
+    weaknesses: tuple[Weakness, ...]
+    unread: tuple[str, ...] = ()
+
+
+def weaknesses_in(text: str) -> Linted:
+    """What is insecure in the code of a text: Python by bandit, where that is installed, JavaScript and shell by rules.
+
+    Code that is no whole Python, such as a few lines out of their place, is let be: nothing is known of it.
+    """
+    code: dict[str, list[str]] = {}
+    for block in blocks_in(text):
+        code.setdefault(block.language, []).append(block.text)
+    found: list[Weakness] = []
+    unread: list[str] = []
+    for language, pieces in code.items():
+        if language == "python" and not can_read_python():
+            unread.append(language)
+        elif language == "python":
+            for piece in pieces:
+                found += weaknesses_of_python(piece) or ()
+        elif language in rules():
+            found += broken_rules(language, "\n\n".join(pieces))
+    return Linted(tuple(found), tuple(unread))

@@ -1,0 +1,118 @@
+"""Weaknesses in the code of a text, and the principles that they break."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dspy
+import pytest
+
+from conscience import Conscience, Constitution
+from conscience.errors import ConstitutionError
+from conscience.linting import linters, python
+from conscience.linting.advice import ADVICE
+from conscience.linting.linters import weaknesses_in
+from conscience.linting.rules import rules
+from conscience.testing import ScriptedLM, by_stage
+
+pytest.importorskip("bandit")
+
+FETCH = """Here it is:
+
+```python
+import requests
+
+def fetch(url):
+    return requests.get(url, verify=False, timeout=9).json()
+```"""
+SAFE = FETCH.replace(", verify=False", "")
+
+
+def test_each_language_is_read_by_its_linter() -> None:
+    """In one text, and what is no code is not."""
+    text = (
+        f"{FETCH}\n\n```js\nreturn eval(expression);\n```\n\n```sh\nchmod 777 x\n```\n\nNever set verify=False, nor eval(x)."
+    )
+    assert [weakness.cwe for weakness in weaknesses_in(text).weaknesses] == [295, 95, 732]
+    assert weaknesses_in(text).weaknesses[0].quote == "return requests.get(url, verify=False, timeout=9).json()"
+    assert weaknesses_in("Never set verify=False, nor call eval(x).") == ((), ())
+
+
+@pytest.mark.parametrize("mark", ["# nosec", "# nosec B501", "#nosec"])
+def test_an_answer_cannot_switch_the_linter_off(mark: str) -> None:
+    """By a comment, as who owns the code may."""
+    assert weaknesses_in(FETCH.replace(".json()", f".json()  {mark}")).weaknesses
+
+
+@pytest.mark.parametrize(
+    "code", ["def f(:", "\x00", "x = '\ud800'", "(" * 5000, "pass\n    return requests.get(u, verify=False)"]
+)
+def test_what_is_no_python_is_let_be(code: str) -> None:
+    """Whatever it is, nothing is raised and nothing said."""
+    assert weaknesses_in(f"```python\n{code}\n```") == ((), ())
+
+
+def test_every_weakness_has_a_principle_and_advice() -> None:
+    """Those that a rule or bandit can find, in the built-in constitution of code."""
+    named = {cwe for principle in Constitution.load("code").principles for cwe in principle.cwe}
+    of_bandit = {20, 22, 78, 79, 80, 89, 94, 259, 284, 295, 319, 326, 327, 330, 377, 400, 494, 502, 605, 732, 838}
+    of_rules = {rule.cwe for of_language in rules().values() for rule in of_language}
+    assert of_bandit | of_rules <= named
+    assert of_rules <= set(ADVICE)
+
+
+def test_a_weakness_is_flagged_without_a_model_and_mended_by_one() -> None:
+    """The revision is told the line, what is wrong and what to do; it is read by the linter again."""
+    lm = ScriptedLM(by_stage(FETCH, gate=0.01, revise=SAFE))
+    outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches JSON.")
+    assert (outcome.status, outcome.response) == ("revised", SAFE)
+    assert outcome.draft_verdict is not None
+    assert (outcome.draft_verdict.method, list(outcome.draft_verdict.principles)) == ("checks", ["checks-stay-on"])
+    told = str(lm.calls[-2][0] if len(lm.calls) > 2 else lm.calls[1][0])
+    assert "verify=False" in told
+    assert ADVICE[295] in told
+    unmended = Conscience(constitution="code", lm=ScriptedLM(by_stage(FETCH, gate=0.01, revise=FETCH + "\nDone.")))
+    assert unmended("Write a function that fetches JSON.").status == "refused"
+
+
+def test_code_in_a_field_of_its_own() -> None:
+    """Without a fence, beside other fields."""
+    code = "import pickle\n\ndef read(data):\n    return pickle.loads(data)"
+    written = f"[[ ## plan ## ]]\nFetch it.\n\n[[ ## code ## ]]\n{code}\n\n[[ ## completed ## ]]"
+    outcome = Conscience(
+        "task -> plan, code", constitution="code", lm=ScriptedLM(by_stage(written, gate=0.01)), max_revisions=0
+    )
+    assert outcome(task="Read it.").verdict.principles == {"safe-parsing": 1.0}
+
+
+def test_reasoning_may_weigh_what_the_answer_does_not_do() -> None:
+    """Only what is answered is linted."""
+    lm = ScriptedLM(
+        by_stage(f"[[ ## reasoning ## ]]\n{FETCH}\n\n[[ ## response ## ]]\n{SAFE}\n\n[[ ## completed ## ]]", gate=0.01)
+    )
+    outcome = Conscience(dspy.ChainOfThought("request -> response"), constitution="code", lm=lm)(request="Fetch it.")
+    assert outcome.status == "clean"
+
+
+def test_without_bandit_python_is_not_read_and_the_verdict_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other languages are."""
+    monkeypatch.setattr(python, "can_read_python", lambda: False)
+    monkeypatch.setattr(linters, "can_read_python", lambda: False)
+    outcome = Conscience(constitution="code", lm=ScriptedLM(by_stage(FETCH, gate=0.01)))("Fetch it.")
+    assert outcome.status == "clean"
+    assert any("bandit" in note for note in outcome.verdict.notes)
+    assert weaknesses_in("```js\neval(x)\n```").weaknesses
+
+
+def test_a_weakness_is_a_number() -> None:
+    """What is none is refused by name."""
+    principle = {"id": "a", "text": "Be safe.", "cwe": ["CWE-78"]}
+    with pytest.raises(ConstitutionError, match="cwe"):
+        Constitution.load({"name": "x", "version": "1", "question": "Bad?", "refusal": "No.", "principles": [principle]})
+
+
+def test_nothing_of_it_is_imported_before_code_is_read() -> None:
+    """bandit takes a second to import."""
+    script = "import sys, conscience; conscience.Conscience(constitution='code'); assert 'bandit' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
