@@ -31,6 +31,10 @@ _HOME = {
     "StageStarted": "_base.flow",
     "Backend": "backends.backend",
     "register_embedder": "backends.embeddings",
+    "VerdictLog": "observability.log",
+    "VerdictRecord": "observability.record",
+    "Observe": "observability.mode",
+    "request_context": "observability.context",
     "Budget": "usage",
     "CallUsage": "usage",
     "Usage": "usage",
@@ -111,6 +115,10 @@ if TYPE_CHECKING:
     from conscience.modules.review import areview as areview
     from conscience.modules.review import review as review
     from conscience.modules.revise import Revise as Revise
+    from conscience.observability.context import request_context as request_context
+    from conscience.observability.log import VerdictLog as VerdictLog
+    from conscience.observability.mode import Observe as Observe
+    from conscience.observability.record import VerdictRecord as VerdictRecord
     from conscience.outcome import Draft as Draft
     from conscience.outcome import Finding as Finding
     from conscience.outcome import Outcome as Outcome

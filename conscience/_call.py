@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import dspy
@@ -15,6 +19,9 @@ from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConscienceError, UnresolvedError
 from conscience.modules.refusal import prose_field, refusal_outputs, refusal_text
+from conscience.observability.hooks import OutcomeHook
+from conscience.observability.log import VerdictLog
+from conscience.observability.mode import Observe
 from conscience.outcome import Draft, Outcome, Revision, Status, Verdict, with_reply
 from conscience.usage import CallContext, Role, UsageTracker
 
@@ -31,6 +38,13 @@ class Call:
         threshold: the probability from which the gate flags.
         signature: that of the answer; None where a module of several steps or a callable answers.
         on_unresolved, on_error: the program's policies.
+        program: its name.
+        given_id: of the request, from its caller; empty where that gave none.
+        tenant: for whom it is.
+        observe: how the call is observed; None where it is enforced.
+        log, hooks: where its end is told.
+        loop: the event loop that it was made on, where it ends in a thread.
+        began: when, in seconds since 1970.
         draft: what was generated first.
         verdict: the verdict on the draft.
         revisions: the revised drafts so far, with their verdicts.
@@ -44,9 +58,22 @@ class Call:
     signature: type[dspy.Signature] | None
     on_unresolved: OnUnresolved
     on_error: OnError
+    program: str = ""
+    given_id: str = ""
+    tenant: str = ""
+    observe: Observe | None = None
+    log: VerdictLog | None = None
+    hooks: Sequence[OutcomeHook] = ()
+    loop: asyncio.AbstractEventLoop | None = None
+    began: float = field(default_factory=time.time)
     draft: Draft | None = None
     verdict: Verdict | None = None
     revisions: list[Revision] = field(default_factory=list)
+
+    @cached_property
+    def id(self) -> str:
+        """The request's: its caller's, or one of its own."""
+        return self.given_id or uuid.uuid4().hex
 
     def model(self, role: Role) -> BoundBackend:
         """The model of a role, paid for by this call."""
@@ -141,7 +168,7 @@ class Call:
         outputs = {**shown.written, **shown.outputs}
         if shown.reasoning and self._has_reasoning():
             outputs = {"reasoning": shown.reasoning, **outputs}
-        return self._outcome(outputs, _response(shown), status, shown, error, verdict)
+        return self._outcome(outputs, response_of(shown), status, shown, error, verdict)
 
     def _refused(self, status: Status, error: ConscienceError | None) -> Outcome:
         """The outcome in place of an answer; a function that the caller gave sees it as it would be without that."""
@@ -208,7 +235,7 @@ def _repeats(revised: Draft, draft: Draft, verdict: Verdict) -> bool:
     return not about_the_reasoning or skeleton(revised.reasoning) == thought
 
 
-def _response(shown: Draft) -> str:
+def response_of(shown: Draft) -> str:
     """The field ``response`` where there is one, else all of them as one text."""
     named = shown.outputs.get("response")
     return named if isinstance(named, str) else shown.response

@@ -53,12 +53,15 @@ _PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "host",
 _HEADERS = frozenset({"headers", "extra_headers", "default_headers"})
 _NO_SECRETS = frozenset({"PWD", "OLDPWD"})
 
+_PREFIXES = ("sk", "pk", "rk", "gsk", "xai", "hf", "nvapi", "pplx", "ghp", "gho", "glpat", "xoxa", "xoxb", "xoxp")
 _LOOKS_LIKE_ONE = re.compile(
-    r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|ghp|gho|glpat|xox[abp])[-_](?=[\w-]{0,256}[\d*])[\w*-]{8,}"
+    rf"(?<![\w-])(?:{'|'.join(_PREFIXES)})[-_](?=[\w-]{{0,256}}[\d*])[\w*-]{{8,}}"
     r"|\bAIza[\w-]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"
     r"|\b(?i:bearer|basic)\s+(?=[^\s\"']{0,256}\d)[^\s\"',;]{8,}"
     r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?"
 )
+_BEGINNINGS = (*(prefix + mark for prefix in _PREFIXES for mark in "-_"), "aiza", "akia", "asia", "bearer", "basic", "eyj")
+"""One of these, in lower case, is in whatever looks like a key: to find them is fifty times faster."""
 _USER = re.compile(r"(?<=://)[^\s/@:]{0,256}:[^\s/@]{1,512}@")
 _QUERY = re.compile(r"(?i)([?&](?:api[-_]?key|key|(?:access[-_]?)?token|sig|signature|password|secret)=)[^\s&#\"'<>]{4,}")
 
@@ -85,7 +88,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(known, key=len, reverse=True):
         text = _without(text, secret)
     text = _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
-    return _LOOKS_LIKE_ONE.sub(HIDDEN, text)
+    lower = text.lower()
+    return _LOOKS_LIKE_ONE.sub(HIDDEN, text) if any(beginning in lower for beginning in _BEGINNINGS) else text
 
 
 def raise_alone(error: Exception) -> NoReturn:

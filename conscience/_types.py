@@ -13,6 +13,9 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 from conscience.backends.backend import Backend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
+from conscience.observability.hooks import OutcomeHook
+from conscience.observability.log import LogSpec
+from conscience.observability.mode import ModeSpec
 from conscience.outcome import Outcome
 from conscience.usage import Budget, Role
 
@@ -65,3 +68,7 @@ class PolicyArgs(TypedDict, total=False):
     on_error: OnError
     refusal: RefusalSpec | None
     budget: Budget | Mapping[str, float] | None
+    mode: ModeSpec
+    log: LogSpec | None
+    on_outcome: OutcomeHook | Sequence[OutcomeHook] | None
+    name: str

@@ -19,13 +19,14 @@ from conscience.messages.rendering import Request, outputs_text, quoted, value_t
 from conscience.messages.requests import check_request, turns
 from conscience.usage import Usage
 
-Status = Literal["clean", "cleared", "revised", "refused", "unresolved", "unreviewed"]
+Status = Literal["clean", "cleared", "revised", "refused", "unresolved", "unreviewed", "observed"]
 """clean: passed the gate. cleared: flagged, and the critique found nothing. revised: a revision passed. refused: none did,
 and the refusal text is returned. unresolved: none did, and the least doubtful text is returned all the same, as the policy
-"best" has it. unreviewed: the review failed."""
+"best" has it. unreviewed: the review failed. observed: the draft as it is, since the program only observes; its review comes
+behind it, and decides nothing."""
 
-PASSED: frozenset[Status] = frozenset({"clean", "cleared", "revised"})
-"""Where the review has nothing against the text that is returned."""
+PASSED: frozenset[Status] = frozenset({"clean", "cleared", "revised", "observed"})
+"""Where nothing stands against the text that is returned: the review has nothing, or by ``mode="observe"`` no say."""
 
 OUTCOME_ATTRIBUTES = frozenset(
     {"status", "ok", "verdict", "draft_verdict", "draft", "revisions", "truncated", "usage", "events", "error"}
@@ -347,7 +348,7 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
 
     @property
     def ok(self) -> bool:
-        """Whether the review has nothing against what is returned: clean, cleared or revised."""
+        """Whether nothing stands against what is returned: clean, cleared, revised; or observed: the review has no say."""
         return self.status in PASSED
 
     def raise_for_status(self) -> Self:

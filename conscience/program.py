@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 
-import cloudpickle
 import dspy
 
+from conscience._base.copies import StateCopied
 from conscience._base.flow import Flow, StageEnded, StageStarted, run_async, run_sync
 from conscience._call import Call
 from conscience._dspy.lm import settings
@@ -19,7 +19,9 @@ from conscience._dspy.streams import Listened, ReviewedStream, listened, looking
 from conscience._models import check_models, warm
 from conscience._rounds import revised
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
-from conscience.artifacts.io import load_into, open_program, to_artifact
+from conscience._watched import observed, watched
+from conscience.artifacts.io import open_program, to_artifact
+from conscience.artifacts.loading import Load
 from conscience.artifacts.schema import Provenance
 from conscience.backends.backend import Backend
 from conscience.backends.rate_limit import RateLimiter
@@ -30,7 +32,6 @@ from conscience.errors import (
     BackendError,
     BudgetExceeded,
     ConfigurationError,
-    ConscienceError,
     ReviewError,
 )
 from conscience.gate.settings import GateSettings
@@ -40,40 +41,15 @@ from conscience.modules.given import given_draft
 from conscience.modules.refusal import check_refusal
 from conscience.modules.review import Review
 from conscience.modules.revise import Revise
+from conscience.observability.context import call_mode, request_id, tenant
+from conscience.observability.hooks import OutcomeHook, hooks_of
+from conscience.observability.log import LogSpec, VerdictLog
+from conscience.observability.mode import ModeSpec, check_mode, observation
 from conscience.outcome import Draft, Outcome
 from conscience.usage import Budget, Role, UsageTracker
 
-P_co = TypeVar("P_co", bound="Conscience", covariant=True)
 
-
-class _Open(Protocol[P_co]):
-    def __call__(
-        self,
-        path: str | Path,
-        *,
-        lm: RolesSpec | None = None,
-        generate: GenerateSpec | None = None,
-        **policy: Unpack[PolicyArgs],
-    ) -> P_co:
-        """A new program from a file that ``save`` wrote; see ``conscience.load``."""
-
-
-class _Load:
-    """``Conscience.load(path, lm=…)`` opens a program; ``program.load(path)`` loads into one, as on any DSPy module.
-
-    A classmethod would give both the first meaning: whoever writes ``program.load(path)``, as DSPy's users do, would get
-    another program, and go on with an uncompiled one without a word.
-    """
-
-    @overload
-    def __get__(self, program: None, owner: type[P_co]) -> _Open[P_co]: ...
-    @overload
-    def __get__(self, program: Conscience, owner: type[Conscience]) -> Callable[[str | Path], None]: ...
-    def __get__(self, program: Conscience | None, owner: type[Conscience]) -> Callable[..., Any]:
-        return partial(open_program, owner) if program is None else partial(load_into, program)
-
-
-class Conscience(dspy.Module):  # type: ignore[misc]
+class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
     """A program that answers, reviews its own answer, and corrects it before anyone sees it.
 
     It stands where a plain DSPy module stood: ``dspy.ChainOfThought("question -> answer")`` becomes
@@ -97,6 +73,12 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             returns either; by default the constitution's text, in the request's language where it has one. A text goes into
             the one field that is prose by type and name, and into ``outcome.response``; the other fields are None.
         budget: what one call may spend: a Budget or a mapping with calls, tokens, seconds, dollars.
+        mode: "enforce", or "observe": the draft is returned as it is, with the status ``observed``, and its review comes
+            behind it, into the log and the hooks. An Observe observes a share of the calls.
+        log: a VerdictLog, or its path: a line for each call.
+        on_outcome: a function, or several, sync or async, that is told each outcome; of an observed call the outcome that
+            it would have had.
+        name: of the program, in logs and spans.
 
     Raises:
         ConfigurationError: an argument is not one of the above.
@@ -118,13 +100,17 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         on_error: OnError = "closed",
         refusal: RefusalSpec | None = None,
         budget: Budget | Mapping[str, float] | None = None,
+        mode: ModeSpec = "enforce",
+        log: LogSpec | None = None,
+        on_outcome: OutcomeHook | Sequence[OutcomeHook] | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
         _check_choice("on_unresolved", on_unresolved, get_args(OnUnresolved))
         _check_choice("on_error", on_error, get_args(OnError))
-        for name, value, least in (("max_revisions", max_revisions, 0), ("samples", samples, 1)):
+        for option, value, least in (("max_revisions", max_revisions, 0), ("samples", samples, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigurationError(f"{name}={value!r} is not a whole number of {least} or more")
+                raise ConfigurationError(f"{option}={value!r} is not a whole number of {least} or more")
         self.roles = Roles.of(lm)
         self.generate = generate if isinstance(generate, Generate) else Generate(generate)
         if isinstance(review, Review):
@@ -144,6 +130,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         self.on_error: OnError = on_error
         self.refusal = refusal
         self.budget = Budget.of(budget)
+        self.mode = check_mode(mode)
+        self.log = VerdictLog.of(log)
+        self.on_outcome = hooks_of(on_outcome)
+        self.name = name
         self.calibrations: tuple[GateSettings, ...] = ()
         self.provenance: Provenance | None = None
 
@@ -152,7 +142,7 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         def __call__(self, *request: Any, **inputs: Any) -> Outcome: ...
         async def acall(self, *request: Any, **inputs: Any) -> Outcome: ...
 
-    load = _Load()
+    load = Load()
 
     def save(self, path: str | Path) -> None:
         """Writes the program as one JSON file: constitution, gate, prompts, demos, policy; neither models nor keys.
@@ -289,8 +279,10 @@ class Conscience(dspy.Module):  # type: ignore[misc]
                 predictor.lm = (self.roles.writer(role) or self.roles.backend(role)).lm
 
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
-        """A copy for one run: every model of it keeps the run's journal and rate, and spends on its meter."""
+        """A copy for one run: every model of it keeps the run's journal and rate, and spends on its meter. It enforces, and
+        neither logs nor tells its outcomes: what a run asks is no traffic."""
         program = copy.deepcopy(self)
+        program.mode, program.log, program.on_outcome = "enforce", None, ()
         program.roles = self.roles.for_run(journal, rate_limiter, meter)
         program.review.set_lm(program.roles)
         for _, part in program.named_sub_modules():  # those that an optimizer has frozen too, which ``predictors`` passes by
@@ -332,22 +324,6 @@ class Conscience(dspy.Module):  # type: ignore[misc]
         backend = self.roles.own("generate")
         return backend.name if backend is not None else str(getattr(settings.lm, "model", ""))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return copied
-
-    def __copy__(self) -> Self:
-        copied = type(self).__new__(type(self))
-        copied.__setstate__(self.__getstate__())
-        return copied
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle by value, as signatures made from text, functions and classes of a notebook need it, for plain ``pickle``
-        and ``multiprocessing`` too. It holds no credentials."""
-        return _unpickled, (type(self), cloudpickle.dumps(self.__getstate__()))
-
     def _begin(self) -> Call:
         """The state of a new call, which is refused where its models cannot serve it or its budget would not hold."""
         check_models(self)
@@ -360,15 +336,17 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             signature=self.generate.signature,
             on_unresolved=self.on_unresolved,
             on_error=self.on_error,
+            program=self.name,
+            given_id=request_id.get(),
+            tenant=tenant.get(),
+            observe=observation(call_mode.get() or self.mode, request_id.get()),
+            log=self.log,
+            hooks=self.on_outcome,
         )
 
     def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
         call = self._begin()
-        try:
-            return (yield from self._generate_and_review(inputs, call))
-        except ConscienceError as error:
-            call.failed(error)
-            raise
+        return (yield from watched(call, self._generate_and_review(inputs, call)))
 
     def _generate_and_review(self, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
         writer = call.generator(self.generate.brings_its_model)
@@ -379,16 +357,20 @@ class Conscience(dspy.Module):  # type: ignore[misc]
             return call.unreviewed(error)
         call.draft = call.drafted(draft, writer)
         yield StageEnded("generate", call.draft)
-        return (yield from self._review_and_revise(call.draft, call))
+        return (yield from self._enforce_or_observe(call.draft, call))
 
     def _correct(self, draft: Callable[[], Draft]) -> Flow[Outcome]:
         call = self._begin()
-        try:
-            call.draft = draft()
-            return (yield from self._review_and_revise(call.draft, call))
-        except ConscienceError as error:
-            call.failed(error)
-            raise
+        return (yield from watched(call, self._review_given(draft, call)))
+
+    def _review_given(self, draft: Callable[[], Draft], call: Call) -> Flow[Outcome]:
+        call.draft = draft()
+        return (yield from self._enforce_or_observe(call.draft, call))
+
+    def _enforce_or_observe(self, draft: Draft, call: Call) -> Flow[Outcome]:
+        if call.observe is None:
+            return (yield from self._review_and_revise(draft, call))
+        return (yield from observed(call, draft, partial(self._review_and_revise, draft, call)))
 
     def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
         """From the call's draft to its outcome."""
@@ -428,12 +410,6 @@ def load(
 
 
 _PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
-
-
-def _unpickled(build: type[Conscience], state: bytes) -> Conscience:
-    program = build.__new__(build)
-    program.__setstate__(cloudpickle.loads(state))
-    return program
 
 
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

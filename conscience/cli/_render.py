@@ -26,6 +26,7 @@ _COLOURS: Mapping[Status, str] = {
     "refused": "red",
     "unresolved": "red",
     "unreviewed": "magenta",
+    "observed": "blue",
 }
 SHOWN_FINDING = 400
 """Characters of a finding's quote, and of its reason."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -18,7 +18,6 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from conscience._base.validation import first_fault
 from conscience.errors import InputError
 from conscience.messages.completion import Message
-from conscience.outcome import Status
 
 VERSION = 1
 """Of a line of the log; a higher one is refused."""
@@ -26,8 +25,9 @@ VERSION = 1
 Mode = Literal["enforce", "observe"]
 """enforce: what the review says is done. observe: it is written down, and the draft is returned as it is."""
 
-LoggedStatus = Literal[Status, "failed"]
-"""The outcome's status; in the mode observe the one that it would have had. failed: the call raised an error instead."""
+LoggedStatus = Literal["clean", "cleared", "revised", "refused", "unresolved", "unreviewed", "failed"]
+"""The outcome's status; in the mode observe the one that it would have had. failed: nothing was generated. Where the policy
+is to raise, what it raises instead of refused or unreviewed counts as that."""
 
 
 def _time(value: str) -> str:
@@ -108,13 +108,15 @@ class VerdictRecord:
         """Whether there is a verdict."""
         return self.method != "none"
 
+    def without_texts(self) -> VerdictRecord:
+        """The record for a log that holds none."""
+        return replace(self, request=None, response=None, draft=None)
+
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types; keys of texts only where there are texts. Numbers that JSON lacks are left out."""
-        data = asdict(self)
-        for name in TEXTS:
-            if data[name] is None:
-                del data[name]
+        data = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None or name not in TEXTS}
         data["signals"] = {name: value for name, value in self.signals.items() if math.isfinite(value)}
+        data["principles"] = list(self.principles)
         return data
 
     @staticmethod
@@ -132,6 +134,9 @@ class VerdictRecord:
         if record.v != VERSION:
             raise InputError(f"a record of version {record.v}", hint="a newer conscience wrote it: update this one")
         return record
+
+
+_FIELDS = tuple(field.name for field in fields(VerdictRecord))
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from conscience.errors import ConfigurationError
+from conscience.observability.record import Mode
 from conscience.program import Conscience
 from conscience.server.errors import no_such_model, unauthorized
 
@@ -33,7 +34,7 @@ class Policy:
     key: str = field(repr=False)
     programs: Mapping[str, str] | None = None
     threshold: float | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     operator: bool = False
 
     def __post_init__(self) -> None:
