@@ -13,13 +13,13 @@ import dspy
 
 from conscience._base.copies import StateCopied
 from conscience._base.flow import Flow, StageEnded, StageStarted, run_async, run_sync
-from conscience._call import Call
+from conscience._calls.call import Call
+from conscience._calls.models import check_models, warm
+from conscience._calls.observing import observed, watched
+from conscience._calls.rounds import revised
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
-from conscience._models import check_models, warm
-from conscience._rounds import revised
 from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
-from conscience._watched import observed, watched
 from conscience.artifacts.io import open_program, to_artifact
 from conscience.artifacts.loading import Load
 from conscience.artifacts.schema import Provenance

@@ -19,7 +19,7 @@ from typing import TypeVar
 import dspy
 
 from conscience._base.locks import locked_folder
-from conscience._models import models_of
+from conscience._calls.models import models_of
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError

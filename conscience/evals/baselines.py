@@ -16,7 +16,7 @@ from typing import Any
 import dspy
 
 from conscience._base.flow import Flow, StageStarted, run_sync
-from conscience._call import Call
+from conscience._calls.call import Call
 from conscience._types import RolesSpec
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, ConfigurationError, ReviewError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from conscience._base.flow import Flow, StageEnded, StageStarted, run_concurrently
-from conscience._call import Call
+from conscience._calls.call import Call
 from conscience.errors import BackendError, BudgetExceeded, ConscienceError, ReviewError
 from conscience.modules.review import Review
 from conscience.modules.revise import Revise

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from conscience._base.flow import Flow, IOStep, StageStarted, run_sync
-from conscience._call import Call, response_of
+from conscience._calls.call import Call, response_of
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import SILENT
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, ReviewError, UnresolvedError
