@@ -35,13 +35,18 @@ def completion_body(request: ChatRequest, outcomes: Sequence[Outcome], text_fiel
         "model": request.model,
         "choices": [_choice(request, outcome, number, text_field) for number, outcome in enumerate(outcomes)],
         "usage": _usage(outcomes),
-        "conscience": report(outcomes[0]),
     }
-    if len(outcomes) > 1:
-        for choice, outcome in zip(body["choices"], outcomes, strict=True):
-            choice["conscience"] = report(outcome)
-        body["conscience"] = report(max(outcomes, key=lambda outcome: _GOOD_FIRST.index(outcome.status)))
-    return body
+    return with_reports(body, [report(outcome) for outcome in outcomes])
+
+
+def with_reports(body: Body, reports: Sequence[Body]) -> Body:
+    """A ``chat.completion`` with its ``conscience`` object: the report on its choice. Of several, each has its own, and the
+    body has the worst."""
+    if len(reports) == 1:
+        return {**body, "conscience": reports[0]}
+    choices = [{**choice, "conscience": one} for choice, one in zip(body["choices"], reports, strict=True)]
+    worst = max(reports, key=lambda one: _GOOD_FIRST.index(one["status"]))
+    return {**body, "choices": choices, "conscience": worst}
 
 
 def report(outcome: Outcome) -> dict[str, Any]:
@@ -102,7 +107,21 @@ def _deltas(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield part({CALLS: [{"index": number, **call}]})
 
 
-def _choice(request: ChatRequest, outcome: Outcome, number: int, text_field: str | None) -> dict[str, Any]:
+def _choice(request: ChatRequest, outcome: Outcome, number: int, text_field: str | None) -> Body:
+    structured, logprobs = "response_format" in request.parameters, bool(request.parameters.get("logprobs"))
+    return choice_of(outcome, number, text_field, structured=structured, logprobs=logprobs)
+
+
+def choice_of(outcome: Outcome, number: int, text_field: str | None, *, structured: bool, logprobs: bool) -> Body:
+    """What an outcome returns, as a choice of a ``chat.completion``.
+
+    Args:
+        outcome: what is told.
+        number: its place among the choices.
+        text_field: the output field that is the text; None where the text is the outcome's whole response.
+        structured: whether an answer in some other form than prose was asked for; a refusal text is then told as one.
+        logprobs: whether log-probabilities were asked for.
+    """
     reply = reply_of(outcome)
     text, calls = _text(outcome, text_field), outcome.get(CALLS) or None
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
@@ -110,12 +129,12 @@ def _choice(request: ChatRequest, outcome: Outcome, number: int, text_field: str
         message[CALLS] = calls
     elif not text:
         message["content"] = ""
-    if reply is None and "response_format" in request.parameters and not _is_shown(outcome):
+    if reply is None and structured and not _is_shown(outcome):
         message |= {"content": None, "refusal": text}  # not a text in the form that was asked for
     return {
         "index": number,
         "message": message,
-        "logprobs": _logprobs(request, reply, text),
+        "logprobs": _logprobs(reply, text) if logprobs and reply is not None else None,
         "finish_reason": _finish_reason(outcome, reply, bool(calls)),
     }
 
@@ -139,10 +158,8 @@ def _finish_reason(outcome: Outcome, reply: Completion | None, calls: bool) -> s
     return reason if reason in ("stop", "length", "content_filter") else "stop"
 
 
-def _logprobs(request: ChatRequest, reply: Completion | None, text: str) -> Any:
+def _logprobs(reply: Completion, text: str) -> Any:
     """The log-probabilities of exactly this text: those of an answer with its thinking would tell the thinking."""
-    if reply is None or not request.parameters.get("logprobs"):
-        return None
     (choice,) = reply.body["choices"]
     content = (choice.get("logprobs") or {}).get("content") or []
     if "".join(str(token.get("token", "")) for token in content).strip() != text.strip():

@@ -12,6 +12,9 @@ from conscience.messages.rendering import value_text
 CALLS = "tool_calls"
 """The output field that holds the calls."""
 
+_OF_A_CALL = frozenset({"id", "index", "type", "function", "provider_specific_fields", "extra_content"})
+"""What a call of a function holds; the last two are a provider's signatures."""
+
 
 class ToolTurn:
     """The answer is a text, calls of tools, or both; a revision is one, too, and is asked with the same tools.
@@ -58,8 +61,8 @@ def turn_of(completion: Completion, outputs: Mapping[str, Any], params: Mapping[
 
 
 def call_text(call: Any) -> str:
-    """One call of a tool, with its name and arguments."""
+    """One call of a tool, with its name and arguments; one of another form with all that it holds."""
     function = call.get("function") if isinstance(call, Mapping) else None
-    if isinstance(function, Mapping):
+    if isinstance(function, Mapping) and call.keys() <= _OF_A_CALL and function.keys() <= {"name", "arguments"}:
         return f"Called tool {function.get('name', '')}({value_text(function.get('arguments', ''))})"
     return f"Called tool {json.dumps(call, ensure_ascii=False, default=str)}"
