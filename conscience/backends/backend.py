@@ -80,7 +80,7 @@ class Backend:
 
     def __init__(
         self,
-        model: str | BaseLM,
+        model: str | BaseLM | Transport,
         *,
         fallbacks: Sequence[str | BaseLM | Backend] = (),
         engine: str = "wire",

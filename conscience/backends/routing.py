@@ -19,14 +19,16 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
     """The transport of a model.
 
     Args:
-        model: a LiteLLM model string, "local", "local:NAME", "local:FILE.gguf", "decisions:" and a LiteLLM model string, or
-            a ``dspy.LM``.
+        model: a LiteLLM model string, "local", "local:NAME", "local:FILE.gguf", "decisions:" and a LiteLLM model string, a
+            ``dspy.LM``, or a transport that is there already.
         engine: "wire", "litellm", or "auto" for the engine of DSPy's choice; see ``Backend``.
         options: see ``LiteLLMTransport``.
 
     Raises:
         ConfigurationError: an empty or malformed name, or options beside a ``dspy.LM``.
     """
+    if isinstance(model, LiteLLMTransport):
+        return model
     if isinstance(model, BaseLM):
         if more := sorted(options.keys() - set(RATES)):
             raise ConfigurationError(f"options {more} do not go with a dspy.LM", hint="set them on the LM")

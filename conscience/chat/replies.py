@@ -72,13 +72,16 @@ def report(outcome: Outcome) -> dict[str, Any]:
 
 
 def chunks(body: Body, *, include_usage: bool = False) -> Iterator[Body]:
-    """A ``chat.completion`` in pieces, as it would have been streamed; its last end has the ``conscience`` object."""
+    """A ``chat.completion`` in pieces, as it would have been streamed. The first piece and the last end have the
+    ``conscience`` object: the package's own stream helper keeps what the first one has."""
     head = {name: value for name, value in body.items() if name not in ("choices", "usage", "conscience")}
     head["object"] = "chat.completion.chunk"
     nothing: dict[str, Any] = {"usage": None} if include_usage else {}
+    begun: dict[str, Any] = {"conscience": body["conscience"]}
     for choice in body["choices"]:
         for part in _deltas(choice):
-            yield {**head, "choices": [part], **nothing}
+            yield {**head, "choices": [part], **nothing, **begun}
+            begun = {}
         end = {"index": choice["index"], "delta": {}, "logprobs": None, "finish_reason": choice["finish_reason"]}
         if "conscience" in choice:
             end["conscience"] = choice["conscience"]

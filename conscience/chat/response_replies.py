@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conscience._dspy.streams import words
@@ -25,7 +25,7 @@ def response_body(request: ResponsesRequest, completion: Body) -> Body:
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "model": completion["model"],
-        "output": _items(choice, "incomplete" if cut else "completed"),
+        "output": output_items(choice, "incomplete" if cut else "completed"),
         **request.told,
         "usage": {
             "input_tokens": usage["prompt_tokens"],
@@ -38,7 +38,8 @@ def response_body(request: ResponsesRequest, completion: Body) -> Body:
     }
 
 
-def _items(choice: Body, status: str) -> list[Body]:
+def output_items(choice: Body, status: str) -> list[Body]:
+    """The output of a response for a choice of a ``chat.completion``."""
     message = choice["message"]
     content: list[Body] = []
     if message.get("content"):
@@ -80,14 +81,21 @@ def _events(response: Body) -> Iterator[Body]:
     yield {"type": f"response.{response['status']}", "response": response}
 
 
+_BEGUN: Mapping[str, Body] = {
+    "message": {"content": [], "status": "in_progress"},
+    "function_call": {"arguments": "", "status": "in_progress"},
+}
+"""Kind of item → how it stands before its pieces come; any other comes whole."""
+
+
 def _item_events(item: Body, index: int) -> Iterator[Body]:
-    empty: Body = {"content": []} if item["type"] == "message" else {"arguments": ""}
-    yield {"type": "response.output_item.added", "output_index": index, "item": {**item, **empty, "status": "in_progress"}}
-    where = {"item_id": item["id"], "output_index": index}
+    begun = _BEGUN.get(item["type"], {})
+    yield {"type": "response.output_item.added", "output_index": index, "item": {**item, **begun}}
+    where = {"item_id": item.get("id", ""), "output_index": index}
     if item["type"] == "message":
         for number, part in enumerate(item["content"]):
             yield from _part_events(part, {**where, "content_index": number})
-    else:
+    elif item["type"] == "function_call":
         yield {"type": "response.function_call_arguments.delta", **where, "delta": item["arguments"]}
         done = {"name": item["name"], "arguments": item["arguments"]}
         yield {"type": "response.function_call_arguments.done", **where, **done}

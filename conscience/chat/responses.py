@@ -83,7 +83,9 @@ class ResponsesRequest:
             FLAG.check("stream", given["stream"])
         asked: dict[str, Any] = {"model": given["model"], "messages": messages, "stream": given.get("stream", False)}
         asked |= {name: given[name] for name in _SAME if name in given}
-        asked |= _limits(given) | _tools(given) | _format(given.get("text")) | _reasoning(given.get("reasoning"))
+        asked |= (
+            _limits(given) | _checked_tools(given) | _checked_format(given.get("text")) | _reasoning(given.get("reasoning"))
+        )
         if "top_logprobs" in given or _INCLUDED[0] in given.get("include", ()):
             asked["logprobs"] = True
         try:
@@ -117,9 +119,8 @@ def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"max_tokens": given["max_output_tokens"]}
 
 
-def _tools(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Tools and the choice among them; the Responses API writes functions flat."""
-    tools, choice = given.get("tools", []), given.get("tool_choice")
+def _checked_tools(given: Mapping[str, Any]) -> dict[str, Any]:
+    tools = given.get("tools", [])
     if not is_list(tools):
         raise ParameterError("tools", f"{kind(tools)} is not a list")
     for number, tool in enumerate(tools):
@@ -127,34 +128,50 @@ def _tools(given: Mapping[str, Any]) -> dict[str, Any]:
         if tool.get("type") != "function":
             raise ParameterError(f"tools[{number}].type", "only functions can be called here", hint='set it to "function"')
         NAME.check(f"tools[{number}].name", tool.get("name"))
+    return chat_tools(given)
+
+
+def chat_tools(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions among the tools of a request, and the choice among them, as the chat API writes them: this one writes
+    them flat."""
     functions = [
-        {"type": "function", "function": {k: v for k, v in tool.items() if k != "type" and v is not None}} for tool in tools
+        {"type": "function", "function": {k: v for k, v in tool.items() if k != "type" and v is not None}}
+        for tool in given.get("tools") or ()
+        if isinstance(tool, Mapping) and tool.get("type") == "function"
     ]
+    choice = given.get("tool_choice")
     if isinstance(choice, Mapping) and choice.get("type") == "function":
         choice = {"type": "function", "function": {"name": choice.get("name")}}
     asked: dict[str, Any] = {"tools": functions} if functions else {}
     return asked if choice is None else {**asked, "tool_choice": choice}
 
 
-def _format(text: Any) -> dict[str, Any]:
+def _checked_format(text: Any) -> dict[str, Any]:
     if text is None:
         return {}
     OBJECT.check("text", text)
-    asked: dict[str, Any] = {}
-    if (verbosity := text.get("verbosity")) is not None:
-        GENERATION["verbosity"].check("text.verbosity", verbosity)
-        asked["verbosity"] = verbosity
+    if text.get("verbosity") is not None:
+        GENERATION["verbosity"].check("text.verbosity", text["verbosity"])
     if (shape := text.get("format")) is not None:
         OBJECT.check("text.format", shape)
         one_of("text", "json_object", "json_schema").check("text.format.type", shape.get("type"))
         if shape["type"] == "json_schema":
             NAME.check("text.format.name", shape.get("name"))
             OBJECT.check("text.format.schema", shape.get("schema"))
-            schema = {k: v for k, v in shape.items() if k != "type" and v is not None}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-        else:
-            asked["response_format"] = {"type": shape["type"]}
-    return asked
+    return chat_format(text)
+
+
+def chat_format(text: Any) -> dict[str, Any]:
+    """What ``text`` says of an answer's form, as the chat API says it."""
+    said = text if isinstance(text, Mapping) else {}
+    asked: dict[str, Any] = {} if said.get("verbosity") is None else {"verbosity": said["verbosity"]}
+    shape = said.get("format")
+    if not isinstance(shape, Mapping) or shape.get("type") == "text":
+        return asked
+    if shape.get("type") != "json_schema":
+        return {**asked, "response_format": {"type": shape.get("type")}}
+    schema = {k: v for k, v in shape.items() if k != "type" and v is not None}
+    return {**asked, "response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def _reasoning(value: Any) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""OpenAI, AsyncOpenAI and their Azure kin, whose replies are reviewed before the caller sees them.
+
+The package builds a request, sends it, retries it, and makes an object of what comes back. Two of these steps are met here:
+a request for a model's text is sent without ``stream``, and its response is exchanged for the reviewed one before anything
+is made of it. So ``create``, ``parse``, ``stream``, raw and streaming responses, and ``post`` all work as they always do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+import openai
+
+from conscience.chat.given import acorrected, corrected
+from conscience.errors import ConfigurationError
+from conscience.integrations.openai.doors import INSTEAD, Door, api_of, asked_of, door
+from conscience.integrations.openai.guard import KEY, Guard, Programs, ProgramSpec, check_reviewed, rebuilt
+from conscience.integrations.openai.report import reported, with_reports
+
+
+class _Reviewed:
+    """What the sync and the async client share."""
+
+    _guard: Guard | None
+
+    def __init__(self, *, program: ProgramSpec | Programs | Unreviewed | None = None, **options: Any) -> None:
+        self._guard = None
+        super().__init__(**options)
+        if not isinstance(program, Unreviewed):
+            self._guard = Guard(program if isinstance(program, Programs) else Programs(program), self._unreviewed)
+
+    def copy(self, *, program: ProgramSpec | None = None, **options: Any) -> Self:
+        """A client with other options, as the package's own ``copy`` makes it.
+
+        Args:
+            program: another program; by default this client's.
+            options: those of the package.
+        """
+        own: Any = program or (Unreviewed() if self._guard is None else self._guard.programs)
+        return self._copied(own, options)
+
+    with_options = copy
+
+    def _copied(self, program: Any, options: Mapping[str, Any]) -> Self:
+        more = {**options.get("_extra_kwargs", {}), "program": program}
+        made: Self = super().copy(**{**options, "_extra_kwargs": more})  # type: ignore[misc]
+        return made
+
+    def _unreviewed(self) -> Self:
+        """The client with which the review itself asks: it retries by itself."""
+        return self._copied(Unreviewed(), {"max_retries": 0})
+
+    def _build_request(self, options: Any, **more: Any) -> Any:
+        guard = self._guard
+        api = None if guard is None else api_of(options.method, options.url)
+        if guard is None or api is None:
+            return super()._build_request(options, **more)  # type: ignore[misc]
+        found = door(api, asked_of(options.json_data, options.extra_json, options.content))
+        sent = {k: v for k, v in guard.programs.prompted(found).items() if k not in ("stream", "stream_options")}
+        options.json_data, options.extra_json, options.content = sent, None, None
+        request = super()._build_request(options, **more)  # type: ignore[misc]
+        request.extensions[KEY] = Door(api, json.loads(request.content), found.stream, found.include_usage)
+        return request
+
+    def _parsed(self, options: Any) -> Any:
+        """The options of a request, by which what is parsed out of its reply has its report too."""
+        if callable(parse := options.post_parser):
+            options.post_parser = lambda reply: reported(parse(reply))
+        return options
+
+    def _process_response_data(self, *, data: Any, response: Any, **more: Any) -> Any:
+        if self._guard is not None:
+            check_reviewed(response)
+            data = with_reports(data)
+        return super()._process_response_data(data=data, response=response, **more)  # type: ignore[misc]
+
+    @property
+    def realtime(self) -> Any:
+        """Closed: what a model says in a session is heard before it could be reviewed."""
+        return Closed("realtime")
+
+    @property
+    def live(self) -> Any:
+        """Closed, as ``realtime`` is."""
+        return Closed("live")
+
+    @property
+    def responses(self) -> Any:
+        """The package's own, less its sessions."""
+        resource = super().responses  # type: ignore[misc]
+        resource.connect = Closed("responses.connect")
+        return resource
+
+
+class Unreviewed:
+    """Stands for a program: the client reviews nothing."""
+
+
+class Closed:
+    """A part of the package that is not to be used.
+
+    Args:
+        name: what it is called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # whoever only looks at it
+            raise AttributeError(name)
+        return self()
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise ConfigurationError(f"{self._name}: what a model says in a session is not reviewed", hint=INSTEAD)
+
+
+class _Sync(_Reviewed):
+    def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
+        if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
+            response.read()
+            response = rebuilt(response, through, corrected(*self._guard.given(through, response)))
+            options = self._parsed(options)
+        return super()._process_response(response=response, options=options, **more)  # type: ignore[misc]
+
+
+class _Async(_Reviewed):
+    async def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
+        if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
+            await response.aread()
+            response = rebuilt(response, through, await acorrected(*self._guard.given(through, response)))
+            options = self._parsed(options)
+        return await super()._process_response(response=response, options=options, **more)  # type: ignore[misc]
+
+
+class OpenAI(_Sync, openai.OpenAI):
+    """``openai.OpenAI`` with a conscience.
+
+    Args:
+        program: what reviews and revises: a ``Conscience``, or a file that one was saved to; by default one with the general
+            constitution. What it has no model for is asked of the model of the request, over this client. Its instructions
+            and demos, where it has some, go before the conversation.
+        options: those of ``openai.OpenAI``.
+
+    Raises:
+        ConfigurationError: the program answers in another form than a chat turn.
+        ArtifactError: the file holds no program.
+    """
+
+
+class AsyncOpenAI(_Async, openai.AsyncOpenAI):
+    """``openai.AsyncOpenAI`` with a conscience; see ``OpenAI``."""
+
+
+class AzureOpenAI(_Sync, openai.AzureOpenAI):
+    """``openai.AzureOpenAI`` with a conscience; see ``OpenAI``."""
+
+
+class AsyncAzureOpenAI(_Async, openai.AsyncAzureOpenAI):
+    """``openai.AsyncAzureOpenAI`` with a conscience; see ``OpenAI``."""

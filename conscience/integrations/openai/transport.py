@@ -1,0 +1,89 @@
+"""The user's own client as the way to the models that review and revise: its address, its credentials, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import openai
+import orjson
+
+from conscience._dspy.lm import LMError, lm_errors
+from conscience.backends.limits.timeouts import call_within
+from conscience.backends.models import table as model_table
+from conscience.backends.models.table import Route
+from conscience.backends.transports import Answer
+from conscience.backends.wire.connection import HTTPFailure, Reply
+from conscience.backends.wire.replies import reply_error
+from conscience.backends.wire.requests import plain_messages
+from conscience.backends.wire.transport import OpenAIWireTransport, wire_failure
+from conscience.messages.completion import Message
+
+PATH = "/chat/completions"
+
+
+class ClientTransport(OpenAIWireTransport):
+    """A model behind an openai client. Whatever it answers here is for the review alone.
+
+    Args:
+        client: unguarded, and without retries of its own: those are the backend's.
+        model: as the client's server calls it.
+    """
+
+    def __init__(self, client: Any, model: str) -> None:
+        name = f"openai/{model}"
+        to = model_table.route(name) or Route("openai", model, None)
+        options = {"api_base": str(client.base_url), "api_key": client.api_key or None}
+        super().__init__(to if to.provider == "openai" else Route("openai", model, None), name, options)
+        self._openai = client
+
+    def prepare(self) -> None:
+        """Nothing is to be done: the client is there."""
+
+    def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        body = self._body(messages, params)
+        try:
+            said = call_within(seconds, lambda: self._openai.post(PATH, **_sent(body, seconds)))
+        except (TimeoutError, ValueError, openai.OpenAIError) as error:
+            raise self._failure(error, seconds) from None
+        return self._read(said)
+
+    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+        body = self._body(messages, params)
+        try:
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+                said = await self._openai.post(PATH, **_sent(body, seconds))
+        except (TimeoutError, ValueError, openai.OpenAIError) as error:
+            raise self._failure(error, seconds) from None
+        return self._read(said)
+
+    def _body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {name: value for name, value in params.items() if value is not None}
+        more = asked.pop("extra_body", None) or {}
+        shaped = self._shaped(asked)
+        plain = plain_messages(messages, self._to)
+        sent = [dict(message) for message in messages] if plain is None else plain
+        return {"model": self._to.model, "messages": sent, **(asked if shaped is None else shaped), **more}
+
+    def _read(self, said: Any) -> Answer:
+        content = said.encode() if isinstance(said, str) else orjson.dumps(said)
+        return self._answer(Reply(200, {"content-type": "application/json"}, content))
+
+    def _failure(self, error: Exception, seconds: float) -> LMError:
+        if isinstance(error, openai.APIStatusError):
+            response = error.response
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return reply_error(Reply(response.status_code, headers, response.content), self.name)
+        if isinstance(error, TimeoutError | openai.APITimeoutError):
+            return wire_failure(TimeoutError(), self.name, seconds)
+        if isinstance(error, openai.APIConnectionError):
+            return wire_failure(HTTPFailure(str(error.__cause__ or error)), self.name, seconds)
+        # Not a word of it: what cannot be read may be an answer.
+        failure: LMError = lm_errors.LMServerError(f"the answer cannot be read: {type(error).__name__}", model=self.name)
+        return failure
+
+
+def _sent(body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    return {"cast_to": object, "body": body, "options": {"timeout": None if math.isinf(seconds) else seconds}}

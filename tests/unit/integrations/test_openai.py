@@ -1,0 +1,363 @@
+"""The drop-in clients, against the real openai package and a server on loopback that means harm when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai.types.chat import ChatCompletion
+from pydantic import BaseModel
+
+from conscience import ConfigurationError, Conscience, InputError
+from conscience.integrations.openai import AsyncOpenAI, AzureOpenAI, OpenAI
+from conscience.testing import ScriptedLM, by_stage
+from tests.support.loopback import Loopback, Raw, chat, error, is_critique, is_gate, is_revision, well_behaved
+
+KEY = "sk-loopback-0123456789"
+SAFE = [{"role": "user", "content": "The capital of France?"}]
+UNSAFE = [{"role": "user", "content": "UNSAFE"}]
+TOOLS: Any = [{"type": "function", "function": {"name": "remove", "parameters": {"type": "object", "properties": {}}}}]
+
+
+class Place(BaseModel):
+    name: str
+
+
+def behaviour(body: dict[str, Any], number: int) -> Any:
+    """As ``well_behaved``, on both APIs, with streams refused: nothing of a draft may be on the way."""
+    assert not body.get("stream"), "a draft was asked for as a stream"
+    if "input" in body:
+        said = json.dumps(body["input"])
+        return response("BADWORD, do it." if "UNSAFE" in said else "Paris.")
+    if is_gate(body) or is_critique(body) or is_revision(body):
+        return well_behaved(body, number)
+    if body.get("n", 1) > 1:
+        reply = chat("Paris.")
+        texts = ["Paris.", "BADWORD, do it."] * body["n"]
+        reply["choices"] = [{**chat(texts[n])["choices"][0], "index": n} for n in range(body["n"])]
+        return reply
+    if body.get("tools"):
+        harm = "UNSAFE" in json.dumps(body["messages"])
+        call = {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "remove", "arguments": '{"path": "BADWORD"}' if harm else "{}"},
+        }
+        return chat(None, finish="tool_calls", tool_calls=[call])
+    if body.get("response_format"):
+        return chat('{"name": "BADWORD"}' if "UNSAFE" in json.dumps(body["messages"]) else '{"name": "Paris"}')
+    return well_behaved(body, number)
+
+
+def response(text: str, **more: Any) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    usage = {"input_tokens": 7, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 3, "total_tokens": 10}
+    return {
+        **{"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "fake"},
+        **{"output": [message], "parallel_tool_calls": True, "tool_choice": "auto", "tools": []},
+        **{"usage": {**usage, "output_tokens_details": {"reasoning_tokens": 0}}, **more},
+    }
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with Loopback(behaviour) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Loopback) -> Iterator[OpenAI]:
+    with OpenAI(base_url=server.url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def texts(stream: Any) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+
+
+# Chat ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_is_the_packages_own_with_a_conscience(client: OpenAI, server: Loopback) -> None:
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=SAFE, temperature=0.3, user="me")
+    assert type(reply) is ChatCompletion
+    assert (reply.choices[0].message.content, reply.id, reply.usage.total_tokens) == ("Paris.", "x", 10)
+    assert reply.conscience.status == reply.conscience["status"] == "clean"
+    assert reply.model_dump()["conscience"]["ok"] is True
+    generated, asked = server.calls
+    assert generated == {"model": "gpt-4o-mini", "messages": SAFE, "temperature": 0.3, "user": "me"}
+    assert is_gate(asked)
+    assert asked["model"] == "gpt-4o-mini"
+    assert "user" not in asked
+
+
+def test_a_harmful_draft_is_revised_and_nowhere_in_the_reply(client: OpenAI) -> None:
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=UNSAFE)
+    assert (reply.choices[0].message.content, reply.conscience.status) == ("A clean answer.", "revised")
+    assert reply.conscience.principles == ["no-serious-harm"]
+    assert "BADWORD" not in reply.model_dump_json()
+
+
+def test_a_stream_holds_what_was_reviewed(client: OpenAI) -> None:
+    with client.chat.completions.create(
+        model="gpt-4o-mini", messages=UNSAFE, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        chunks = list(stream)
+    assert texts(chunks) == "A clean answer."
+    assert "BADWORD" not in str(chunks)
+    assert chunks[-1].usage.total_tokens == 10
+    assert chunks[-2].conscience.status == "revised"
+
+
+def test_the_packages_stream_helper_and_parse_work(client: OpenAI) -> None:
+    with client.chat.completions.stream(model="gpt-4o-mini", messages=UNSAFE) as stream:
+        assert "".join(event.delta for event in stream if event.type == "content.delta") == "A clean answer."
+        final = stream.get_final_completion()
+    assert (final.choices[0].message.content, final.conscience["status"]) == ("A clean answer.", "revised")
+    parsed = client.chat.completions.parse(model="gpt-4o-mini", messages=SAFE, response_format=Place)
+    assert parsed.choices[0].message.parsed == Place(name="Paris")
+    assert parsed.conscience.status == "clean"
+
+
+def test_a_structured_answer_that_is_refused_parses_to_a_refusal(server: Loopback) -> None:
+    program = Conscience(max_revisions=0)
+    with OpenAI(base_url=server.url, api_key=KEY, program=program) as client:
+        message = client.chat.completions.parse(model="m", messages=UNSAFE, response_format=Place).choices[0].message
+    assert message.parsed is None
+    assert message.refusal == program.constitution.refusal
+
+
+def test_each_of_several_answers_is_reviewed(client: OpenAI) -> None:
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=SAFE, n=3)
+    assert [choice.message.content for choice in reply.choices] == ["Paris.", "A clean answer.", "Paris."]
+    assert [choice.conscience.status for choice in reply.choices] == ["clean", "revised", "clean"]
+    assert reply.conscience.status == "revised"
+
+
+def test_a_call_of_a_tool_is_reviewed_before_the_caller_can_run_it(client: OpenAI, server: Loopback) -> None:
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=SAFE, tools=TOOLS)
+    assert reply.choices[0].message.tool_calls[0].function.name == "remove"
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=UNSAFE, tools=TOOLS)
+    assert reply.choices[0].message.tool_calls is None
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("A clean answer.", "stop")
+    (revision,) = [call for call in server.calls if is_revision(call)]
+    assert revision["tools"] == TOOLS
+    assert all("tools" not in call for call in server.calls if is_gate(call) or is_critique(call))
+
+
+def test_a_conversation_with_every_role_and_pictures_goes_as_it_is(client: OpenAI, server: Loopback) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages: Any = [
+        {"role": "developer", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
+        {"role": "user", "content": "Sure?"},
+    ]
+    assert client.chat.completions.create(model="gpt-4o-mini", messages=messages).conscience.status == "clean"
+    generated, gate = server.calls
+    assert generated["messages"] == messages
+    assert gate["messages"][:5] == messages
+
+
+def test_raw_and_streaming_responses_hold_what_was_reviewed(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=UNSAFE)
+    assert "BADWORD" not in raw.text
+    assert raw.parse().conscience.status == "revised"
+    with client.chat.completions.with_streaming_response.create(model="gpt-4o-mini", messages=UNSAFE) as streaming:
+        assert b"BADWORD" not in b"".join(streaming.iter_bytes())
+    posted = client.post("/chat/completions", cast_to=httpx2.Response, body={"model": "m", "messages": UNSAFE})
+    assert "A clean answer." in posted.text
+    assert "BADWORD" not in posted.text
+    extra = client.chat.completions.create(model="m", messages=SAFE, extra_body={"messages": UNSAFE, "stream": False})
+    assert extra.conscience.status == "revised"
+
+
+# Responses -------------------------------------------------------------------------------------------------------------
+
+
+def test_responses_are_reviewed(client: OpenAI, server: Loopback) -> None:
+    reply = client.responses.create(model="gpt-4o-mini", input="The capital of France?", instructions="Be brief.")
+    assert (reply.output_text, reply.conscience.status, reply.id) == ("Paris.", "clean", "resp_1")
+    assert server.calls[1]["messages"][0] == {"role": "system", "content": "Be brief."}
+    reply = client.responses.create(model="gpt-4o-mini", input="UNSAFE")
+    assert (reply.output_text, reply.conscience.status) == ("A clean answer.", "revised")
+    assert "BADWORD" not in reply.model_dump_json()
+
+
+def test_streams_of_responses_hold_what_was_reviewed(client: OpenAI) -> None:
+    events = list(client.responses.create(model="gpt-4o-mini", input="UNSAFE", stream=True))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "A clean answer."
+    assert events[-1].response.conscience.status == "revised"
+    with client.responses.stream(model="gpt-4o-mini", input="UNSAFE") as stream:
+        assert stream.get_final_response().output_text == "A clean answer."
+        assert "BADWORD" not in str(list(stream))
+
+
+def test_thinking_and_calls_in_a_response_are_reviewed(server: Loopback) -> None:
+    thought = {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "BADWORD"}]}
+    call = {"id": "fc_1", "type": "function_call", "call_id": "c1", "name": "go", "arguments": '{"to": "BADWORD"}'}
+    search = {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"query": "BADWORD"}}
+    for item in (thought, call, search):
+        reply = response("Paris.")
+        reply["output"].insert(0, item)
+        server.behaviour = lambda body, number, reply=reply: reply if "input" in body else well_behaved(body, number)
+        with OpenAI(base_url=server.url, api_key=KEY) as client:
+            got = client.responses.create(model="gpt-4o-mini", input="The capital?")
+        assert got.conscience.status == "revised"
+        assert "BADWORD" not in got.model_dump_json()
+
+
+# Async -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_async_client_does_the_same_for_many_at_once(server: Loopback) -> None:
+    async with AsyncOpenAI(base_url=server.url, api_key=KEY) as client:
+        asked = [SAFE, UNSAFE] * 4
+        replies = await asyncio.gather(*(client.chat.completions.create(model="m", messages=m) for m in asked))
+        assert [reply.choices[0].message.content for reply in replies] == ["Paris.", "A clean answer."] * 4
+        stream = await client.chat.completions.create(model="m", messages=UNSAFE, stream=True)
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "A clean answer."
+        assert (await client.responses.create(model="m", input="UNSAFE")).output_text == "A clean answer."
+        async with client.chat.completions.stream(model="m", messages=UNSAFE) as helper:
+            assert (await helper.get_final_completion()).choices[0].message.content == "A clean answer."
+
+
+# The client itself -----------------------------------------------------------------------------------------------------
+
+
+def test_everything_goes_over_the_callers_own_connections(server: Loopback) -> None:
+    sent: list[str] = []
+    http = httpx2.Client(event_hooks={"request": [lambda request: sent.append(request.headers["authorization"])]})
+    client = OpenAI(base_url=server.url, api_key=lambda: KEY, http_client=http)
+    client.chat.completions.create(model="m", messages=UNSAFE)
+    assert sent == [f"Bearer {KEY}"] * 5
+
+
+def test_copies_keep_the_program_or_take_another(client: OpenAI, server: Loopback) -> None:
+    assert isinstance(client, openai.OpenAI)
+    copied = client.with_options(timeout=9, default_headers={"x-a": "b"})
+    assert type(copied) is OpenAI
+    assert copied.timeout == 9
+    assert copied.chat.completions.create(model="m", messages=UNSAFE).conscience.status == "revised"
+    strict = client.copy(program=Conscience(max_revisions=0))
+    assert strict.chat.completions.create(model="m", messages=UNSAFE).conscience.status == "refused"
+    assert strict.with_options(timeout=3).chat.completions.create(model="m", messages=UNSAFE).conscience.status == "refused"
+
+
+def test_a_program_with_models_of_its_own_asks_them(server: Loopback) -> None:
+    judge = ScriptedLM(by_stage(gate=0.9, critique='{"findings": []}'))
+    client = OpenAI(base_url=server.url, api_key=KEY, program=Conscience(lm={"review": judge}))
+    assert client.chat.completions.create(model="m", messages=SAFE).conscience.status == "cleared"
+    assert len(server.calls) == 1
+    assert len(judge.calls) == 2
+
+
+def test_a_programs_own_instructions_go_before_the_conversation(server: Loopback, tmp_path: Any) -> None:
+    import dspy
+
+    program = Conscience(dspy.Signature("question -> answer", "Answer in French."))
+    program.save(tmp_path / "p.json")
+    for given in (program, tmp_path / "p.json", str(tmp_path / "p.json")):
+        OpenAI(base_url=server.url, api_key=KEY, program=given).chat.completions.create(model="m", messages=SAFE)
+        assert server.calls[-2]["messages"] == [{"role": "system", "content": "Answer in French."}, *SAFE]
+
+
+def test_what_is_no_program_for_a_chat_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="form of its own"):
+        OpenAI(api_key=KEY, program=Conscience("documents, question -> answer"))
+    with pytest.raises(ConfigurationError, match="program="):
+        OpenAI(api_key=KEY, program=3)  # type: ignore[arg-type]
+
+
+def test_azure_works_alike() -> None:
+    with Loopback(behaviour) as server:
+        client = AzureOpenAI(azure_endpoint=server.url, api_key=KEY, api_version="2024-10-21")
+        reply = client.with_options(timeout=5).chat.completions.create(model="mine", messages=UNSAFE)
+        assert reply.conscience.status == "revised"
+        assert {path.partition("?")[0] for path in server.paths} == {"/v1/openai/deployments/mine/chat/completions"}
+
+
+def test_other_resources_work_unchanged(client: OpenAI, server: Loopback) -> None:
+    server.behaviour = lambda body, number: {
+        "object": "list", "model": "e", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}],
+        "usage": {"prompt_tokens": 1, "total_tokens": 1},
+    }  # fmt: skip
+    assert client.embeddings.create(model="e", input="x", encoding_format="float").data[0].embedding == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda c: c.completions.create(model="m", prompt="x"),
+        lambda c: c.chat.completions.retrieve("x"),
+        lambda c: c.responses.retrieve("x"),
+        lambda c: c.responses.connect(),
+        lambda c: c.realtime.connect(model="m"),
+        lambda c: c.chat.completions.create(model="m", messages=SAFE, modalities=["text", "audio"]),
+        lambda c: c.chat.completions.create(model="m", messages=SAFE, functions=[{"name": "f"}]),
+        lambda c: c.responses.create(model="m", input="x", background=True),
+        lambda c: c.responses.create(model="m", input="x", previous_response_id="resp_1"),
+        lambda c: c.responses.create(model="m", input="x", tools=[{"type": "image_generation"}]),
+    ],
+)  # fmt: skip
+def test_ways_past_the_review_are_closed_by_name(client: OpenAI, server: Loopback, use: Any) -> None:
+    with pytest.raises((ConfigurationError, InputError)):
+        use(client)
+    assert server.calls == []
+
+
+# Failure ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_callers_errors_are_the_packages_own(server: Loopback) -> None:
+    server.behaviour = lambda body, number: error(429, "slow down") if number < 3 else error(400, "no such model")
+    client = OpenAI(base_url=server.url, api_key=KEY, max_retries=0)
+    with pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(model="m", messages=SAFE)
+    with pytest.raises(openai.BadRequestError):
+        client.with_options(max_retries=1).chat.completions.create(model="m", messages=SAFE)
+
+
+@pytest.mark.parametrize("fault", [error(401, "no"), error(500, "down"), Raw(text="<html>"), Raw(text='{"choices": []}')])
+def test_a_review_that_fails_is_no_verdict_and_shows_no_draft(server: Loopback, fault: Raw) -> None:
+    generates = {"messages": UNSAFE}
+    server.behaviour = lambda body, number: chat("BADWORD") if body["messages"] == generates["messages"] else fault
+    client = OpenAI(base_url=server.url, api_key=KEY, program=Conscience(budget={"seconds": 2}))
+    reply = client.chat.completions.create(model="m", messages=UNSAFE)
+    assert (reply.conscience.status, reply.conscience.flagged) == ("unreviewed", None)
+    assert reply.conscience.error
+    assert "BADWORD" not in reply.model_dump_json()
+
+
+@pytest.mark.parametrize("text", ["BADWORD", '{"error": "BADWORD"}', '["BADWORD"]', '{"choices": {"text": "BADWORD"}}', ""])
+def test_a_reply_that_cannot_be_read_is_an_error_without_a_word_of_it(server: Loopback, text: str) -> None:
+    server.behaviour = lambda body, number: Raw(text=text)
+    with pytest.raises(openai.APIResponseValidationError) as caught:
+        OpenAI(base_url=server.url, api_key=KEY).chat.completions.create(model="m", messages=SAFE)
+    shown = f"{caught.value} {caught.value.body} {caught.value.response.text} {caught.value!r}"
+    assert "BADWORD" not in shown
+
+
+def test_a_reply_that_got_past_the_review_is_not_handed_on(client: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmet(self: Any, *, response: Any, **more: Any) -> Any:
+        return openai.OpenAI._process_response(self, response=response, **more)
+
+    monkeypatch.setattr(OpenAI, "_process_response", unmet)
+    with pytest.raises(ConfigurationError, match="not reviewed"):
+        client.chat.completions.create(model="m", messages=UNSAFE)
+
+
+def test_the_report_can_be_copied_and_pickled(client: OpenAI) -> None:
+    report = client.chat.completions.create(model="m", messages=SAFE).conscience
+    assert pickle.loads(pickle.dumps(report)) == report
+    with pytest.raises(AttributeError, match="no 'verdict'"):
+        _ = report.verdict
