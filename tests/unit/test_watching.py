@@ -53,6 +53,16 @@ async def test_a_stream_for_users_tells_no_results() -> None:
     assert "".join(event for event in events if isinstance(event, str)) == "Good."
 
 
+async def test_a_watched_call_is_no_traffic() -> None:
+    """It shows the whole way where the program only observes, and no hook counts it."""
+    told: list[Outcome] = []
+    program = mending(mode="observe", on_outcome=told.append)
+    events = [event async for event in watched(program, question="?")]
+    assert events[-1].status == "revised"
+    assert told == []
+    assert program.mode == "observe"
+
+
 async def test_what_fails_is_raised_to_whoever_watches() -> None:
     """As a call would raise it."""
     program = Conscience("question -> answer", lm=ScriptedLM(by_stage(Fault("auth"))))

@@ -57,8 +57,13 @@ const STAGES = { generate: "The model is drafting an answer", gate: "The gate is
 const STATUS = { clean: "The draft passed the review.", cleared: "The gate flagged the draft, and the critique cleared it.", revised: "A revision passed the review.",
   refused: "No revision passed: the refusal text is returned.", unresolved: "No revision passed, and the least doubtful text is returned all the same.", unreviewed: "The review failed." };
 function say(text, busy) { at("status").textContent = shown(text); at("status").classList.toggle("busy", Boolean(busy)); }
+let latest = { name: "", response: "" };
 const step = (name, kind, ...children) => at("steps").append(el("li", { class: `card ${kind}` }, el("h3", {}, name), ...children));
 
+function textStep(name, draft) {
+  latest = { name, response: draft.response };
+  step(name, "", texts(draft));
+}
 function texts(draft) {
   const parts = Object.entries(draft.outputs), several = parts.length > 1;
   return [draft.reasoning ? [el("p", { class: "soft" }, "reasoning"), el("p", { class: "text" }, draft.reasoning)] : null,
@@ -83,11 +88,11 @@ function gateStep(verdict) {
 }
 function reviewStep(verdict) {
   if (!verdict.gated && verdict.method !== "critique") return;
-  const found = verdict.findings.map((f) => [el("p", {}, el("strong", {}, f.principle), ` (${f.severity}): ${f.why}`), f.quote ? el("blockquote", {}, f.quote) : null, f.change ? el("p", { class: "soft" }, `To change: ${f.change}`) : null]).flat();
+  const found = verdict.findings.map((f) => [el("p", {}, el("strong", {}, f.principle), ` (${f.severity})`, f.why ? `: ${f.why}` : ""), f.quote ? el("blockquote", {}, f.quote) : null, f.change ? el("p", { class: "soft" }, `To change: ${f.change}`) : null]).flat();
   step("Critique", verdict.flagged ? "flagged" : "passed", found.length ? found : el("p", {}, verdict.flagged ? "Nothing was written; the gate’s verdict stands." : "It found nothing: the draft is cleared."));
 }
 function outcomeStep(result) {
-  step(`Returned: ${result.status}`, result.ok ? "passed" : "flagged", el("p", {}, STATUS[result.status] ?? ""), el("p", { class: "text" }, result.response), result.error ? el("p", { class: "bad" }, result.error) : null,
+  step(`Returned: ${result.status}`, result.ok ? "passed" : "flagged", el("p", {}, STATUS[result.status] ?? ""), result.response === latest.response ? el("p", { class: "soft" }, `The text above: ${latest.name}.`) : el("p", { class: "text" }, result.response), result.error ? el("p", { class: "bad" }, result.error) : null,
     list([["calls", Object.entries(result.usage.by_role ?? {}).map(([role, spent]) => `${role} ${spent.calls}`).join(", ")], ["seconds", number(result.usage.seconds)]]), result.events.map((event) => el("p", { class: "soft" }, event)));
 }
 
@@ -103,10 +108,10 @@ async function ask(form) {
   try {
     for await (const event of events("playground/ask", { model: at("program").value, inputs }, asking.signal, "outcome")) {
       if (event.type === "stage") say(STAGES[event.name] ?? event.name, true);
-      if (event.type === "generate") step("Draft", "", texts(event.result));
+      if (event.type === "generate") textStep("Draft", event.result);
       if (event.type === "gate") gateStep(event.result);
       if (event.type === "review") reviewStep(event.result);
-      if (event.type === "revise") step(`Revision ${++revisions}`, "", texts(event.result));
+      if (event.type === "revise") textStep(`Revision ${++revisions}`, event.result);
       if (event.type === "outcome") { outcome = event.result; outcomeStep(outcome); say(`${outcome.status}. ${STATUS[outcome.status] ?? ""}`); at("download").disabled = false; }
     }
   } catch (error) {

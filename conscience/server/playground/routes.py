@@ -38,7 +38,7 @@ PACKS = Constitution.builtin_names()
 def playground_routes(service: Service) -> list[BaseRoute]:
     """The routes, for a server that was asked to have a playground."""
     shown = page()
-    kept: dict[tuple[str, str, str], PackScores] = {}
+    kept: dict[tuple[int, str], PackScores] = {}  # by the program itself: it may have several names
 
     async def the_page(request: Request) -> Response:
         return Response(shown.body, headers=shown.headers)
@@ -51,9 +51,10 @@ def playground_routes(service: Service) -> list[BaseRoute]:
         model, pack = _asked(tenant, body, "pack")
         if pack not in PACKS:
             raise invalid(f"There is no such pack. There are {', '.join(PACKS)}.", code="invalid_value", param="pack")
-        key = (tenant.name, model, pack)
+        program = tenant.program(model)
+        key = (id(program), pack)
         if key not in kept:
-            kept[key] = PackScores(tenant.program(model), pack)
+            kept[key] = PackScores(program, pack)
         return Streamed(model, partial(_scores, kept[key]), last=b"")
 
     return [

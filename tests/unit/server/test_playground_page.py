@@ -122,7 +122,8 @@ def test_ask_and_see_a_revision(browser: Any, address: str, folder: Path) -> Non
     assert "Probability 0.93, threshold 0.50: flagged." in steps[1].text
     assert "nats" in steps[1].text
     assert "honesty" in steps[2].text
-    assert "Nobody has proved it." in steps[5].text
+    assert "Nobody has proved it." in steps[3].text
+    assert "The text above: Revision 1." in steps[5].text
     assert browser.title == "conscience playground"
     assert not browser.find_elements("css selector", "#steps img, #steps script")
     one(browser, "#download").click()
