@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from conscience._base.flow import Flow, IOStep, StageStarted, run_sync
+from conscience._base.flow import Flow, IOStep, StageEnded, StageStarted, run_sync
 from conscience._calls.call import Call, response_of
 from conscience._dspy.lm import settings
 from conscience._dspy.streams import SILENT
@@ -72,19 +72,21 @@ def watched(call: Call, flow: Flow[Outcome], *, behind: bool = False) -> Flow[Ou
 
 
 def _spans(call: Call, behind: bool) -> CallSpans | None:
+    mode = "observe" if call.observe else "enforce"
+    about = {"program": call.program, "id": call.id, "tenant": call.tenant, "mode": mode}
+    with _contained("OpenTelemetry"):
+        return CallSpans(call.tracker, call.roles, **about, behind=behind)
+    return None
+
+
+@contextmanager
+def _contained(what: str) -> Iterator[None]:
+    """Whatever fails in here stays here, since no answer may fail of it: disks, exporters, handlers. Its words may hold
+    texts, so only its type is said."""
     try:
-        return CallSpans(
-            call.tracker,
-            call.roles,
-            program=call.program,
-            id=call.id,
-            tenant=call.tenant,
-            mode="observe" if call.observe else "enforce",
-            behind=behind,
-        )
-    except Exception as error:  # the application's own exporters and samplers: no answer may fail of them
-        logger.error("OpenTelemetry: %s", type(error).__name__)
-        return None
+        yield
+    except Exception as error:
+        logger.error("%s: %s", what, type(error).__name__)
 
 
 def _staged(flow: Flow[Outcome], spans: CallSpans) -> Flow[Outcome]:
@@ -92,8 +94,11 @@ def _staged(flow: Flow[Outcome], spans: CallSpans) -> Flow[Outcome]:
     try:
         step = next(flow)
         while True:
-            if isinstance(step, StageStarted):
-                spans.stage(step.name)
+            with _contained("OpenTelemetry"):
+                if isinstance(step, StageStarted):
+                    spans.stage(step.name)
+                elif isinstance(step, StageEnded):
+                    spans.end_stage()
             try:
                 value = yield step
             except Exception as error:
@@ -107,27 +112,30 @@ def _staged(flow: Flow[Outcome], spans: CallSpans) -> Flow[Outcome]:
 
 
 def _ended(call: Call, outcome: Outcome | None, error: Exception | None, spans: CallSpans | None, behind: bool) -> None:
-    """Tells everybody how a call has ended; whatever fails here stays here."""
-    try:
-        observed = outcome is not None and outcome.status == "observed"
+    """Tells everybody how a call has ended."""
+    observed = outcome is not None and outcome.status == "observed"
+    with _contained("the record of a call is lost"):
         record = record_of(call, outcome, error)
         if spans is not None:
-            shown = None if outcome is None or behind else outcome
-            spans.end(record, shown, call.draft.request if call.draft else None, error, judged=not observed)
-        if observed:
-            return
-        if call.log is not None:
-            call.log.add(record if call.log.texts else record.without_texts())
-        if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                "request %s: %s (%s), probability %s, %d calls, %.3f s%s",
-                *(record.id, record.status, record.mode, record.probability, record.calls, record.seconds),
-                f": {record.error}" if record.error else "",
-            )
-        if outcome is not None and call.hooks:
-            run_hooks(call.hooks, outcome, call.loop)
-    except Exception as failure:
-        logger.error("the record of a call is lost: %s", type(failure).__name__)
+            with _contained("OpenTelemetry"):
+                shown = None if outcome is None or behind else outcome
+                spans.end(record, shown, call.draft.request if call.draft else None, error, judged=not observed)
+        if not observed:
+            _tell(call, record, outcome)
+
+
+def _tell(call: Call, record: VerdictRecord, outcome: Outcome | None) -> None:
+    if call.log is not None:
+        call.log.add(record if call.log.texts else record.without_texts())
+    if logger.isEnabledFor(logging.INFO):
+        probability = "none" if record.probability is None else f"{record.probability:.3f}"
+        logger.info(
+            "request %s: %s (%s), probability %s, %d calls, %.3f s%s",
+            *(record.id, record.status, record.mode, probability, record.calls, record.seconds),
+            f": {record.error}" if record.error else "",
+        )
+    if outcome is not None and call.hooks:
+        run_hooks(call.hooks, outcome, call.loop)
 
 
 def record_of(call: Call, outcome: Outcome | None, error: Exception | None = None) -> VerdictRecord:

@@ -129,26 +129,33 @@ class CallSpans:
         if self._stage is None:
             return
         (span, token, name, before, begun), self._stage = self._stage, None
+        try:
+            self._describe(span, name, before, time.perf_counter() - begun)
+            span.end()
+        finally:
+            self._leave(token)
+
+    def _describe(self, span: Any, name: str, before: Mapping[str, CallUsage], seconds: float) -> None:
+        """What a stage was asked of and has spent, on its span and in the metrics; nothing where no model was asked."""
         role = _ROLE_OF.get(name, "generate")
         spent = _difference(self._tracker.usage().by_role.get(role), before.get(role))
-        attributes: dict[str, Any] = self._model(role)
-        if spent.calls or spent.cached:
-            span.update_name(f"{name} {attributes.get('gen_ai.request.model', '')}".strip())
-            span.set_attributes(
-                {
-                    **attributes,
-                    "gen_ai.usage.input_tokens": spent.input_tokens,
-                    "gen_ai.usage.output_tokens": spent.output_tokens,
-                    "gen_ai.usage.cache_read.input_tokens": spent.reused_tokens,
-                    "conscience.calls": spent.calls,
-                }
-            )
-            labels = {**attributes, "conscience.stage": name}
-            self._made.operation_seconds.record(time.perf_counter() - begun, labels)
-            for kind, count in (("input", spent.input_tokens), ("output", spent.output_tokens)):
-                self._made.tokens.record(count, {**labels, "gen_ai.token.type": kind})
-        span.end()
-        self._leave(token)
+        if not spent.calls and not spent.cached:
+            return
+        attributes = self._model(role)
+        span.update_name(f"{name} {attributes.get('gen_ai.request.model', '')}".strip())
+        span.set_attributes(
+            {
+                **attributes,
+                "gen_ai.usage.input_tokens": spent.input_tokens,
+                "gen_ai.usage.output_tokens": spent.output_tokens,
+                "gen_ai.usage.cache_read.input_tokens": spent.reused_tokens,
+                "conscience.calls": spent.calls,
+            }
+        )
+        labels = {**attributes, "conscience.stage": name}
+        self._made.operation_seconds.record(seconds, labels)
+        for kind, count in (("input", spent.input_tokens), ("output", spent.output_tokens)):
+            self._made.tokens.record(count, {**labels, "gen_ai.token.type": kind})
 
     def _model(self, role: Role) -> dict[str, Any]:
         backend = self._roles.own(role)
@@ -164,7 +171,7 @@ class CallSpans:
         record: VerdictRecord,
         outcome: Outcome | None,
         request: Request | None,
-        error: BaseException | None,
+        error: Exception | None,
         *,
         judged: bool,
     ) -> None:
@@ -177,6 +184,19 @@ class CallSpans:
             error: what was raised.
             judged: whether this is the end of the review too, which may be yet to come.
         """
+        try:
+            self._tell(record, outcome, request, error, judged)
+        finally:
+            self._close()
+
+    def _tell(
+        self,
+        record: VerdictRecord,
+        outcome: Outcome | None,
+        request: Request | None,
+        error: BaseException | None,
+        judged: bool,
+    ) -> None:
         self.end_stage()
         status = record.status if judged else "observed"
         labels = {**self._common, "conscience.status": status, "conscience.mode": record.mode}
@@ -203,13 +223,13 @@ class CallSpans:
         self._span.set_attributes(attributes)
         if not self._behind:
             self._made.workflow_seconds.record(time.perf_counter() - self._begun, labels)
-        self.close()
 
-    def close(self) -> None:
-        """Ends the spans, whatever has become of the call."""
-        self.end_stage()
-        self._span.end()
-        self._leave(self._current)
+    def _close(self) -> None:
+        try:
+            self.end_stage()
+            self._span.end()
+        finally:
+            self._leave(self._current)
 
 
 def _message(role: str, text: str) -> str:
