@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.contract.test_structure import is_public
 from tests.support.loopback import Loopback, chat, is_gate
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -54,7 +55,7 @@ def test_an_example_imports_from_the_top(path: Path) -> None:
     names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     ours = [name for name in names if name.split(".")[0] == "conscience"]
     assert ours
-    assert [name for name in ours if name.count(".") > 1] == []
+    assert [name for name in ours if not is_public(name)] == []
 
 
 def test_every_example_is_run_here() -> None:

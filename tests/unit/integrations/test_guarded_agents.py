@@ -1,0 +1,251 @@
+"""An agent whose tools are guarded: DSPy's own modules, run as they are, and the functions that other frameworks read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import cloudpickle
+import dspy
+import pytest
+
+from conscience import ConfigurationError, Conscience
+from conscience.integrations.tools import conversation, guard, guard_agent
+from conscience.testing import ScriptedLM, by_stage, is_gate
+from tests.unit.integrations.test_guarded_tools import FINDING, Post, gate, judged, program, reviewer
+
+
+def turn(tool: str, **arguments: Any) -> str:
+    thought = f"[[ ## next_thought ## ]]\nSo.\n\n[[ ## next_tool_name ## ]]\n{tool}\n\n"
+    return f"{thought}[[ ## next_tool_args ## ]]\n{json.dumps(arguments)}\n\n[[ ## completed ## ]]"
+
+
+def acts(*turns: str) -> Any:
+    """A scripted ReAct: these turns, by how many observations it sees, then an answer."""
+
+    def answer(messages: Any, params: Any) -> str:
+        prompt = str(messages)
+        if "next_tool_name" not in prompt:
+            return "[[ ## reasoning ## ]]\nDone.\n\n[[ ## answer ## ]]\nDone.\n\n[[ ## completed ## ]]"
+        seen = prompt.count("[[ ## observation_")
+        return turns[seen] if seen < len(turns) else turn("finish")
+
+    return answer
+
+
+def agent_of(post: Post, *tools: Any) -> dspy.ReAct:
+    return dspy.ReAct("question -> answer", tools=[post.send, *tools])
+
+
+def ask(agent: Any, lm: ScriptedLM, *, is_async: bool = False) -> Any:
+    with dspy.context(lm=lm):
+        return asyncio.run(agent.acall(question="Write to Ann.")) if is_async else agent(question="Write to Ann.")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_react_is_told_why_and_goes_on(is_async: bool) -> None:
+    """The refused call stands in its trajectory with the reason; the next one runs; the object is the caller's own."""
+    post, judge = Post(), reviewer()
+    agent = guard_agent(agent_of(post), program=program(judge))
+    said = ask(agent, ScriptedLM(acts(turn("send", to="SECRET"), turn("send", to="Ann"))), is_async=is_async)
+    assert "did not run" in said.trajectory["observation_0"]
+    assert said.trajectory["observation_1"] == "sent to Ann"
+    assert [to for to, _ in post.sent] == ["Ann"]
+    assert said.answer == "Done."
+    assert all("Write to Ann." in str(messages) for messages, _ in judge.calls)
+    assert not any("finish" in judged(messages) for messages, _ in judge.calls if is_gate(messages))
+
+
+def test_an_agent_that_insists_is_told_again_without_a_review() -> None:
+    """An agent's retries of a refused call are free, and pointless."""
+    post, judge = Post(), reviewer()
+    agent = guard_agent(agent_of(post), program=program(judge))
+    said = ask(agent, ScriptedLM(acts(*[turn("send", to="SECRET")] * 4)))
+    assert len({said.trajectory[f"observation_{number}"] for number in range(4)}) == 1
+    once = len(judge.calls)
+    ask(agent, ScriptedLM(acts(turn("send", to="SECRET"))))
+    assert len(judge.calls) == 2 * once
+    assert post.sent == []
+
+
+def test_the_module_stays_what_it_was() -> None:
+    """Its class, predictors, prompts and state, so it is compiled, saved and loaded as before; the one given, too."""
+    post = Post()
+    agent = agent_of(post)
+    guarded = guard_agent(agent, program=program())
+    assert isinstance(guarded, dspy.ReAct)
+    assert type(guarded).__name__ == "ReAct"
+    assert [name for name, _ in guarded.named_predictors()] == [name for name, _ in agent.named_predictors()]
+    assert guarded.dump_state() == agent.dump_state()
+    assert guarded.react.signature.instructions == agent.react.signature.instructions
+    agent.tools["send"](to="SECRET")
+    assert len(post.sent) == 1
+    for copied in (guarded.deepcopy(), cloudpickle.loads(cloudpickle.dumps(guarded))):
+        assert "did not run" in copied.tools["send"](to="SECRET")
+    assert len(post.sent) == 1
+
+
+def test_a_program_around_a_guarded_agent_reviews_its_answer_too() -> None:
+    """Calls before they run, the answer before it is shown; the one's review is no part of the other's draft."""
+    post = Post()
+    lm = ScriptedLM(by_stage(acts(turn("send", to="SECRET")), gate=gate, critique=FINDING, revise='{"to": "SECRET"}'))
+    outcome = Conscience(guard_agent(agent_of(post), program=Conscience(lm=lm)), lm=lm)(question="Write to Ann.")
+    assert (outcome.status, outcome.answer) == ("clean", "Done.")
+    assert "did not run" in str(outcome.trajectory)
+    assert "WRITE THIS" not in str(outcome.draft)
+    assert post.sent == []
+
+
+def test_an_agent_inside_an_agent_is_judged_by_both_requests() -> None:
+    """Whoever hands a task on cannot leave out what it is for."""
+    post, judge = Post(), reviewer()
+    inner = guard_agent(agent_of(post), program=program(judge))
+
+    def helper(task: str) -> str:
+        """Helps."""
+        return str(inner(question=task).answer)
+
+    outer = guard_agent(dspy.ReAct("question -> answer", tools=[helper]), program=program(judge))
+
+    inner_acts, outer_acts = acts(turn("send", to="SECRET")), acts(turn("helper", task="Post a note."))
+
+    def script(messages: Any, params: Any) -> str:
+        return str((inner_acts if "Post a note.\n" in messages[-1]["content"][:60] else outer_acts)(messages, params))
+
+    ask(outer, ScriptedLM(script))
+    asked = next(messages for messages, _ in judge.calls if is_gate(messages) and "SECRET" in judged(messages))
+    assert "Write to Ann." in str(asked)
+    assert "Post a note." in str(asked)
+    assert post.sent == []
+
+
+def test_every_tool_of_every_module_is_guarded() -> None:
+    """Sub-modules, ReActV2, RLM."""
+    ran: list[str] = []
+
+    def wipe(target: str) -> str:
+        """Wipes."""
+        ran.append(target)
+        return "wiped"
+
+    class Two(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [dspy.ReAct("a -> b", tools=[wipe]), dspy.ReActV2("a -> b", tools=[wipe])]
+            self.code = dspy.RLM("a -> b", tools=[wipe])
+
+        def forward(self, a: str) -> None: ...
+
+    guarded = guard_agent(Two(), program=program(max_revisions=0))
+    tools = [guarded.parts[0].tools["wipe"], guarded.parts[1].tools["wipe"], guarded.code.tools["wipe"]]
+    assert all("did not run" in tool(target="SECRET") for tool in tools)
+    assert ran == []
+    assert guarded.parts[1].tools["submit"](b="x") == {"b": "x"}
+
+
+def looked_up(word: str) -> str:
+    """Looks a word up."""
+    return word
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [dspy.Predict("a -> b"), dspy.ReAct("a -> b", tools=[]), dspy.CodeAct("a -> b", tools=[looked_up]), print],
+)
+def test_what_cannot_be_guarded_is_refused(agent: Any) -> None:
+    """Without tools there is nothing to guard; code in a sandbox runs past any guard."""
+    with pytest.raises(ConfigurationError):
+        guard_agent(agent, program=program())
+
+
+# Other frameworks read the function ------------------------------------------------------------------------------------
+
+
+def make_tools(judge: ScriptedLM, post: Post) -> tuple[Any, Any]:
+    """The same tool with and without a guard, with what frameworks read of it."""
+
+    async def send(to: str, copies: int = 1) -> str:
+        """Sends a mail.
+
+        Args:
+            to: who gets it.
+            copies: how many.
+        """
+        return await post.asend(to)
+
+    return send, guard(send, program=program(judge))
+
+
+async def test_langchain_reads_and_runs_it() -> None:
+    """The same schema; the model's message gets the reason."""
+    tools = pytest.importorskip("langchain_core.tools")
+    post, judge = Post(), reviewer()
+    plain, guarded = (tools.tool(tool) for tool in make_tools(judge, post))
+    assert guarded.args == plain.args
+    assert (guarded.name, guarded.description) == (plain.name, plain.description)
+    with conversation("Write to Ann."):
+        asked = {"type": "tool_call", "name": "send", "id": "1", "args": {"to": "SECRET"}}
+        assert "did not run" in (await guarded.ainvoke(asked)).content
+        assert await guarded.ainvoke({"to": "Ann"}) == "sent to Ann"
+    assert "Write to Ann." in str(judge.calls[-1])
+    sync = tools.tool(guard(post.send, program=program(judge)))
+    with conversation("Again."):
+        assert "did not run" in await sync.ainvoke({"to": "SECRET"})  # in a thread of LangChain's
+    assert "Again." in str(judge.calls[-1])
+    assert len(post.sent) == 1
+    with pytest.raises(ConfigurationError, match="guard the function"):
+        guard(plain, program=program(judge))
+
+
+async def test_pydantic_ai_reads_and_runs_it() -> None:
+    """With its context, which nobody sees; the whole conversation of the run is known without asking for it."""
+    ai = pytest.importorskip("pydantic_ai")
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+    from pydantic_ai.models.function import FunctionModel
+
+    post, judge = Post(), reviewer()
+
+    async def send(ctx: ai.RunContext[str], to: str) -> str:
+        """Sends a mail.
+
+        Args:
+            to: who gets it.
+        """
+        return f"{ctx.deps}: {await post.asend(to)}"
+
+    told: list[str] = []
+
+    def model(messages: Any, info: Any) -> Any:
+        (described,) = info.function_tools
+        assert described.parameters_json_schema["properties"]["to"]["description"] == "who gets it."
+        told.extend(str(part.content) for part in messages[-1].parts if isinstance(part, ToolReturnPart))
+        if len(told) < 2:
+            return ModelResponse([ToolCallPart("send", {"to": ["SECRET", "Ann"][len(told)]})])
+        return ModelResponse([TextPart("Done.")])
+
+    send.__annotations__["ctx"] = ai.RunContext[str]
+    agent = ai.Agent(FunctionModel(model), deps_type=str, tools=[guard(send, program=program(judge))])
+    await agent.run("Write to Ann.", deps="hunter2-hunter2")
+    assert "did not run" in told[0]
+    assert told[1] == "hunter2-hunter2: sent to Ann"
+    assert "hunter2" not in str(judge.calls[0])
+    assert len(post.sent) == 1
+
+
+async def test_openai_agents_reads_and_runs_it() -> None:
+    """The same schema, strict as it is."""
+    agents = pytest.importorskip("agents")
+    from agents.tool_context import ToolContext
+
+    post, judge = Post(), reviewer()
+    plain, guarded = (agents.function_tool(tool) for tool in make_tools(judge, post))
+    assert guarded.params_json_schema == plain.params_json_schema
+    assert (guarded.name, guarded.description) == (plain.name, plain.description)
+    for to, said in (("SECRET", "did not run"), ("Ann", "sent to Ann")):
+        arguments = json.dumps({"to": to})
+        context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=arguments)
+        assert said in await guarded.on_invoke_tool(context, arguments)
+    assert len(post.sent) == 1
+    with pytest.raises(ConfigurationError, match="guard the function"):
+        guard(plain, program=program(judge))
