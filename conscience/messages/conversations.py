@@ -109,17 +109,22 @@ def without_tool_turns(messages: Sequence[Message]) -> list[Message]:
     """
     told: list[Message] = []
     open_turn = False  # whether the last turn was made for results: what the user says next belongs into it
+    in_calls = False  # whether it tells of calls: those made at once may come in turns of their own
     for message in messages:
         is_result = message.get("role") in TOOL
         content = _result(message) if is_result else message.get("content")
         if is_result or (open_turn and message.get("role") == "user"):
             told = [*told[:-1], joined(told[-1], content)] if open_turn else [*told, {"role": "user", "content": content}]
-            open_turn = is_result
+            open_turn, in_calls = is_result, False
             continue
         open_turn = False
         calls = called_tools(message)
-        said = "\n".join(filter(None, [content_text(content), *calls]))
-        told.append({"role": "assistant", "content": said} if calls else message)
+        turn = {"role": "assistant", "content": "\n".join(filter(None, [content_text(content), *calls]))}
+        if calls and in_calls:
+            told[-1] = joined(told[-1], turn["content"])
+        else:
+            told.append(turn if calls else message)
+        in_calls = bool(calls)
     return told
 
 

@@ -56,7 +56,7 @@ def understood(result: Any) -> Returned:
     if _is_message(result):
         return Returned(_message(result))
     if hasattr(result, "output") and callable(getattr(result, "all_messages", None)):
-        return Returned(_inner(result.output), _agent_turns(result.all_messages()))
+        return Returned(_inner(result.output), agent_turns(result.all_messages()))
     if (fields := _own_fields(result)) is not None:
         return Returned(_cleaned(fields))
     raise ConfigurationError(
@@ -158,7 +158,7 @@ def _inner(output: Any) -> dict[str, Any]:
     return _cleaned({"response": output} if fields is None else fields)
 
 
-def _agent_turns(messages: Sequence[Any]) -> tuple[Message, ...]:
+def agent_turns(messages: Sequence[Any]) -> tuple[Message, ...]:
     """pydantic-ai's messages, each a list of parts, as chat messages: without the last answer, which is the draft."""
     turns: list[Message] = []
     for part in (part for message in messages for part in getattr(message, "parts", ())):

@@ -157,6 +157,14 @@ def test_switch_provider_to_the_embedded_model(run: Run, no_provider: None, loca
     assert re.match(r"local +logprobs +\d+% / \d+% +\d+% / \d+% +Outcome: ", line), line
 
 
+def test_guarded_agent(run: Run) -> None:
+    """What the mail ordered did not run, what the user asked for ran without the secret, and the agent was told both."""
+    said = run("guarded_agent.py")
+    assert "did not run" in said
+    assert "was changed before it ran" in said
+    assert said.splitlines()[-1] == "sent: [('ann@example.org', 'Noon suits me.')]"
+
+
 def test_gepa_directly(run: Run) -> None:
     """It finds the instruction that the feedback asks for."""
     said = run("gepa_directly.py")

@@ -18,22 +18,9 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from conscience.errors import ConfigurationError
+from conscience.integrations.tools.frameworks import is_filled_in
 from conscience.messages.completion import clean
 from conscience.messages.values import plain_value
-
-FILLED_IN = frozenset(
-    {
-        ("pydantic_ai", "RunContext"),
-        ("agents", "RunContextWrapper"),
-        ("langchain_core", "InjectedToolArg"),
-        ("langchain_core", "RunnableConfig"),
-        ("langchain_core", "BaseRunManager"),
-        ("mcp", "Context"),
-        ("fastmcp", "Context"),
-    }
-)
-"""Classes, by package and name, of what frameworks hand to tools beside what the model wrote; what inherits from one is
-one."""
 
 _INSTANCE = ("self", "cls")
 _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -135,7 +122,7 @@ class Parameters:
         first = next(iter(self.signature.parameters), None)
         if name in self.injected or (name == first and name in _INSTANCE):
             return True
-        return _is_filled_in(type(value)) or _is_filled_in(self.hints.get(name))
+        return is_filled_in(type(value)) or is_filled_in(self.hints.get(name))
 
 
 def signature_of(called: Callable[..., Any]) -> inspect.Signature:
@@ -208,10 +195,3 @@ def read(text: str) -> dict[str, Any]:
 
 def _type_name(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-
-
-def _is_filled_in(hint: Any) -> bool:
-    """Whether a type says that the framework fills the parameter in."""
-    parts = (hint, typing.get_origin(hint), *typing.get_args(hint)[:1], *getattr(hint, "__metadata__", ()))
-    kinds = (kind for part in parts for kind in (part if isinstance(part, type) else type(part)).__mro__)
-    return any((kind.__module__.split(".")[0], kind.__name__) in FILLED_IN for kind in kinds)

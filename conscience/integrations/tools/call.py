@@ -10,6 +10,7 @@ from conscience.constitution.schema import Constitution
 from conscience.gate.choosing import likeliest
 from conscience.integrations.tools.arguments import Parameters, read, written
 from conscience.integrations.tools.conversations import Conversation
+from conscience.integrations.tools.frameworks import known_turns
 from conscience.messages.rendering import value_text
 from conscience.outcome import PASSED, Draft, Outcome
 
@@ -75,7 +76,7 @@ class ToolCall:
         description: what the tool says of itself; may be empty.
         parameters: what it takes.
         args, kwargs: of the call.
-        told: what led to it.
+        told: what led to it; None where only the framework may know.
 
     Raises:
         TypeError: the arguments do not fit.
@@ -88,10 +89,11 @@ class ToolCall:
         parameters: Parameters,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        told: Conversation,
+        told: Conversation | None,
     ) -> None:
-        self.tool, self.description, self.parameters, self.told = tool, description, parameters, told
+        self.tool, self.description, self.parameters = tool, description, parameters
         self.bound = parameters.bind(args, kwargs)
+        self.told = Conversation(known_turns(self.bound.arguments.values())) if told is None else told
         self.arguments = written(parameters.shown(self.bound))
         self._changed = ""  # why, where it was
 

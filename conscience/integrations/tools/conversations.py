@@ -61,9 +61,9 @@ class Conversation:
 _CURRENT: ContextVar[Conversation | None] = ContextVar("conscience_tool_conversation", default=None)
 
 
-def current() -> Conversation:
-    """That of the running task; an empty one where nobody has entered any."""
-    return _CURRENT.get() or Conversation()
+def current() -> Conversation | None:
+    """That of the running task; None where nobody has entered any."""
+    return _CURRENT.get()
 
 
 @contextmanager

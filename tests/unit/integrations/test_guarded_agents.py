@@ -230,6 +230,8 @@ async def test_pydantic_ai_reads_and_runs_it() -> None:
     assert "did not run" in told[0]
     assert told[1] == "hunter2-hunter2: sent to Ann"
     assert "hunter2" not in str(judge.calls[0])
+    assert "Write to Ann." in str(judge.calls[0])
+    assert "did not run" in str(judge.calls[-1])  # what the first call came to
     assert len(post.sent) == 1
 
 
@@ -247,5 +249,18 @@ async def test_openai_agents_reads_and_runs_it() -> None:
         context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=arguments)
         assert said in await guarded.on_invoke_tool(context, arguments)
     assert len(post.sent) == 1
+
+    async def send(ctx: Any, to: str) -> str:
+        return await post.asend(to)
+
+    send.__annotations__["ctx"] = ToolContext[None]
+    with_context = agents.function_tool(guard(send, program=program(judge)))
+    items: Any = [
+        {"role": "user", "content": "Write to Bob."},
+        {"type": "web_search_call", "id": "1", "status": "completed"},
+    ]
+    context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=arguments, turn_input=items)
+    assert await with_context.on_invoke_tool(context, arguments) == "sent to Ann"
+    assert "Write to Bob." in str(judge.calls[-1])
     with pytest.raises(ConfigurationError, match="guard the function"):
         guard(plain, program=program(judge))
