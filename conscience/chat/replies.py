@@ -17,7 +17,7 @@ from conscience.messages.tool_turns import CALLS
 from conscience.outcome import Outcome, reply_of
 from conscience.usage import CallUsage
 
-_GOOD_FIRST = ("clean", "cleared", "revised", "unresolved", "unreviewed", "refused")
+_GOOD_FIRST = ("clean", "cleared", "revised", "observed", "unresolved", "unreviewed", "refused")
 
 
 def completion_body(request: ChatRequest, outcomes: Sequence[Outcome], text_field: str | None = None) -> Body:
@@ -53,16 +53,16 @@ def report(outcome: Outcome) -> dict[str, Any]:
     """What whoever asked may know of the review: the outcome without any text.
 
     ``flagged`` and ``probability`` are about the text that is returned, or about the last one that was reviewed where that
-    is the refusal text; both are null where the review failed, which is no verdict. ``principles`` are those that the
-    returned text, or else the draft, was found to break.
+    is the refusal text; both are null where there was no review, or it failed, which is no verdict. ``principles`` are those
+    that the returned text, or else the draft, was found to break.
     """
-    verdict, unreviewed = outcome.verdict, outcome.status == "unreviewed"
+    verdict = outcome.verdict
     findings = verdict.findings or (outcome.draft_verdict.findings if outcome.draft_verdict is not None else ())
     return {
         "status": outcome.status,
         "ok": outcome.ok,
-        "flagged": None if unreviewed else verdict.flagged,
-        "probability": None if unreviewed else verdict.probability,
+        "flagged": verdict.flagged if verdict.reviewed else None,
+        "probability": verdict.probability if verdict.reviewed else None,
         "threshold": verdict.threshold,
         "principles": list(dict.fromkeys(finding.principle for finding in findings)),
         "revisions": len(outcome.revisions),
@@ -149,7 +149,7 @@ def _text(outcome: Outcome, text_field: str | None) -> str:
 
 def _is_shown(outcome: Outcome) -> bool:
     """Whether what is returned is an answer, not the refusal text."""
-    return outcome.ok or outcome.status == "unresolved"
+    return outcome.ok or outcome.status in ("unresolved", "observed")
 
 
 def _finish_reason(outcome: Outcome, reply: Completion | None, calls: bool) -> str:

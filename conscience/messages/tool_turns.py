@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conscience.messages.completion import Completion, Message
-from conscience.messages.rendering import value_text
+from conscience.messages.rendering import called_tools, value_text
 
 CALLS = "tool_calls"
 """The output field that holds the calls."""
@@ -64,5 +64,5 @@ def call_text(call: Any) -> str:
     """One call of a tool, with its name and arguments; one of another form with all that it holds."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if isinstance(function, Mapping) and call.keys() <= _OF_A_CALL and function.keys() <= {"name", "arguments"}:
-        return f"Called tool {function.get('name', '')}({value_text(function.get('arguments', ''))})"
-    return f"Called tool {json.dumps(call, ensure_ascii=False, default=str)}"
+        return called_tools({CALLS: [call]})[0]
+    return f"called tool {json.dumps(call, ensure_ascii=False, default=str)}"

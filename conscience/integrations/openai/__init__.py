@@ -15,3 +15,4 @@ from conscience.integrations.openai.clients import AsyncOpenAI as AsyncOpenAI
 from conscience.integrations.openai.clients import AzureOpenAI as AzureOpenAI
 from conscience.integrations.openai.clients import OpenAI as OpenAI
 from conscience.integrations.openai.report import Report as Report
+from conscience.integrations.openai.report import report_of as report_of

@@ -7,9 +7,10 @@ is made of it. So ``create``, ``parse``, ``stream``, raw and streaming responses
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import openai
 
@@ -18,6 +19,10 @@ from conscience.errors import ConfigurationError
 from conscience.integrations.openai.doors import INSTEAD, Door, api_of, asked_of, door
 from conscience.integrations.openai.guard import KEY, Guard, Programs, ProgramSpec, check_reviewed, rebuilt
 from conscience.integrations.openai.report import reported, with_reports
+from conscience.integrations.openai.transport import LOOP
+
+if TYPE_CHECKING:
+    from openai.resources.responses import AsyncResponses, Responses
 
 
 class _Reviewed:
@@ -86,12 +91,10 @@ class _Reviewed:
         """Closed, as ``realtime`` is."""
         return Closed("live")
 
-    @property
-    def responses(self) -> Any:
-        """The package's own, less its sessions."""
-        resource = super().responses  # type: ignore[misc]
-        resource.connect = Closed("responses.connect")
-        return resource
+
+def _without_sessions(resource: Any) -> Any:
+    resource.connect = Closed("responses.connect")
+    return resource
 
 
 class Unreviewed:
@@ -118,6 +121,11 @@ class Closed:
 
 
 class _Sync(_Reviewed):
+    @property
+    def responses(self) -> Responses:
+        """The package's own, less its sessions."""
+        return _without_sessions(super().responses)  # type: ignore[misc]
+
     def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
             response.read()
@@ -127,9 +135,15 @@ class _Sync(_Reviewed):
 
 
 class _Async(_Reviewed):
+    @property
+    def responses(self) -> AsyncResponses:
+        """The package's own, less its sessions."""
+        return _without_sessions(super().responses)  # type: ignore[misc]
+
     async def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
             await response.aread()
+            LOOP.set(asyncio.get_running_loop())
             response = rebuilt(response, through, await acorrected(*self._guard.given(through, response)))
             options = self._parsed(options)
         return await super()._process_response(response=response, options=options, **more)  # type: ignore[misc]

@@ -20,6 +20,16 @@ class Report(dict[str, Any]):
             raise AttributeError(f"the report has no {name!r}; it has {', '.join(self)}") from None
 
 
+def report_of(reply: object) -> Report:
+    """``reply.conscience`` with a type, for type checkers: the package's classes do not declare it.
+
+    Raises:
+        AttributeError: the reply came from a client without a conscience.
+    """
+    found: Report = reply.conscience  # type: ignore[attr-defined]
+    return found
+
+
 def reported(parsed: Any) -> Any:
     """A reply in which the ``conscience`` objects are Reports: what parses a reply anew makes dicts of them."""
     for holder in (parsed, *(getattr(parsed, "choices", None) or ())):

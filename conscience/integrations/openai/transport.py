@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import openai
@@ -22,6 +23,9 @@ from conscience.backends.wire.transport import OpenAIWireTransport, wire_failure
 from conscience.messages.completion import Message
 
 PATH = "/chat/completions"
+
+LOOP: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("conscience_client_loop", default=None)
+"""The event loop on which an async client was called: a review that is done behind an answer, in a thread, asks there."""
 
 
 class ClientTransport(OpenAIWireTransport):
@@ -45,7 +49,10 @@ class ClientTransport(OpenAIWireTransport):
     def call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
         body = self._body(messages, params)
         try:
-            said = call_within(seconds, lambda: self._openai.post(PATH, **_sent(body, seconds)))
+            if isinstance(self._openai, openai.AsyncOpenAI):
+                said = self._from_a_thread(body, seconds)
+            else:
+                said = call_within(seconds, lambda: self._openai.post(PATH, **_sent(body, seconds)))
         except (TimeoutError, ValueError, openai.OpenAIError) as error:
             raise self._failure(error, seconds) from None
         return self._read(said)
@@ -58,6 +65,17 @@ class ClientTransport(OpenAIWireTransport):
         except (TimeoutError, ValueError, openai.OpenAIError) as error:
             raise self._failure(error, seconds) from None
         return self._read(said)
+
+    def _from_a_thread(self, body: Mapping[str, Any], seconds: float) -> Any:
+        loop = LOOP.get()
+        if loop is None or not loop.is_running():
+            raise wire_failure(HTTPFailure("the client's event loop has ended"), self.name, seconds)
+        future = asyncio.run_coroutine_threadsafe(self._openai.post(PATH, **_sent(body, seconds)), loop)
+        try:
+            return future.result(None if math.isinf(seconds) else seconds)
+        except TimeoutError:
+            future.cancel()
+            raise
 
     def _body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
         asked = {name: value for name, value in params.items() if value is not None}

@@ -14,8 +14,8 @@ import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from conscience import ConfigurationError, Conscience, InputError
-from conscience.integrations.openai import AsyncOpenAI, AzureOpenAI, OpenAI
+from conscience import ConfigurationError, Conscience, InputError, Outcome
+from conscience.integrations.openai import AsyncOpenAI, AzureOpenAI, OpenAI, report_of
 from conscience.testing import ScriptedLM, by_stage
 from tests.support.loopback import Loopback, Raw, chat, error, is_critique, is_gate, is_revision, well_behaved
 
@@ -89,7 +89,7 @@ def test_a_reply_is_the_packages_own_with_a_conscience(client: OpenAI, server: L
     reply = client.chat.completions.create(model="gpt-4o-mini", messages=SAFE, temperature=0.3, user="me")
     assert type(reply) is ChatCompletion
     assert (reply.choices[0].message.content, reply.id, reply.usage.total_tokens) == ("Paris.", "x", 10)
-    assert reply.conscience.status == reply.conscience["status"] == "clean"
+    assert reply.conscience.status == reply.conscience["status"] == report_of(reply).status == "clean"
     assert reply.model_dump()["conscience"]["ok"] is True
     generated, asked = server.calls
     assert generated == {"model": "gpt-4o-mini", "messages": SAFE, "temperature": 0.3, "user": "me"}
@@ -251,6 +251,23 @@ def test_copies_keep_the_program_or_take_another(client: OpenAI, server: Loopbac
     strict = client.copy(program=Conscience(max_revisions=0))
     assert strict.chat.completions.create(model="m", messages=UNSAFE).conscience.status == "refused"
     assert strict.with_options(timeout=3).chat.completions.create(model="m", messages=UNSAFE).conscience.status == "refused"
+
+
+async def test_an_observing_program_alters_nothing_and_reviews_behind_the_answer(server: Loopback) -> None:
+    seen: list[Outcome] = []
+    told = asyncio.Event()
+
+    async def tell(outcome: Outcome) -> None:
+        seen.append(outcome)
+        told.set()
+
+    program = Conscience(mode="observe", on_outcome=tell)
+    async with AsyncOpenAI(base_url=server.url, api_key=KEY, program=program) as client:
+        reply = await client.chat.completions.create(model="m", messages=UNSAFE)
+        assert reply.choices[0].message.content == "BADWORD, do it."
+        assert (reply.conscience.status, reply.conscience.flagged) == ("observed", None)
+        await asyncio.wait_for(told.wait(), 20)
+    assert seen[0].status == "revised"
 
 
 def test_a_program_with_models_of_its_own_asks_them(server: Loopback) -> None:
