@@ -25,6 +25,7 @@ from conscience import (
     load_cases,
     review,
 )
+from conscience.integrations.openai import OpenAI, report_of
 from conscience.optimizers import SelfCorrection
 from conscience.testing import ScriptedLM
 
@@ -141,3 +142,10 @@ def measure(program: Conscience, cases: list[Case]) -> tuple[EvalReport, list[st
     report = evaluate(program, cases, oracle=judge_by_length, config=EvalConfig(concurrency=8))
     spoiled = [row.id for row in report.rows if isinstance(row, CaseRecord) and row.draft and row.draft.ok and row.flagged]
     return evaluate(program, "pack:general", oracle="judge", out="run1"), spoiled
+
+
+def drop_in(program: Conscience) -> tuple[str | None, str]:
+    client = OpenAI(program=program).with_options(timeout=9)
+    reply = client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello?"}])
+    answered: str = client.responses.create(model="gpt-4o-mini", input="Hello?").output_text
+    return reply.choices[0].message.content or answered, report_of(reply).status

@@ -124,7 +124,8 @@ class _Sync(_Reviewed):
     @property
     def responses(self) -> Responses:
         """The package's own, less its sessions."""
-        return _without_sessions(super().responses)  # type: ignore[misc]
+        resource: Responses = _without_sessions(super().responses)  # type: ignore[misc]
+        return resource
 
     def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
@@ -138,7 +139,8 @@ class _Async(_Reviewed):
     @property
     def responses(self) -> AsyncResponses:
         """The package's own, less its sessions."""
-        return _without_sessions(super().responses)  # type: ignore[misc]
+        resource: AsyncResponses = _without_sessions(super().responses)  # type: ignore[misc]
+        return resource
 
     async def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
