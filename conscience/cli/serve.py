@@ -17,7 +17,7 @@ from conscience.errors import ConfigurationError, ConscienceError, InputError
 
 if TYPE_CHECKING:
     from conscience.server.limits import Limits
-    from conscience.server.settings import ProgramSettings
+    from conscience.server.settings import LogSettings, ProgramSettings
 
 NAME = "conscience"
 """The model's name that clients may ask for where nobody says another."""
@@ -51,6 +51,9 @@ class Served:
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
 @click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
+@click.option("--mode", type=click.Choice(["enforce", "observe"]), help="observe reviews and logs, and alters nothing.")
+@click.option("--log", type=PATH, metavar="FILE", help="A line for each verdict, without texts; rotated at 64 MB.")
+@click.option("--log-texts", is_flag=True, help="With requests, responses and drafts, to label them later.")
 @click.option(
     "--config", type=PATH, metavar="FILE", help="Programs by name, policies by key, limits; in place of the above."
 )
@@ -73,6 +76,9 @@ def serve_command(
     max_revisions: int | None,
     on_unresolved: str | None,
     on_error: str | None,
+    mode: str | None,
+    log: Path | None,
+    log_texts: bool,
     config: Path | None,
     host: str,
     port: int,
@@ -86,8 +92,10 @@ def serve_command(
     machine alone. With --config each key has a policy of its own.
     """
     policy = {"threshold": threshold, "max_revisions": max_revisions, "on_unresolved": on_unresolved, "on_error": on_error}
-    policy = {name: value for name, value in policy.items() if value is not None}
-    if config is not None and (setup != Setup() or names or policy):
+    policy = {name: value for name, value in {**policy, "mode": mode}.items() if value is not None}
+    if log_texts and log is None:
+        raise InputError("--log-texts goes with --log", hint="say which file: --log FILE")
+    if config is not None and (setup != Setup() or names or policy or log):
         raise InputError("--config goes with neither the options of a program nor --name", hint="write them into the file")
     own = {name: value for name, value in limits.items() if value is not None}
     _serve(
@@ -98,6 +106,7 @@ def serve_command(
         workers,
         own,
         playground,
+        None if log is None else {"path": str(log), "texts": log_texts},
     )
 
 
@@ -113,10 +122,11 @@ def _serve(
     workers: int,
     own: dict[str, Any],
     playground: bool,
+    log: dict[str, Any] | None,
 ) -> None:
     try:
         from conscience.server.running import bound, check_binding, run
-        from conscience.server.settings import limits_of, policies_of_environment, read_settings
+        from conscience.server.settings import LogSettings, limits_of, policies_of_environment, read_settings
     except ModuleNotFoundError as error:
         hint = "pip install 'dspy-conscience[server]'"
         raise ConfigurationError(f"conscience serve needs {error.name}", hint=hint) from None
@@ -124,13 +134,13 @@ def _serve(
         assert config is not None
         settings = read_settings(config)
         served = [_served(name, program) for name, program in settings.programs.items()]
-        limits, policies = limits_of({**settings.limits, **own}), settings.policies()
+        limits, policies, logged = limits_of({**settings.limits, **own}), settings.policies(), settings.log
     else:
-        limits, policies = limits_of(own), policies_of_environment()
+        limits, policies, logged = limits_of(own), policies_of_environment(), LogSettings(**log) if log else None
     check_binding(host, bool(policies))
     _log_to_stderr()
     listener = bound(host, port)
-    make_app = partial(_app, served, config, limits, only_local=not policies, playground=playground)
+    make_app = partial(_app, served, config, limits, logged, only_local=not policies, playground=playground)
     if workers == 1:
         app = make_app()  # what is wrong with a program or its model ends the command here
         make_app = partial(_same, app)
@@ -142,18 +152,27 @@ def _serve(
 
 
 def _served(name: str, settings: ProgramSettings) -> Served:
-    given = settings.model_dump(exclude_none=True)
+    given = {name: value for name, value in settings if value is not None}
     made_of = {field.name: given.pop(field.name) for field in fields(Setup) if field.name in given}
     setup = Setup(**made_of)
     setup.check()
     return Served((name,), setup, given)
 
 
-def _app(served: list[Served], config: Path | None, limits: Limits, *, only_local: bool, playground: bool) -> Any:
+def _app(
+    served: list[Served],
+    config: Path | None,
+    limits: Limits,
+    logged: LogSettings | None,
+    *,
+    only_local: bool,
+    playground: bool,
+) -> Any:
     """The app of one process, its models ready."""
     from conscience.server.app import create_app
     from conscience.server.settings import policies_of_environment, read_settings
 
+    log = None if logged is None else logged.opened()
     programs: dict[str, Any] = {}
     for one in served:
         policy = dict(one.policy)
@@ -161,6 +180,8 @@ def _app(served: list[Served], config: Path | None, limits: Limits, *, only_loca
         program = one.setup.built(**policy)
         if threshold is not None:
             program = program.with_gate(program.gate_settings.model_copy(update={"threshold": threshold}))
+        program.log = program.log or log
+        program.name = program.name or one.names[0]
         program.warm()
         programs |= dict.fromkeys(one.names, program)
     policies = read_settings(config).policies() if config is not None else policies_of_environment()

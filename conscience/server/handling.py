@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conscience.errors import ConscienceError
+from conscience.observability.context import request_context
 from conscience.server.bodies import ClientGone, Json, read_json
 from conscience.server.errors import ApiError, api_error, forbidden, internal, out_of_time, shutting_down
 from conscience.server.limits import Admission, Limits
@@ -144,7 +145,8 @@ class Answering:
         exchange: Exchange = scope["exchange"]
         tenant = self._service.tenant(scope)
         answer = self._ask(tenant, await read_json(exchange.headers, receive, self._service.limits))
-        await while_there(receive, exchange.reply, self._in_turn(answer, scope, receive, exchange))
+        with request_context(id=exchange.id, tenant=tenant.name):
+            await while_there(receive, exchange.reply, self._in_turn(answer, scope, receive, exchange))
 
     async def _in_turn(self, answer: Answer, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         async with self._service.admission.turn():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from conscience.errors import ConfigurationError
-from conscience.observability.record import Mode
+from conscience.observability.mode import ModeSpec, check_mode
 from conscience.program import Conscience
 from conscience.server.errors import no_such_model, unauthorized
 
@@ -23,7 +23,7 @@ class Policy:
         key: the bearer key; in no repr.
         programs: the model's name that a client asks for → the program that answers; None for every program under its own.
         threshold: the probability from which the gate flags, in place of each program's.
-        mode: "enforce" or "observe" (review and log, alter nothing), in place of each program's.
+        mode: "enforce", "observe" (review and log, alter nothing) or an Observe, in place of each program's.
         operator: whether the key may read the metrics and use the playground, which shows drafts.
 
     Raises:
@@ -34,7 +34,7 @@ class Policy:
     key: str = field(repr=False)
     programs: Mapping[str, str] | None = None
     threshold: float | None = None
-    mode: Mode | None = None
+    mode: ModeSpec | None = None
     operator: bool = False
 
     def __post_init__(self) -> None:
@@ -44,8 +44,8 @@ class Policy:
             )
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigurationError(f"the threshold of {self.name} is {self.threshold!r}", hint="a probability: 0 to 1")
-        if self.mode not in (None, "enforce", "observe"):
-            raise ConfigurationError(f"the mode of {self.name} is {self.mode!r}", hint="enforce or observe")
+        if self.mode is not None:
+            check_mode(self.mode)
 
 
 @dataclass(frozen=True)

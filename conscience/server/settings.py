@@ -6,7 +6,9 @@
     keys:
       acme: {env: ACME_KEY, programs: {gpt-4o: careful}, threshold: 0.3}
       trial: {env: TRIAL_KEY, programs: [plain], mode: observe}
+      canary: {env: CANARY_KEY, mode: {share: 0.9}}
     limits: {concurrency: 32}
+    log: {path: verdicts.jsonl}
 
 Keys stand in the environment, never in the file.
 """
@@ -16,13 +18,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conscience._base.validation import first_fault
 from conscience.constitution.loader import read_document
 from conscience.errors import ConfigurationError, InputError
+from conscience.observability.log import VerdictLog
+from conscience.observability.mode import ModeSpec, Observe, check_mode
 from conscience.server.limits import Limits
 from conscience.server.policies import Policy
 
@@ -32,6 +36,34 @@ KEY_VARIABLE = "CONSCIENCE_API_KEY"
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _mode(value: Any) -> ModeSpec:
+    """A mode from its name, or from the arguments of an Observe."""
+    try:
+        return Observe(**value) if isinstance(value, Mapping) else check_mode(value)
+    except (ConfigurationError, TypeError) as error:
+        raise ValueError(str(error).removeprefix("Observe.__init__() got an ")) from None
+
+
+ModeSetting = Annotated[Any, AfterValidator(_mode)]
+
+
+class LogSettings(_Part):
+    """The verdict log of every program; see ``VerdictLog``."""
+
+    path: str = Field(min_length=1)
+    texts: bool = False
+    max_bytes: int = Field(default=64 << 20, ge=1)
+    keep: int = Field(default=5, ge=1)
+
+    def opened(self) -> VerdictLog:
+        """The log.
+
+        Raises:
+            ConfigurationError: it cannot be written.
+        """
+        return VerdictLog(self.path, texts=self.texts, max_bytes=self.max_bytes, keep=self.keep)
 
 
 class ProgramSettings(_Part):
@@ -48,7 +80,7 @@ class ProgramSettings(_Part):
     max_revisions: int | None = Field(default=None, ge=0, le=10)
     on_error: Literal["closed", "open", "raise"] | None = None
     on_unresolved: Literal["refuse", "best", "raise"] | None = None
-    mode: Literal["enforce", "observe"] | None = None
+    mode: ModeSetting | None = None
 
 
 class KeySettings(_Part):
@@ -57,7 +89,7 @@ class KeySettings(_Part):
     env: str = Field(min_length=1)
     programs: str | tuple[str, ...] | Mapping[str, str] | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
-    mode: Literal["enforce", "observe"] | None = None
+    mode: ModeSetting | None = None
     operator: bool = False
 
     def policies(self, name: str) -> list[Policy]:
@@ -81,6 +113,7 @@ class FileSettings(_Part):
     programs: Mapping[str, ProgramSettings] = Field(min_length=1)
     keys: Mapping[str, KeySettings] = Field(default_factory=dict)
     limits: Mapping[str, Any] = Field(default_factory=dict)
+    log: LogSettings | None = None
 
     def policies(self) -> list[Policy]:
         """Those of the file; where it names none, that of the one variable."""
@@ -97,7 +130,7 @@ def read_settings(path: Path) -> FileSettings:
     """
     document = read_document(path)
     if not isinstance(document.data, Mapping):
-        raise InputError(f"{path}: not a mapping", hint="it has programs, keys and limits")
+        raise InputError(f"{path}: not a mapping", hint="it has programs, keys, limits and log")
     try:
         return FileSettings.model_validate(document.data)
     except ValidationError as error:
@@ -107,7 +140,9 @@ def read_settings(path: Path) -> FileSettings:
 
 def _known(place: tuple[Any, ...]) -> list[str]:
     """The keys that are allowed where an unknown one stands."""
-    part = {1: FileSettings, 3: ProgramSettings if place[:1] == ("programs",) else KeySettings}.get(len(place))
+    below: dict[Any, type[_Part]] = {"programs": ProgramSettings, "keys": KeySettings}
+    parts: dict[int, type[_Part] | None] = {1: FileSettings, 2: LogSettings, 3: below.get(place[0])}
+    part = parts.get(len(place))
     return list(part.model_fields) if part is not None else []
 
 
