@@ -92,7 +92,7 @@ def test_yaml_constitution_in_the_docs_loads(tmp_path: Path) -> None:
     from conscience.testing import ScriptedLM, by_stage
 
     page = (ROOT / "docs" / "constitution.md").read_text()
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "kitchen.yaml").write_text(block)
     lm = ScriptedLM(by_stage())
     program = Conscience("question -> answer", constitution=tmp_path / "kitchen.yaml", lm=lm)

@@ -14,6 +14,7 @@ import yaml
 
 import conscience
 import conscience.optimizers
+import conscience.server
 import conscience.testing
 from tests.conftest import ROOT
 
@@ -50,7 +51,9 @@ def test_every_public_name_is_in_the_reference() -> None:
         name for name, value in vars(conscience.testing).items() if getattr(value, "__module__", "") == "conscience.testing"
     }
     public |= {f"conscience.testing.{name}" for name in defined if not name.startswith("_")}
-    assert sorted(listed) == sorted(public)
+    public |= {f"conscience.server.{name}" for name in conscience.server.__all__}
+    assert sorted(public - set(listed)) == []
+    assert len(listed) == len(set(listed))
 
 
 @pytest.mark.long

@@ -28,11 +28,11 @@ def guard_agent(agent: A, *, program: Conscience, on_refusal: OnRefusal = "tell"
     """A copy of a ``dspy.ReAct``, or another module with tools, in which every call of a tool is reviewed before it runs.
 
     The tools of its sub-modules are guarded, too. Calls are judged in the light of the module's inputs and of the calls
-    before them. Predictors, demos and state stay as they are, so it is compiled, saved and loaded as before.
+    before them. Predictors, demos and state stay as they are, so it is compiled, saved and loaded as before. The other
+    arguments are those of ``guard``.
 
     Args:
         agent: the module; it is left as it is.
-        program, on_refusal, injected: see ``guard``.
 
     Raises:
         ConfigurationError: it has no tools, or runs them as source code in a sandbox (``dspy.CodeAct``), past any guard.

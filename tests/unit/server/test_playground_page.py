@@ -49,7 +49,7 @@ def served(*policies: Policy) -> Iterator[str]:
     """The address of a playground on loopback."""
     programs = {
         "careful": Conscience("question -> answer", lm=ScriptedLM(scripted)),
-        "doctor": Conscience("symptoms, history -> advice", lm=ScriptedLM(scripted), constitution="medical", threshold=0.3),
+        "doctor": Conscience("symptoms -> advice", lm=ScriptedLM(scripted), constitution="medical", threshold=0.3),
     }
     app = create_app(programs, policies=policies, only_local=not policies, playground=True)
     listening = socket.socket()
@@ -162,13 +162,13 @@ def test_slide_and_see_what_flips(browser: Any, address: str) -> None:
 
 
 def test_another_program_brings_its_own_fields(browser: Any, address: str) -> None:
-    """Its inputs, constitution, pack and threshold."""
+    """Its input, constitution, pack and threshold."""
     from selenium.webdriver.support.select import Select
 
     opened(browser, address)
     Select(one(browser, "#program")).select_by_value("doctor")
     labels = [label.text for label in browser.find_elements("css selector", "#inputs label")]
-    assert labels == ["symptoms", "history"]
+    assert labels == ["symptoms"]
     assert one(browser, "#pack").get_attribute("value") == "medical"
     assert one(browser, "#chosen").text == "0.30"
 
