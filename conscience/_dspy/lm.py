@@ -21,7 +21,7 @@ from dspy.clients.engines.litellm_errors import to_lm15_error
 from dspy.clients.errors import wrap_error
 from dspy.clients.lm15_boundary import request_kwargs
 from dspy.dsp.utils.settings import settings
-from dspy.lm15 import Request, Response, request_from_openai_chat, response_from_openai_chat
+from dspy.lm15 import LM15Error, Request, Response, request_from_openai_chat, response_from_openai_chat
 from dspy.utils import exceptions as lm_errors
 from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_error
 
@@ -290,12 +290,19 @@ SAMPLING = frozenset({"temperature", "max_tokens", "max_completion_tokens", "top
 """What of a user's LM's own arguments goes with every request."""
 
 
+_SYSTEM = frozenset({"system", "developer"})
+
+
 def _request(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Request:
     skip = {"rollout_id", "n", "cache", "api_key", "api_base", "base_url", "timeout"}
     kept = {name: value for name, value in params.items() if name not in skip and value is not None}
     if "max_completion_tokens" in kept:
         kept.pop("max_tokens", None)
-    return request_from_openai_chat({"model": lm.model, "messages": list(messages), **kept})
+    said = [message for message in messages if message.get("content") != "" or message.get("role") not in _SYSTEM]
+    try:
+        return request_from_openai_chat({"model": lm.model, "messages": said, **kept})
+    except (ValueError, TypeError, LookupError, LM15Error) as error:  # what DSPy's own form of a request has no place for
+        raise lm_errors.LMInvalidRequestError(f"the request cannot be sent: {error}", model=lm.model) from error
 
 
 def _body(response: Response) -> Body:

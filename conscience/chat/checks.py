@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from conscience.errors import InputError
@@ -38,10 +38,12 @@ class Expected:
     Attributes:
         words: in words, after "is not".
         holds: whether a value is that.
+        schema: the same as JSON Schema, for the description of an API.
     """
 
     words: str
     holds: Callable[[Any], bool]
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, param: str, value: Any) -> None:
         """Refuses any other value.
@@ -73,36 +75,60 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """In JSON 3.0 is one too."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def number(least: float, most: float = math.inf) -> Expected:
     """A number within bounds, both included."""
     words = f"a number from {least:g} to {most:g}" if most < math.inf else f"a number of {least:g} or more"
-    return Expected(words, lambda value: _is_number(value) and least <= value <= most)
+    schema = {"type": "number", "minimum": least, **({"maximum": most} if most < math.inf else {})}
+    return Expected(words, lambda value: _is_number(value) and least <= value <= most, schema)
 
 
 def whole(least: int, most: int | None = None) -> Expected:
     """A whole number within bounds, both included."""
     words = f"a whole number from {least} to {most}" if most is not None else f"a whole number of {least} or more"
-    return Expected(words, lambda value: _is_whole(value) and least <= value and (most is None or value <= most))
+    schema = {"type": "integer", "minimum": least, "maximum": INT64 if most is None else most}
+    return Expected(words, lambda value: _is_whole(value) and least <= value <= schema["maximum"], schema)
 
 
 def one_of(*choices: str) -> Expected:
     """One of some texts."""
-    return Expected(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+    schema = {"type": "string", "enum": list(choices)}
+    return Expected(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices, schema)
 
 
-ANY_WHOLE = Expected("a whole number", lambda value: _is_whole(value) and -(1 << 63) <= value < 1 << 63)
-FLAG = Expected("true or false", lambda value: isinstance(value, bool))
-TEXT = Expected("a text", lambda value: isinstance(value, str))
-NAME = Expected("a text that is not empty", lambda value: isinstance(value, str) and bool(value.strip()))
-OBJECT = Expected("an object", lambda value: isinstance(value, Mapping))
-TEXTS = Expected("an object of texts", lambda v: isinstance(v, Mapping) and all(isinstance(t, str) for t in v.values()))
-NUMBERS = Expected("an object of numbers", lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())))
+INT64 = (1 << 63) - 1
+"""The largest whole number that every JSON parser reads."""
+
+ANY_WHOLE = Expected(
+    "a whole number",
+    lambda value: _is_whole(value) and -INT64 <= value <= INT64,
+    {"type": "integer", "minimum": -INT64, "maximum": INT64},
+)
+FLAG = Expected("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
+TEXT = Expected("a text", lambda value: isinstance(value, str), {"type": "string"})
+NAME = Expected(
+    "a text that is not empty",
+    lambda value: isinstance(value, str) and bool(value.strip()),
+    {"type": "string", "pattern": r"\S"},
+)
+OBJECT = Expected("an object", lambda value: isinstance(value, Mapping), {"type": "object"})
+TEXTS = Expected(
+    "an object of texts",
+    lambda v: isinstance(v, Mapping) and all(isinstance(t, str) for t in v.values()),
+    {"type": "object", "additionalProperties": TEXT.schema},
+)
+NUMBERS = Expected(
+    "an object of numbers",
+    lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
+    {"type": "object", "additionalProperties": {"type": "number"}},
+)
 STOP = Expected(
     "a text or a list of up to 16 texts",
     lambda v: isinstance(v, str) or (is_list(v) and 0 < len(v) <= 16 and all(isinstance(t, str) for t in v)),
+    {"anyOf": [TEXT.schema, {"type": "array", "items": TEXT.schema, "minItems": 1, "maxItems": 16}]},
 )
 ANYTHING = Expected("anything", lambda value: True)
 

@@ -97,7 +97,7 @@ def generation_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     for name, expected in GENERATION.items():
         if name in given:
             expected.check(name, given[name])
-            kept[name] = given[name]
+            kept[name] = int(given[name]) if expected.schema.get("type") == "integer" else given[name]
     if kept.get("top_logprobs") is not None and not kept.get("logprobs"):
         raise ParameterError("top_logprobs", "needs logprobs", hint="set logprobs to true")
     return kept | _tools(given) | _response_format(given)

@@ -59,7 +59,7 @@ class ChatRequest:
             model=body["model"],
             messages=checked_messages(body.get("messages")),
             parameters=generation_parameters(body),
-            n=n or 1,
+            n=int(n or 1),
             stream=bool(stream),
             include_usage=_include_usage(body.get("stream_options"), bool(stream)),
         )

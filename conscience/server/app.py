@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from conscience.errors import ConfigurationError
 from conscience.program import Conscience
 from conscience.server import endpoints, metrics
 from conscience.server.bodies import Json
@@ -45,8 +47,15 @@ def create_app(
         playground: with a page at ``/playground`` on which operators watch programs work, drafts included.
 
     Raises:
-        ConfigurationError: a policy names a program that is not there, or two have the same key.
+        ConfigurationError: a program takes more than a chat has, and there is no playground to ask it by; a policy names a
+            program that is not there; two have the same key.
     """
+    for name, program in programs.items():
+        if len(inputs := program.generate.inputs) != 1 and not playground:
+            raise ConfigurationError(
+                f"the program {name} takes {', '.join(inputs) or 'nothing'}, and a chat has nothing but its messages",
+                hint="serve a program with one input",
+            )
     service = Service(Tenants(programs, policies), limits or Limits(), only_local=only_local)
     routes = [*_routes(service), *(playground_routes(service) if playground else ())]
     service.routes = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
@@ -88,10 +97,12 @@ def _routes(service: Service) -> list[BaseRoute]:
         return Response(service.metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
 
     async def openapi(request: Request) -> Response:
-        return Json(document(open_to_all=service.tenants.open))
+        tenant = service.tenant(request.scope)
+        return Json(document(list(tenant.programs), service.limits, keyed=not service.tenants.open))
 
+    chat = partial(endpoints.chat, choices=service.limits.choices)
     return [
-        Route("/v1/chat/completions", Answering(service, endpoints.chat), methods=["POST"]),
+        Route("/v1/chat/completions", Answering(service, chat), methods=["POST"]),
         Route("/v1/responses", Answering(service, endpoints.responses), methods=["POST"]),
         Route("/v1/review", Answering(service, endpoints.review), methods=["POST"]),
         Route("/v1/models", models),

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from conscience.chat import ChatRequest, ResponsesRequest, acomplete, astream
+from conscience.messages.requests import is_conversation
 from conscience.program import Conscience
 from conscience.server.errors import invalid
 from conscience.server.handling import Answer, Streamed, Whole
@@ -28,9 +29,12 @@ def model(tenant: Tenant, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": STARTED, "owned_by": "conscience"}
 
 
-def chat(tenant: Tenant, body: dict[str, Any]) -> Answer:
-    """A chat completion."""
-    return _answer(tenant, ChatRequest.parse(body), last=b"data: [DONE]\n\n")
+def chat(tenant: Tenant, body: dict[str, Any], *, choices: int) -> Answer:
+    """A chat completion, or as many as ``choices`` at once."""
+    request = ChatRequest.parse(body)
+    if request.n > choices:
+        raise invalid(f"n: at most {choices} answers can be asked for at once here.", code="invalid_value", param="n")
+    return _answer(tenant, request, last=b"data: [DONE]\n\n")
 
 
 def responses(tenant: Tenant, body: dict[str, Any]) -> Answer:
@@ -40,6 +44,9 @@ def responses(tenant: Tenant, body: dict[str, Any]) -> Answer:
 
 def _answer(tenant: Tenant, request: ChatRequest | ResponsesRequest, *, last: bytes) -> Answer:
     program = tenant.program(request.model)
+    if len(program.generate.inputs) != 1:
+        message = f"The model {request.model!r} takes {', '.join(program.generate.inputs)}, which no chat has."
+        raise invalid(message, code="no_chat_model", param="model")
     if request.stream:
         return Streamed(request.model, partial(astream, program, request), last)
     return Whole(request.model, partial(acomplete, program, request))
@@ -73,7 +80,7 @@ def review(tenant: Tenant, body: dict[str, Any]) -> Answer:
 
 
 def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+    return value == [] or is_conversation(value)
 
 
 async def _review(program: Conscience, model: str, texts: tuple[Any, str, str]) -> Mapping[str, Any]:

@@ -1,8 +1,9 @@
 """What a client is told when a request fails: OpenAI's error shape, with a status that says whose fault it is.
 
 A verdict is never told as an outage, nor an outage as a verdict: what a model's failure led to is 5xx, and only a caller's
-own fault, or a text that stayed flagged where the policy is "raise", is 4xx. OpenAI's clients repeat what is 408, 409, 429
-and 5xx unless ``x-should-retry`` says otherwise, so that header is sent where asking again cannot help.
+own fault, a request that a model refuses, or a text that stayed flagged where the policy is "raise", is 4xx. OpenAI's
+clients repeat what is 408, 409, 429 and 5xx unless ``x-should-retry`` says otherwise, so that header is sent where asking
+again cannot help.
 
 A model's failure is described by its kind alone. The provider's words, which may name addresses, go to the log.
 """
@@ -122,12 +123,16 @@ def api_error(error: ConscienceError) -> ApiError:
             return invalid(message, code="context_length_exceeded", param="messages")
         case EmptyAnswer(reason="filtered"):
             message = "The provider's own content filter held the answer back."
-            return _upstream(message, "provider_content_filter", _NOT_AGAIN, status=502)
+            return invalid(message, code="provider_content_filter", param="messages")
         case EmptyAnswer(reason="cut"):
             message = "The model's tokens ended before its first word. Raise the limit of tokens."
             return invalid(message, code="max_tokens_too_low", param="max_tokens")
         case BackendError(retryable=True):
             return _upstream("The model behind this server does not answer now.", "model_unavailable", _AGAIN)
+        case BackendError(gone=False):
+            return invalid(
+                "The model behind this server refuses this request, or a parameter of it.", code="refused_by_model"
+            )
         case BackendError():
             return _upstream("The model behind this server refuses the call.", "model_error", _NOT_AGAIN, status=502)
         case BudgetExceeded():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from conscience.errors import ConfigurationError
 from conscience.server.errors import too_busy
 
-_COUNTS = ("body_bytes", "concurrency", "queue", "connections")
+_COUNTS = ("body_bytes", "concurrency", "queue", "connections", "choices")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Limits:
         body_seconds: how long for its body, and to take in what was sent to it.
         shutdown_seconds: how long a worker that is told to stop goes on with what is under way.
         connections: open connections.
+        choices: answers that one request may ask for, as ``n``: each is as much work as a request.
     """
 
     body_bytes: int = 10 << 20
@@ -39,6 +40,7 @@ class Limits:
     body_seconds: float = 30.0
     shutdown_seconds: float = 60.0
     connections: int = 1000
+    choices: int = 8
 
     def __post_init__(self) -> None:
         for field in fields(self):

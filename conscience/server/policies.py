@@ -84,12 +84,6 @@ class Tenants:
     def __init__(self, programs: Mapping[str, Conscience], policies: Sequence[Policy] = ()) -> None:
         if not programs:
             raise ConfigurationError("there is no program to serve")
-        for name, program in programs.items():
-            if len(inputs := program.generate.inputs) != 1:
-                raise ConfigurationError(
-                    f"the program {name} takes {', '.join(inputs) or 'nothing'}, and a chat has nothing but its messages",
-                    hint="serve a program with one input",
-                )
         self._by_digest = {_digest(policy.key): _tenant(policy, programs) for policy in policies}
         if len(self._by_digest) < len(policies):
             raise ConfigurationError("two policies have the same key", hint="give each its own")

@@ -62,9 +62,9 @@ def _draft(messages: Any, params: Any) -> Any:
 
 
 def _gate(messages: Any, params: Any) -> Any:
-    if "unreviewed" in _asked(messages[:-2]):
+    if len(messages) > 1 and "unreviewed" in _asked(messages[:-2]):
         return Fault("auth", "the key of 10.1.2.3 is refused")
-    return 0.95 if HARM in str(messages[-2]["content"]) else 0.05
+    return 0.95 if HARM in _asked(messages[-2:-1]) else 0.05
 
 
 def _critique(messages: Any, params: Any) -> Any:

@@ -130,6 +130,13 @@ def test_a_model_that_is_not_there_is_named(client: TestClient, path: str) -> No
     )
 
 
+def test_one_request_is_not_the_work_of_many(client: TestClient) -> None:
+    """As many answers as it may ask for count as one towards the concurrency."""
+    assert len(client.post(CHAT, json=body(n=3)).json()["choices"]) == 3
+    said = client.post(CHAT, json=body(n=9))
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "n")
+
+
 def test_paths_and_methods_that_there_are_not(client: TestClient) -> None:
     assert client.get("/v1/nothing").json()["error"]["code"] == "not_found"
     said = client.get(CHAT)
@@ -304,11 +311,12 @@ TOLD = [
     (InputError("request: bad"), 400, "invalid_value"),
     (UnresolvedError("still flagged"), 400, "content_filter"),
     (ContextTooLong("x"), 400, "context_length_exceeded"),
-    (EmptyAnswer("x", reason="filtered"), 502, "provider_content_filter"),
+    (EmptyAnswer("x", reason="filtered"), 400, "provider_content_filter"),
     (EmptyAnswer("x", reason="cut"), 400, "max_tokens_too_low"),
     (EmptyAnswer("x"), 503, "model_unavailable"),
     (BackendError("x", retryable=True), 503, "model_unavailable"),
-    (BackendError("x"), 502, "model_error"),
+    (BackendError("x", gone=True), 502, "model_error"),
+    (BackendError("x"), 400, "refused_by_model"),
     (BudgetExceeded("x"), 503, "budget_exceeded"),
     (ReviewError("x"), 503, "review_failed"),
     (ConfigurationError("OPENAI_API_KEY is not set"), 500, "configuration_error"),

@@ -38,7 +38,8 @@ FAILURES = {
     "is busy": (error(429, SECRET, **{"retry-after": "0"}), 503, "model_unavailable"),
     "refuses the key": (error(401, SECRET), 502, "model_error"),
     "finds it too long": (error(400, "maximum context length is 8 tokens"), 400, "context_length_exceeded"),
-    "filters": (error(400, "content_filter"), 502, "provider_content_filter"),
+    "refuses the request": (error(422, SECRET), 400, "refused_by_model"),
+    "filters": (error(400, "content_filter"), 400, "provider_content_filter"),
     "hangs": (Raw(text="{}", hang=2.5), 504, "timeout"),
 }
 
