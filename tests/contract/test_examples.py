@@ -195,6 +195,15 @@ def test_calibrate_local(run: Run, server: Loopback, tmp_path: Path, monkeypatch
     assert stage["weights"]["police"] > 0
 
 
+@pytest.mark.long
+def test_clients(run: Run) -> None:
+    """Each is told what was mended, and nothing of the draft. Long by what it imports."""
+    pytest.importorskip("langchain_openai")
+    pytest.importorskip("pydantic_ai.models.openai")
+    told = [line.split(": ")[1] for line in run("clients.py").splitlines()]
+    assert told == ["Nobody has proved it."] * 3
+
+
 @pytest.mark.local
 @pytest.mark.long
 @pytest.mark.timeout(900)

@@ -101,10 +101,12 @@ def serving(
     policies: Sequence[Policy] = (),
     limits: Limits | None = None,
     only_local: bool = False,
+    playground: bool = False,
 ) -> Iterator[Serving]:
     """Serves until the block ends."""
     limits = limits or Limits()
-    app = create_app(programs or {"m": scripted()}, policies=policies, limits=limits, only_local=only_local)
+    options: dict[str, Any] = {"policies": policies, "only_local": only_local, "playground": playground}
+    app = create_app(programs or {"m": scripted()}, limits=limits, **options)
     listener = bound("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = Server(ServerConfig(app, limits))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from conscience import Conscience
-from conscience.server import Policy, create_app
+from conscience.server import Policy
 from conscience.testing import Fault, ScriptedLM, by_stage
 from tests.support.browser import chromium
+from tests.support.serving import serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -51,18 +49,8 @@ def served(*policies: Policy) -> Iterator[str]:
         "careful": Conscience("question -> answer", lm=ScriptedLM(scripted)),
         "doctor": Conscience("symptoms -> advice", lm=ScriptedLM(scripted), constitution="medical", threshold=0.3),
     }
-    app = create_app(programs, policies=policies, only_local=not policies, playground=True)
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/playground"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listening.close()
+    with serving(programs, policies=policies, only_local=not policies, playground=True) as running:
+        yield f"{running.url}/playground"
 
 
 @pytest.fixture(scope="module")
