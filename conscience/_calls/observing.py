@@ -113,29 +113,35 @@ def _staged(flow: Flow[Outcome], spans: CallSpans) -> Flow[Outcome]:
 
 def _ended(call: Call, outcome: Outcome | None, error: Exception | None, spans: CallSpans | None, behind: bool) -> None:
     """Tells everybody how a call has ended."""
-    observed = outcome is not None and outcome.status == "observed"
-    with _contained("the record of a call is lost"):
-        record = record_of(call, outcome, error)
-        if spans is not None:
-            with _contained("OpenTelemetry"):
-                shown = None if outcome is None or behind else outcome
-                spans.end(record, shown, call.draft.request if call.draft else None, error, judged=not observed)
-        if not observed:
-            _tell(call, record, outcome)
+    judged = outcome is None or outcome.status != "observed"
+    if spans is not None:
+        with _contained("OpenTelemetry"):
+            shown = None if outcome is None or behind else outcome
+            request = call.draft.request if call.draft else None
+            spans.end(record_of(call, outcome, error), shown, request, error, judged=judged)
+    if not judged:
+        return
+    with _contained("the log of a call"):
+        _log(call, outcome, error)
+    if outcome is not None and call.hooks:
+        with _contained("on_outcome"):
+            run_hooks(call.hooks, outcome, call.loop)
 
 
-def _tell(call: Call, record: VerdictRecord, outcome: Outcome | None) -> None:
+def _log(call: Call, outcome: Outcome | None, error: Exception | None) -> None:
+    says_so = logger.isEnabledFor(logging.INFO)
+    if call.log is None and not says_so:
+        return
+    record = record_of(call, outcome, error)
     if call.log is not None:
         call.log.add(record if call.log.texts else record.without_texts())
-    if logger.isEnabledFor(logging.INFO):
+    if says_so:
         probability = "none" if record.probability is None else f"{record.probability:.3f}"
         logger.info(
             "request %s: %s (%s), probability %s, %d calls, %.3f s%s",
             *(record.id, record.status, record.mode, probability, record.calls, record.seconds),
             f": {record.error}" if record.error else "",
         )
-    if outcome is not None and call.hooks:
-        run_hooks(call.hooks, outcome, call.loop)
 
 
 def record_of(call: Call, outcome: Outcome | None, error: Exception | None = None) -> VerdictRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from conscience.errors import ConfigurationError
+from conscience.observability.background import flush_all as flush
 from conscience.program import Conscience
 from conscience.server import endpoints, metrics
 from conscience.server.bodies import Json
@@ -67,6 +69,7 @@ def create_app(
         service.ready = True
         yield
         service.ready = False
+        await asyncio.to_thread(flush)  # a worker that a signal ends comes no further
         service.metrics.close()
 
     return Starlette(

@@ -111,3 +111,11 @@ def test_what_makes_no_sense_in_it_is_refused_by_name(text: str, said: str, tmp_
 def test_a_policy_without_such_a_mode_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="look"):
         Policy("a", "k", mode="look")  # type: ignore[arg-type]
+
+
+def test_a_server_that_ends_has_written_what_it_reviews(log: VerdictLog) -> None:
+    """A worker may be ended by a signal then, without what a process does at its exit."""
+    with TestClient(create_app({"m": scripted(log=log, mode="observe", seconds=0.05)})) as client:
+        client.post(CHAT, json={"model": "m", "messages": [{"role": "user", "content": "harm"}]})
+    [line] = log.path.read_bytes().splitlines()
+    assert VerdictRecord.from_json(line).status == "revised"
