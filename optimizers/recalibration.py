@@ -6,6 +6,7 @@ makes them tell: that takes far fewer labels than choosing the questions did, fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dspy.teleprompt import Teleprompter
 
 from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
+from conscience.artifacts.scores import ScoreSummary
 from conscience.errors import ConfigurationError
 from conscience.evals.oracles.grade import Oracle
 from conscience.gate.distribution import DistributionProbe
@@ -26,7 +28,7 @@ from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
 from conscience.optimizers.feasibility import check_kinds
 from conscience.optimizers.figures import BackendMatrix, Json, Reached, Spent, Threshold
 from conscience.optimizers.gate.cascade import Cascade
-from conscience.optimizers.gate.compiler import check_enough
+from conscience.optimizers.gate.compiler import check_enough, summarized
 from conscience.optimizers.gate.estimators import FittedEstimator
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, sigmoid
 from conscience.optimizers.gate.threshold import (
@@ -61,6 +63,7 @@ class RecalibrationResult:
         threshold: where the new threshold comes from.
         drafts: those that a value of every signal was had for.
         spent: what it cost, an earlier interrupted part included.
+        scores: what the new gate makes of the drafts; None without an aligned one.
     """
 
     settings: GateSettings
@@ -69,6 +72,7 @@ class RecalibrationResult:
     threshold: Threshold
     drafts: tuple[LabeledDraft, ...]
     spent: Spent
+    scores: ScoreSummary | None
 
     def __deepcopy__(self, memo: Any) -> Self:
         """Nothing in it changes, so a copy of the program shares it."""
@@ -149,14 +153,14 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             answered = collect(program, cases, runtime, runtime.judge(self.oracle))
             drafts, values = signal_values(program, answered, runtime)
             backend = program.roles.backend("review").name
-            settings, threshold, after = _refitted(
+            settings, threshold, after, scores = _refitted(
                 student.gate_settings, drafts, values, backend=backend, target_fpr=self.target_fpr, seed=self.seed
             )
             if student.gate_settings.coverage_threshold < 1:
                 covering = {"coverage_threshold": coverage_threshold(program, drafts, runtime)}
                 settings = settings.model_copy(update=covering)
             before = reached_by(student.gate_settings, drafts, values)
-            result = RecalibrationResult(settings, before, after, threshold, tuple(drafts), runtime.costs)
+            result = RecalibrationResult(settings, before, after, threshold, tuple(drafts), runtime.costs, scores)
         return _with_gate_beside(student, result)
 
     def compare(self, student: Conscience, recalibrated: Conscience, old: Conscience | None = None) -> BackendMatrix:
@@ -212,7 +216,8 @@ def _with_gate_beside(student: Conscience, result: RecalibrationResult) -> Consc
     recalibrated.calibrations = tuple(others.values())
     provenance = student.provenance or Provenance()
     figures = {**provenance.figures, f"recalibrated for {result.settings.backend}": result.to_json()}
-    recalibrated.provenance = provenance.model_copy(update={"figures": figures})
+    scores = {**provenance.scores, **({result.settings.backend: result.scores} if result.scores else {})}
+    recalibrated.provenance = provenance.model_copy(update={"figures": figures, "scores": scores})
     recalibrated.compile_result = result
     return recalibrated
 
@@ -225,8 +230,9 @@ def _refitted(
     backend: str,
     target_fpr: float,
     seed: int,
-) -> tuple[GateSettings, Threshold, Reached]:
-    """A gate of the same signals with other weights and another threshold; where that comes from, and what it reaches.
+) -> tuple[GateSettings, Threshold, Reached, ScoreSummary | None]:
+    """A gate of the same signals with other weights and another threshold; where that comes from, what it reaches, and what
+    it makes of the drafts.
 
     Raises:
         InputError: too few labels.
@@ -244,14 +250,20 @@ def _refitted(
     cost_tiers = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
     cascade = Cascade(scores[learn], labels[learn], np.ones(len(learn)), cost_tiers)
     held_out = sigmoid(_held_out(scores[learn], labels[learn], [clusters[i] for i in learn]))
-    threshold = estimated(list(held_out[aligned]), target_fpr, pairs=[clusters[i] for i in learn[aligned]])
+    case_weights = [draft.case.weight for draft in drafts]
+    threshold = estimated(
+        list(held_out[aligned]),
+        target_fpr,
+        pairs=[clusters[i] for i in learn[aligned]],
+        weights=[case_weights[i] for i in learn[aligned]],
+    )
     cascade.set_bands(threshold.value)
     aligned_scores = list(map(float, held_out[aligned]))
     calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
         aligned_scores = list(map(float, cascade.probabilities(scores[calibrating])[0]))
-        pairs, weights = [clusters[i] for i in calibrating], [drafts[i].case.weight for i in calibrating]
-        threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
+        pairs, their_weights = [clusters[i] for i in calibrating], [case_weights[i] for i in calibrating]
+        threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=their_weights)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, held_out[~aligned])))
     fitted = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
     value, override = min(1.0, threshold.value), settings.override_threshold
@@ -261,7 +273,11 @@ def _refitted(
         "override_threshold": 1.0 if override == 1.0 else max(override, value),
         "backend": backend,
     }
-    return settings.model_copy(update=changes), threshold, reached(list(held_out), labels[learn], value)
+    scored = [(drafts[i], float(score)) for i, score in zip(learn, held_out, strict=True)]
+    after = reached([score for _, score in scored], [draft for draft, _ in scored], value)
+    scored += zip((drafts[i] for i in calibrating), aligned_scores[: len(calibrating)], strict=True)
+    summary = summarized(scored, value, target_fpr=target_fpr, certified=threshold.certified)
+    return settings.model_copy(update=changes), threshold, after, summary
 
 
 def signal_values(
@@ -283,18 +299,24 @@ def signal_values(
 
 def reached_by(settings: GateSettings, drafts: Sequence[LabeledDraft], values: Sequence[SignalValues]) -> Reached:
     """What a gate reaches, by the values of its signals."""
-    return reached([settings.probability(of_draft) for of_draft in values], _labels(drafts), settings.threshold)
+    return reached([settings.probability(of_draft) for of_draft in values], drafts, settings.threshold)
 
 
-def reached(scores: Sequence[float], labels: Array, threshold: float) -> Reached:
-    """AUROC, recall and false positive rate of some scores."""
-    misaligned = [score for score, label in zip(scores, labels, strict=True) if label]
-    aligned = [score for score, label in zip(scores, labels, strict=True) if not label]
+def reached(scores: Sequence[float], drafts: Sequence[LabeledDraft], threshold: float) -> Reached:
+    """AUROC, recall and false positive rate of some scores, each draft by its case's weight."""
+    of_kind = {
+        kind: [(s, d.case.weight) for s, d in zip(scores, drafts, strict=True) if d.misaligned is kind]
+        for kind in (True, False)
+    }
 
-    def share_flagged(of: Sequence[float]) -> float | None:
-        return sum(score >= threshold for score in of) / len(of) if of else None
+    def share_flagged(of: Sequence[tuple[float, float]]) -> float | None:
+        return math.fsum(w for s, w in of if s >= threshold) / math.fsum(w for _, w in of) if of else None
 
-    return Reached(auroc(misaligned, aligned), share_flagged(misaligned), share_flagged(aligned), len(scores))
+    (positives, their_weights), (negatives, other_weights) = (
+        ([s for s, _ in of_kind[kind]], [w for _, w in of_kind[kind]]) for kind in (True, False)
+    )
+    area = auroc(positives, negatives, (their_weights, other_weights))
+    return Reached(area, share_flagged(of_kind[True]), share_flagged(of_kind[False]), len(scores))
 
 
 def _signals(settings: GateSettings) -> list[Signal]:

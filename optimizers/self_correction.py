@@ -125,7 +125,9 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
             interrupted = _run(state, cases, deciding)
             compiled = _like(student, state.program)
             compiled.compile_result = result = _result(state, interrupted)
-            compiled.provenance = _provenance(result, cases, student, self.seed, time.monotonic() - started)
+            provenance = _provenance(result, cases, student, self.seed, time.monotonic() - started)
+            scores = {} if state.scores is None else {provenance.backend: state.scores}
+            compiled.provenance = provenance.model_copy(update={"scores": scores})
         compiled._compiled = True
         return compiled
 

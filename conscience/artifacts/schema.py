@@ -29,6 +29,7 @@ from conscience._base.files import parse_json, write_atomic
 from conscience._base.text import text_fault
 from conscience._base.validation import Place, first_fault, place_text
 from conscience._types import OnError, OnUnresolved
+from conscience.artifacts.scores import ScoreSummary
 from conscience.constitution.schema import Constitution
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.gate.settings import GateSettings
@@ -95,6 +96,7 @@ class Provenance(_Part):
         seed: of everything that was drawn.
         cases: how many it learned from, by kind; and a digest of them.
         figures: what was measured, with intervals, and on how many cases.
+        scores: backend → what the gate's scores were like there when it was fitted.
         spent: calls, tokens and dollars of the compilation.
         versions: package → version.
         notes: what the reader should know: what was kept, dropped, or not certified.
@@ -106,6 +108,7 @@ class Provenance(_Part):
     seed: int = 0
     cases: Figures = Field(default_factory=dict)
     figures: Figures = Field(default_factory=dict)
+    scores: Mapping[str, ScoreSummary] = Field(default_factory=dict)
     spent: Figures = Field(default_factory=dict)
     versions: Mapping[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -15,10 +15,10 @@ from conscience import __version__
 from conscience.cli._output import printable
 from conscience.cli.ask import ask_command, review_command
 from conscience.cli.compile import compile_command, recalibrate_command, show_command
-from conscience.cli.doctor import doctor_command
 from conscience.cli.label import label_command, propose_command
+from conscience.cli.log import log_command, watch_command
 from conscience.cli.measure import cases_command, compare_command, eval_command
-from conscience.cli.models import models_command, pull_command
+from conscience.cli.models import doctor_command, models_command, pull_command
 from conscience.cli.serve import serve_command
 from conscience.errors import ConscienceError
 
@@ -62,6 +62,8 @@ for command in (
     show_command,
     propose_command,
     label_command,
+    log_command,
+    watch_command,
     doctor_command,
     pull_command,
     models_command,

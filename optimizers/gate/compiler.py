@@ -14,6 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
+from conscience.artifacts.scores import ScoreSummary
 from conscience.errors import InputError
 from conscience.gate.settings import CritiqueMode, GateSettings
 from conscience.messages.rendering import request_text
@@ -66,6 +67,7 @@ class CompiledGate:
         alone: what each kind of signal reaches by itself.
         tokens: that the gate takes of an aligned draft, on average.
         shares: of the aligned drafts, how many each stage is asked of.
+        scores: what is kept of the probabilities, those of the calibration set included; None without an aligned draft.
     """
 
     settings: GateSettings
@@ -77,6 +79,7 @@ class CompiledGate:
     alone: tuple[EstimatorFigures, ...]
     tokens: float
     shares: tuple[float, ...]
+    scores: ScoreSummary | None
 
 
 def compile_gate(
@@ -114,8 +117,9 @@ def compile_gate(
     cascade = Cascade(held_out, labels, fits.sample_weight[learn], [estimator.cost_tier for estimator in kept])
 
     def estimate() -> Threshold:
-        pairs = [matrix.drafts[i].cluster for i in learn[aligned]]
-        return estimated(list(cascade.probabilities(held_out)[0][aligned]), target_fpr, pairs=pairs)
+        counted = [matrix.drafts[i] for i in learn[aligned]]
+        pairs, weights = [draft.cluster for draft in counted], [draft.case.weight for draft in counted]
+        return estimated(list(cascade.probabilities(held_out)[0][aligned]), target_fpr, pairs=pairs, weights=weights)
 
     cascade.set_bands(estimate().value)
     probabilities, steps_taken = cascade.probabilities(held_out)
@@ -127,6 +131,8 @@ def compile_gate(
         weights = [matrix.drafts[i].case.weight for i in calibrating]
         threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, probabilities[~aligned])))
+    set_aside = dict(zip(calibrating, aligned_scores, strict=True)) if calibrating else {}
+    scored = {**dict(zip(map(int, learn), map(float, probabilities), strict=True)), **set_aside}
     shares = [float((steps_taken[aligned] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
     costs = [sum(kept[i].tokens for i in step.estimators) for step in cascade.steps]
     return CompiledGate(
@@ -141,6 +147,27 @@ def compile_gate(
         alone=tuple(fits.figures(estimator, estimator in kept) for estimator in fits.estimators),
         tokens=sum(share * cost for share, cost in zip(shares, costs, strict=True)),
         shares=tuple(shares),
+        scores=summarized(
+            [(matrix.drafts[i], score) for i, score in scored.items()],
+            threshold.value,
+            target_fpr=target_fpr,
+            certified=threshold.certified,
+        ),
+    )
+
+
+def summarized(
+    scored: Sequence[tuple[LabeledDraft, float]], threshold: float, *, target_fpr: float, certified: bool = False
+) -> ScoreSummary | None:
+    """What a program keeps of its drafts' scores, to be compared with those to come."""
+    return ScoreSummary.of(
+        [score for _, score in scored],
+        [draft.misaligned for draft, _ in scored],
+        threshold=min(1.0, threshold),
+        target_fpr=target_fpr,
+        certified=certified,
+        weights=[draft.case.weight for draft, _ in scored],
+        pairs=[draft.cluster for draft, _ in scored],
     )
 
 

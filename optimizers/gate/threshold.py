@@ -93,7 +93,7 @@ def _certified_by_betting(
             break
         best = value, losses
     if best is None:
-        return estimated(scores, target, pairs=pairs, confidence=confidence)
+        return estimated(scores, target, pairs=pairs, weights=weights, confidence=confidence)
     value, losses = best
     bound = min(target, betting_bound(losses, 1 - confidence, totals))
     return Threshold(value, target, confidence, len(clusters), sum(loss > 0 for loss in losses), bound, True, 0)
@@ -104,17 +104,47 @@ def estimated(
     target: float,
     *,
     pairs: Sequence[Hashable | None] | None = None,
+    weights: Sequence[float] | None = None,
     confidence: float = CONFIDENCE,
 ) -> Threshold:
     """The lowest threshold whose rate is at most the target on average over samples like this one; certifies nothing.
 
     Above the (k+1)-th highest of n scores lies (k+1)/(n+1) of what is to come, on average.
+
+    Args:
+        weights: how much each case counts in the rate; a pair counts as all of its cases, at the highest score.
     """
+    if weights is not None and len(set(weights)) > 1:
+        return _estimated_by_weight(scores, target, pairs, weights, confidence)
     scores = _independent(scores, pairs)
     n = len(scores)
     value, alarms = _above(scores, max(0, math.floor(target * (n + 1) + 1e-9) - 1))
     bound = upper_bound(alarms, n, 1 - confidence) if n else 1.0
     return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
+
+
+def _estimated_by_weight(
+    scores: Sequence[float],
+    target: float,
+    pairs: Sequence[Hashable | None] | None,
+    weights: Sequence[float],
+    confidence: float,
+) -> Threshold:
+    clusters = members(pairs, len(scores))
+    highest = [max(scores[i] for i in cluster) for cluster in clusters]
+    totals = [math.fsum(weights[i] for i in cluster) for cluster in clusters]
+    coming = math.fsum(totals) / len(totals)  # what the next case weighs, on average
+
+    def rate(value: float) -> float:
+        flagged = math.fsum(weight for score, weight in zip(highest, totals, strict=True) if score >= value)
+        return (flagged + coming) / (math.fsum(totals) + coming)
+
+    values = [_above(highest, most)[0] for most in range(len(highest) + 1)]
+    value = next((value for value in reversed(values) if rate(value) <= target + 1e-9), values[0])
+    losses = [float(score >= value) for score in highest]
+    bound = betting_bound(losses, 1 - confidence, totals)
+    missing = max(1, needed(target, confidence) - len(clusters))
+    return Threshold(value, target, confidence, len(clusters), round(sum(losses)), bound, False, missing)
 
 
 def without_idle_alarms(threshold: Threshold, aligned: Sequence[float], misaligned: Sequence[float]) -> Threshold:

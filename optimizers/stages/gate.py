@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from conscience.artifacts.scores import ScoreSummary
 from conscience.backends.embeddings import runs_in_process
 from conscience.errors import InputError
 from conscience.gate.decisions import MOST as MOST_QUESTIONS
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import request_text
+from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import in_order
-from conscience.optimizers.figures import GateComparison
+from conscience.optimizers.figures import GateComparison, Threshold
 from conscience.optimizers.gate import incumbent
-from conscience.optimizers.gate.compiler import CompiledGate, compile_gate
+from conscience.optimizers.gate.compiler import CompiledGate, compile_gate, summarized
 from conscience.optimizers.gate.distributions import questions_read
 from conscience.optimizers.gate.logistic import Array, log_losses, log_odds_of, sigmoid
 from conscience.optimizers.gate.question_bank import pool, propose_questions
@@ -81,28 +83,35 @@ class GateStage:
             yield Proposal(offered, list(-after), list(-before), clusters)
             if state.program is offered:
                 state.stages["gate"] = replace(figures, taken="the compiled gate")
-                state.gate = compiled
+                state.gate, state.scores = compiled, compiled.scores
                 state.gates_without = _gates_without(matrix, state)
                 return
-        offered = came_in.with_gate(_rescaled(came_in.gate_settings, scaled, labels, clusters, compiled, state))
+        threshold = _threshold(scaled, drafts, state.options.target_fpr)
+        offered = came_in.with_gate(_rescaled(came_in.gate_settings, scaled, threshold, compiled))
         yield Proposal(offered, list(-rescaled), list(-before), clusters)
         if state.program is offered:
             state.stages["gate"] = replace(figures, taken="the old gate, its probabilities put right")
+            state.scores = _summarized(scaled.odds, drafts, threshold.value, state)
+        else:
+            state.scores = _summarized(odds, drafts, came_in.gate_settings.threshold, state)
+
+
+def _summarized(odds: Array, drafts: Sequence[LabeledDraft], threshold: float, state: CompileState) -> ScoreSummary | None:
+    scored = list(zip(drafts, map(float, sigmoid(odds)), strict=True))
+    return summarized(scored, threshold, target_fpr=state.options.target_fpr)
+
+
+def _threshold(scaled: incumbent.PlattScaled, drafts: Sequence[LabeledDraft], target_fpr: float) -> Threshold:
+    """The threshold for probabilities that were put right."""
+    aligned = [(float(p), draft) for p, draft in zip(sigmoid(scaled.odds), drafts, strict=True) if not draft.misaligned]
+    pairs, weights = [draft.cluster for _, draft in aligned], [draft.case.weight for _, draft in aligned]
+    return estimated([p for p, _ in aligned], target_fpr, pairs=pairs, weights=weights)
 
 
 def _rescaled(
-    settings: GateSettings,
-    scaled: incumbent.PlattScaled,
-    labels: Array,
-    clusters: Sequence[str],
-    compiled: CompiledGate,
-    state: CompileState,
+    settings: GateSettings, scaled: incumbent.PlattScaled, threshold: Threshold, compiled: CompiledGate
 ) -> GateSettings:
     """The old gate with its probabilities put right, and a threshold for them."""
-    aligned = labels == 0
-    probabilities = list(map(float, sigmoid(scaled.odds[aligned])))
-    pairs = [cluster for cluster, is_aligned in zip(clusters, aligned, strict=True) if is_aligned]
-    threshold = estimated(probabilities, state.options.target_fpr, pairs=pairs)
     changes = {"threshold": min(1.0, threshold.value), "backend": compiled.settings.backend}
     return incumbent.with_scale(settings, scaled.slope, scaled.bias).model_copy(update=changes)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from conscience.artifacts.scores import ScoreSummary
 from conscience.evals.oracles.grade import Oracle
 from conscience.gate.settings import GateSettings
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
@@ -83,6 +84,7 @@ class CompileState:
         deciding: drafts on which prompts and policy are compared; empty: the same ones.
         gate: the compiled gate; None where none was taken.
         gates_without: case id → a gate that was fitted without the case: see ``CandidateProgram``.
+        scores: what the program's gate made of the drafts; None where that is not known.
         stages: name → what was tried, and what was taken.
         notes: what the reader should know.
     """
@@ -96,6 +98,7 @@ class CompileState:
     deciding: list[LabeledDraft] = field(default_factory=list)
     gate: CompiledGate | None = None
     gates_without: Mapping[str, GateSettings] = field(default_factory=dict)
+    scores: ScoreSummary | None = None
     stages: dict[str, StageFigures] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
