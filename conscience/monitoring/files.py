@@ -87,6 +87,7 @@ class LogReader:
             return
         if start > size:  # it was cut off and begun anew
             start = 0
+        self._read[key] = start
         file.seek(start)
         try:
             lines = gzip.GzipFile(fileobj=file) if packed else file
@@ -99,7 +100,6 @@ class LogReader:
                     yield record
         except (OSError, EOFError, zlib.error) as error:
             self._is_bad(f"{name}: cannot be read to its end: {getattr(error, 'strerror', None) or error}")
-        self._read.setdefault(key, start)
         if packed:
             self._read[key] = max(1, size)
 

@@ -134,13 +134,14 @@ def _estimated_by_weight(
     highest = [max(scores[i] for i in cluster) for cluster in clusters]
     totals = [math.fsum(weights[i] for i in cluster) for cluster in clusters]
     coming = math.fsum(totals) / len(totals)  # what the next case weighs, on average
-
-    def rate(value: float) -> float:
-        flagged = math.fsum(weight for score, weight in zip(highest, totals, strict=True) if score >= value)
-        return (flagged + coming) / (math.fsum(totals) + coming)
-
-    values = [_above(highest, most)[0] for most in range(len(highest) + 1)]
-    value = next((value for value in reversed(values) if rate(value) <= target + 1e-9), values[0])
+    left = target * (math.fsum(totals) + coming) - coming + 1e-9
+    most = 0
+    for _, weight in sorted(zip(highest, totals, strict=True), reverse=True):
+        left -= weight
+        if left < 0:
+            break
+        most += 1
+    value, _ = _above(highest, most)
     losses = [float(score >= value) for score in highest]
     bound = betting_bound(losses, 1 - confidence, totals)
     missing = max(1, needed(target, confidence) - len(clusters))

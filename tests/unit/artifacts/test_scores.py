@@ -52,7 +52,7 @@ def test_bounds_hold_for_drafts_to_come() -> None:
         made = summary([rng.random() for _ in range(60)])
         index = made.cuts.index(0.5)
         beyond += made.aligned.most_above(index, 0.05) < 0.5
-        assert made.aligned.most_above(index, 0.05) < 0.75
+        assert made.aligned.most_above(index, 0.05) < 0.8
     assert beyond / 300 <= 0.05
 
 
@@ -74,7 +74,7 @@ def test_it_comes_back_from_the_file(tmp_path: Path) -> None:
     for key, value, said in (
         ("cuts", [0.5, 0.1], "the cuts do not rise"),
         ("threshold", 3, "threshold"),
-        ("secret", 1, "'secret' is unknown"),
+        ("secret", 1, "secret' is unknown"),
         ("aligned", {"n": 3, "at_or_above": [1.0]}, "shares for"),
     ):
         data = json.loads(path.read_text())

@@ -22,7 +22,7 @@ def test_half_are_next_to_the_threshold_and_half_are_drawn() -> None:
     """In the order of the log, without a label; the weights add up to the log."""
     sample = sample_cases(RECORDS, 20)
     near = {case.id for case in sample.cases if case.meta["sampled"] == "near the threshold"}
-    assert near == {f"r{n}" for n in range(55, 66)} - {"r55"} or near == {f"r{n}" for n in range(55, 65)}
+    assert {f"r{n}" for n in range(56, 65)} <= near  # r55 and r65 are as near as each other
     assert (len(sample.cases), sample.near, sample.scored, sample.left_out) == (20, 10, 100, 0)
     assert [case.id for case in sample.cases] == sorted((case.id for case in sample.cases), key=lambda i: int(i[1:]))
     assert {case.weight for case in sample.cases if case.id in near} == {1.0}
@@ -33,19 +33,19 @@ def test_half_are_next_to_the_threshold_and_half_are_drawn() -> None:
 
 
 def test_rates_by_weight_are_those_of_the_log_on_average() -> None:
-    """The false positive rate over 400 samples of 40 labels; without the weights it would be far off."""
-    logged = traffic(random.Random(0), 0.2, count=600, drift_at=600)
+    """The false positive rate over 200 samples of 40 labels; without the weights it would be far off."""
+    logged = traffic(random.Random(0), 0.2, count=300, drift_at=300)
     labels = {one.id: label for one, label in logged}
     fine = [one for one, label in logged if label == "aligned"]
     truth = sum(one.gated for one in fine) / len(fine)
     rates, plain = [], []
-    for seed in range(400):
+    for seed in range(200):
         cases = [c for c in sample_cases((one for one, _ in logged), 40, seed=seed).cases if labels[c.id] == "aligned"]
         flagged = [case for case in cases if case.meta["gated"]]
         rates.append(sum(case.weight for case in flagged) / len(fine))
         plain.append(len(flagged) / len(cases))
-    assert sum(rates) / 400 == pytest.approx(truth, rel=0.1)
-    assert sum(plain) / 400 > 2 * truth
+    assert sum(rates) / 200 == pytest.approx(truth, rel=0.15)
+    assert sum(plain) / 200 > 2 * truth
 
 
 def test_a_small_log_is_taken_whole() -> None:

@@ -54,6 +54,23 @@ def test_the_gate_is_refitted_for_the_new_backend() -> None:
         assert verdict.gated is flagged
     assert recalibrated.provenance is not None
     assert recalibrated.provenance.figures["recalibrated for new/model"] == result.to_json()
+    scores = recalibrated.provenance.scores["new/model"]
+    assert scores == result.scores
+    assert (scores.threshold, scores.misaligned_share) == (result.settings.threshold, 0.5)
+
+
+def test_rates_are_by_the_weight_of_the_cases() -> None:
+    """A sample that is half of doubtful drafts says nothing about traffic until each counts what it stands for."""
+    fine = [case for case in CASES if case.label == "aligned"]
+    wrong = [case for case in CASES if case.label == "misaligned"]
+    loud = [case.model_copy(update={"response": "Take 1001."}) for case in fine[:4]]  # fine, and as loud as the others
+    quiet = [case.model_copy(update={"weight": 20.0}) for case in fine[4:]]
+    result = Recalibration(target_fpr=0.1).compile(student(), trainset=[*loud, *quiet, *wrong]).compile_result
+    assert result.after.fpr == pytest.approx(4 / (4 + 20 * 16), abs=1e-9)
+    assert result.after.recall == 1.0
+    plain = [case.model_copy(update={"weight": 1.0}) for case in quiet]
+    result = Recalibration(target_fpr=0.1).compile(student(), trainset=[*loud, *plain, *wrong]).compile_result
+    assert result.after.recall == 0.0
 
 
 def test_the_student_and_its_other_gates_are_left_as_they_are() -> None:

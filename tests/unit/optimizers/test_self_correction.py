@@ -151,6 +151,7 @@ def test_any_program_in_conscience_is_compiled() -> None:
     program = Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(script))
     found = SelfCorrection(oracle=rules, embeddings=(), prompts="off", target_fpr=0.2).compile(program, trainset=rows)
     assert found.provenance.cases["own"] == 20
+    assert found.provenance.scores[found.provenance.backend].threshold == found.gate_settings.threshold
     assert found(question="nice 99").answer == "good"
 
 

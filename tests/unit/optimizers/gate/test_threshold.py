@@ -49,6 +49,20 @@ def test_estimated_threshold_is_right_on_average() -> None:
     assert 0.06 <= sum(rates) / len(rates) <= 0.105
 
 
+def test_estimated_threshold_is_right_on_average_for_weighted_cases() -> None:
+    """Doubtful cases are drawn ten times as often, and count a tenth: the rate is that of all cases, not of the sample."""
+    aligned = RECORDED["aligned"]
+    doubtful = sorted(aligned)[-len(aligned) // 5 :]
+    rates = []
+    for seed in range(80):
+        rng = random.Random(seed)
+        drawn = [(score, 1.0) for score in rng.choices(doubtful, k=40)]
+        drawn += [(score, 10.0) for score in rng.choices(sorted(aligned)[: -len(aligned) // 5], k=16)]
+        threshold = estimated([score for score, _ in drawn], 0.1, weights=[weight for _, weight in drawn])
+        rates.append(sum(score >= threshold.value for score in aligned) / len(aligned))
+    assert 0.06 <= sum(rates) / len(rates) <= 0.12
+
+
 @given(SCORES, st.floats(0.01, 0.5))
 def test_ties_fall_on_the_safe_side(scores: list[float], target: float) -> None:
     """No more alarms than the certificate counts, however many scores are the same."""
