@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from conscience.chat.replies import choice_of, report, with_reports
+from conscience.chat.shapes import check_completion
 from conscience.messages.answers import settled
 from conscience.messages.completion import Body, Completion, Message, clean, storable
 from conscience.messages.requests import is_conversation
@@ -31,7 +32,7 @@ _OF_A_BODY = (
     *("id", "object", "created", "model", "usage", "system_fingerprint", "service_tier"),
     *("prompt_filter_results", "provider"),
 )
-_OF_A_CHOICE = ("index", "logprobs", "finish_reason", "native_finish_reason", "stop_reason", "content_filter_results")
+_OF_A_CHOICE = ("finish_reason", "stop_reason", "content_filter_results")
 _REVIEWED = ("role", "content", "refusal", CALLS, ANNOTATIONS)
 _THOUGHTS = ("reasoning_content", "reasoning")
 """What may come back of a reply: figures about it, and what was reviewed."""
@@ -57,6 +58,7 @@ def correct(program: Conscience, asked: Mapping[str, Any], completion: Mapping[s
         completion: the body of the reply.
 
     Raises:
+        BackendError: the completion cannot be read.
         ConscienceError: as ``Conscience.correct_draft`` does.
     """
     return corrected(program, GivenCompletion.of(program.generate, asked, completion))
@@ -100,11 +102,16 @@ class GivenCompletion:
 
     @classmethod
     def of(cls, generate: Generate, asked: Mapping[str, Any], body: Mapping[str, Any]) -> GivenCompletion:
-        """A reply to a request, as the program that ``generate`` belongs to would have drafted it."""
+        """A reply to a request, as the program that ``generate`` belongs to would have drafted it.
+
+        Raises:
+            BackendError: the reply cannot be read.
+        """
+        check_completion(body)
         name = text_field_of(generate)
         sent: Any = asked.get("messages")
         messages = tuple(sent) if is_conversation(sent) else ()
-        replies = [Completion(settled(storable({**body, "choices": [one]}), messages), "") for one in _choices(body)]
+        replies = [Completion(settled(storable({"choices": [one]}), messages), "") for one in body["choices"]]
         return cls(asked, body, name, [_draft(generate, messages, asked, name, reply) for reply in replies])
 
     @property
@@ -117,7 +124,7 @@ class GivenCompletion:
         ended = iter(outcomes)
         choices: list[Body] = []
         reports: list[Body] = []
-        for number, (choice, draft) in enumerate(zip(_choices(self.body), self.by_choice, strict=True)):
+        for number, (choice, draft) in enumerate(zip(self.body["choices"], self.by_choice, strict=True)):
             outcome = next(ended) if draft is not None else None
             choices.append(self._choice(choice, draft, outcome, number))
             reports.append(NOTHING_SAID if outcome is None else report(outcome))
@@ -125,12 +132,13 @@ class GivenCompletion:
         return with_reports({**kept, "choices": choices}, reports or [NOTHING_SAID])
 
     def _choice(self, choice: Mapping[str, Any], draft: Draft | None, outcome: Outcome | None, number: int) -> Body:
-        kept = {name: choice[name] for name in _OF_A_CHOICE if name in choice}
+        kept = {"finish_reason": "stop", **{name: choice[name] for name in _OF_A_CHOICE if choice.get(name) is not None}}
         if draft is None or outcome is None:  # its thinking and its log-probabilities were not reviewed
             silent = {"role": "assistant", "content": "", "refusal": None}
             return {**kept, "index": number, "logprobs": None, "message": silent}
         if is_kept(draft, outcome):
-            return {**kept, "index": number, "message": _message(choice["message"], draft, self.text_field)}
+            message = _message(choice["message"], draft, self.text_field)
+            return {**kept, "index": number, "message": message, "logprobs": _logprobs(choice, message)}
         structured = _is_structured(self.asked.get("response_format"))
         return choice_of(outcome, number, self.text_field, structured=structured, logprobs=False)
 
@@ -202,12 +210,6 @@ def drafted(
     ).with_form(turn, reply)
 
 
-def _choices(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    choices = body.get("choices")
-    read = choices if isinstance(choices, list) else []
-    return [choice for choice in read if isinstance(choice, Mapping) and isinstance(choice.get("message"), Mapping)]
-
-
 def _is_structured(response_format: Any) -> bool:
     return isinstance(response_format, Mapping) and response_format.get("type") != "text"
 
@@ -219,5 +221,16 @@ def _message(message: Mapping[str, Any], draft: Draft, text_field: str) -> Body:
         kept["content"] = draft.outputs[text_field]  # of parts, the text
     if kept.get("content") and kept.get("refusal"):
         kept["refusal"] = None  # the content is what was read
+    kept["role"] = "assistant"
     thoughts = {name: message[name] for name in _THOUGHTS if isinstance(message.get(name), str)}
     return kept | {name: thought for name, thought in thoughts.items() if thought.strip() in draft.reasoning}
+
+
+def _logprobs(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Any:
+    """The log-probabilities where they are those of the text that comes back."""
+    told = choice.get("logprobs")
+    tokens = told.get("content") if isinstance(told, Mapping) else None
+    if not isinstance(tokens, list) or not all(isinstance(token, Mapping) for token in tokens):
+        return None
+    text = "".join(str(token.get("token")) for token in tokens)
+    return {"content": tokens, "refusal": None} if text.strip() == (message.get("content") or "").strip() else None

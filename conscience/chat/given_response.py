@@ -11,7 +11,9 @@ from conscience.chat.replies import choice_of, report
 from conscience.chat.response_items import input_messages
 from conscience.chat.response_replies import output_items
 from conscience.chat.responses import chat_format, chat_tools
+from conscience.chat.shapes import check_response
 from conscience.messages.completion import Body, Completion, Message, clean
+from conscience.messages.rendering import value_text
 from conscience.messages.tool_turns import CALLS, ToolTurn
 from conscience.modules.generate import Generate
 from conscience.outcome import Draft, Outcome
@@ -23,6 +25,20 @@ _OF_A_RESPONSE = (
     *("metadata", "background", "billing", "prompt_cache_key", "prompt_cache_retention", "safety_identifier"),
 )
 """What may come back of a response beside its output."""
+
+_OF_AN_ITEM: Mapping[str, tuple[str, ...]] = {
+    "message": ("id", "type", "status", "role", "phase", "content"),
+    "function_call": ("id", "type", "status", "call_id", "name", "arguments"),
+    "reasoning": ("id", "type", "status", "summary", "content", "encrypted_content"),
+}
+"""Kind of item → what of it was reviewed, or says nothing; of any other kind, all was reviewed."""
+
+_OF_A_PART: Mapping[str, tuple[str, ...]] = {
+    "output_text": ("type", "text", "annotations"),
+    "refusal": ("type", "refusal"),
+    "summary_text": ("type", "text"),
+    "reasoning_text": ("type", "text"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,12 @@ class GivenResponse:
 
     @classmethod
     def of(cls, generate: Generate, asked: Mapping[str, Any], body: Mapping[str, Any]) -> GivenResponse:
-        """A reply to a request, as the program that ``generate`` belongs to would have drafted it."""
+        """A reply to a request, as the program that ``generate`` belongs to would have drafted it.
+
+        Raises:
+            BackendError: the reply cannot be read.
+        """
+        check_response(body)
         name = text_field_of(generate)
         return cls(asked, body, name, _draft(generate, asked, body, name))
 
@@ -76,8 +97,8 @@ def response_messages(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _draft(generate: Generate, asked: Mapping[str, Any], body: Mapping[str, Any], name: str) -> Draft | None:
-    items = [clean(item) for item in body.get("output") or () if isinstance(item, Mapping)]
-    parts = [part for item in items if item.get("type") == "message" for part in _parts(item.get("content"))]
+    items = [clean(dict(item)) for item in body["output"]]
+    parts = [part for item in items if item["type"] == "message" for part in item.get("content") or ()]
     text = "\n".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
     calls = [_call(item) for item in items if item.get("type") not in ("message", "reasoning")]
     if not text.strip() and not calls:
@@ -86,7 +107,7 @@ def _draft(generate: Generate, asked: Mapping[str, Any], body: Mapping[str, Any]
         str(part.get("text") or "")
         for item in items
         if item.get("type") == "reasoning"
-        for part in (*_parts(item.get("summary")), *_parts(item.get("content")))
+        for part in (*(item.get("summary") or ()), *(item.get("content") or ()))
     ]
     message: dict[str, Any] = {"content": text, "reasoning_content": "\n".join(filter(None, thoughts))}
     finish = "length" if (body.get("incomplete_details") or {}).get("reason") == "max_output_tokens" else "stop"
@@ -110,12 +131,6 @@ def _chat_parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
     return params | tools | chat_format(asked.get("text"))
 
 
-def _parts(content: Any) -> list[Mapping[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "output_text", "text": content}]
-    return [part for part in content or () if isinstance(part, Mapping)]
-
-
 def _call(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """A call of a function as a chat has it; any other item as it is, to be reviewed whole."""
     if item.get("type") != "function_call":
@@ -126,24 +141,24 @@ def _call(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _reviewed(items: Any) -> list[Any]:
     """The output that passed, less what nobody reviewed."""
-    kept = []
+    kept: list[Any] = []
     for item in items:
-        if isinstance(item, Mapping) and item.get("type") == "message":
-            known = {name: item[name] for name in ("id", "type", "status", "role", "phase") if name in item}
-            parts = [_part(part) for part in _parts(item.get("content")) if part.get("type") in ("output_text", "refusal")]
-            item = {**known, "content": parts}
-        elif isinstance(item, Mapping) and item.get("type") == "function_call":
-            names = ("id", "type", "status", "call_id", "name", "arguments")
-            item = {name: item[name] for name in names if name in item}
-        elif isinstance(item, Mapping) and item.get("type") == "reasoning":
-            names = ("id", "type", "status", "summary", "content", "encrypted_content")
-            item = {name: item[name] for name in names if name in item}
-        elif not isinstance(item, Mapping):
-            continue
-        kept.append(clean(dict(item)))
+        known = {name: item[name] for name in _OF_AN_ITEM.get(item["type"], item) if name in item}
+        if item["type"] == "function_call":
+            known |= {name: value_text(item.get(name)) for name in ("name", "arguments")}
+        elif item["type"] in _OF_AN_ITEM:
+            for name in ("content", "summary"):
+                if name in known or (item["type"], name) == ("message", "content"):
+                    known[name] = [_part(part) for part in item.get(name) or () if part["type"] in _OF_A_PART]
+        kept.append(clean(known))
     return kept
 
 
 def _part(part: Mapping[str, Any]) -> Body:
-    names = ("type", "text", "annotations", "logprobs") if part["type"] == "output_text" else ("type", "refusal")
-    return {name: part[name] for name in names if name in part}
+    """A part of a message or of reasoning; log-probabilities where they are those of its text."""
+    first = "refusal" if part["type"] == "refusal" else "text"
+    kept = {first: "", **{name: part[name] for name in _OF_A_PART[part["type"]] if part.get(name) is not None}}
+    tokens = part.get("logprobs") or ()
+    if "".join(str(token.get("token")) for token in tokens).strip() == str(part.get("text") or "").strip() and tokens:
+        kept["logprobs"] = part["logprobs"]
+    return kept

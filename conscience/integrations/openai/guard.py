@@ -18,7 +18,7 @@ from conscience.chat.given import Given, GivenCompletion
 from conscience.chat.given_response import GivenResponse
 from conscience.chat.replies import chunks
 from conscience.chat.response_replies import response_events
-from conscience.errors import ConfigurationError
+from conscience.errors import BackendError, ConfigurationError
 from conscience.integrations.openai.doors import Door, api_of
 from conscience.integrations.openai.transport import ClientTransport
 from conscience.messages.completion import Body, clean
@@ -111,11 +111,14 @@ class Guard:
         Raises:
             openai.APIResponseValidationError: the response cannot be read; it holds not a word of it.
         """
-        body = _json(response, "choices" if door.api == "chat" else "output")
+        body = _json(response)
         model = str(door.asked.get("model") or body.get("model") or "model")
         program = self.programs.reviewing(model, lambda: self._backend(model))
         of = GivenCompletion.of if door.api == "chat" else GivenResponse.of
-        return program, of(program.generate, door.asked, body)
+        try:
+            return program, of(program.generate, door.asked, body)
+        except BackendError as error:
+            raise _unreadable(response, error.message) from None
 
     def _backend(self, model: str) -> Backend:
         with self._lock:
@@ -172,15 +175,20 @@ def _text(body: Body) -> str:
     return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _json(response: Any, holds: str) -> Body:
+def _json(response: Any) -> Body:
     try:
         body = clean(json.loads(response.content))
     except (ValueError, RecursionError):
         body = None
-    if not isinstance(body, dict) or not isinstance(body.get(holds), list):
-        empty = type(response)(response.status_code, headers={}, content=b"", request=response.request)
-        raise openai.APIResponseValidationError(empty, None, message=f"the reply holds no {holds}")
+    if not isinstance(body, dict):
+        raise _unreadable(response, "the reply is no JSON object")
     return body
+
+
+def _unreadable(response: Any, why: str) -> openai.APIResponseValidationError:
+    """The package's own error, with a response that holds not a word."""
+    empty = type(response)(response.status_code, headers={}, content=b"", request=response.request)
+    return openai.APIResponseValidationError(empty, None, message=why)
 
 
 def _opened(program: ProgramSpec | None, roles: Roles | None) -> Conscience:
