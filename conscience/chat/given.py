@@ -151,9 +151,9 @@ NOTHING_SAID: Body = {
 
 
 def is_kept(draft: Draft, outcome: Outcome) -> bool:
-    """Whether what is returned is the draft."""
+    """Whether what is returned is the draft. A revision that says the same came about by other thoughts: it is none."""
     same = all(outcome.get(name) == value for name, value in draft.outputs.items())
-    return same and reply_of(outcome) is not None
+    return same and reply_of(outcome) is not None and outcome.status != "revised"
 
 
 def text_field_of(generate: Generate) -> str:

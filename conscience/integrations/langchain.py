@@ -1,0 +1,329 @@
+"""LangChain: a program as a Runnable, and a chat model whose answers are reviewed before anyone sees them.
+
+    chain = prompt | ConscienceRunnable(Conscience("request -> response", lm="openai/gpt-4o-mini")) | StrOutputParser()
+
+    model = ReviewedChatModel(model=ChatOpenAI(model="gpt-4o"), program=Conscience(lm={"review": "openai/gpt-4o-mini"}))
+    model.bind_tools([search]).invoke("…")           # calls are reviewed with their arguments, before any tool runs
+    model.with_structured_output(Person).invoke("…")
+
+Callbacks, ``astream_events`` and LangGraph's message streams see one model, with what may be shown; the draft's own events
+reach only callbacks that were given to the wrapped model itself. Needs the extra ``langchain``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableParallel, RunnableSequence
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, model_validator
+
+from conscience._dspy.streams import words
+from conscience.chat import report
+from conscience.errors import ConfigurationError
+from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, areview, chat_tools, part_text, readable, review
+from conscience.outcome import Outcome
+from conscience.program import Conscience
+
+ProgramInput = LanguageModelInput | Mapping[str, Any]
+"""A text, chat messages or a prompt's value; or the inputs of the program by name."""
+
+
+class ConscienceRunnable(Runnable[ProgramInput, AIMessage]):
+    """A program as a step of a chain: after a prompt, before an output parser.
+
+    The answer is an ``AIMessage`` with the text of the outcome, and the rest in ``response_metadata["conscience"]``: status,
+    verdict, usage, and ``outputs``, the output fields by name. ``stream`` begins after the verdict.
+
+    Args:
+        program: what answers.
+    """
+
+    def __init__(self, program: Conscience) -> None:
+        self.program = program
+
+    def invoke(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        return self._call_with_config(self._answer, input, config, **kwargs)
+
+    async def ainvoke(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        return await self._acall_with_config(self._aanswer, input, config, **kwargs)
+
+    def stream(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
+        yield from _pieces(self.invoke(input, config, **kwargs))
+
+    async def astream(
+        self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        for piece in _pieces(await self.ainvoke(input, config, **kwargs)):
+            yield piece
+
+    def _answer(self, input: ProgramInput) -> AIMessage:
+        request, inputs = _inputs(input)
+        with _no_callbacks():
+            return _answered(self.program(*request, **inputs))
+
+    async def _aanswer(self, input: ProgramInput) -> AIMessage:
+        request, inputs = _inputs(input)
+        with _no_callbacks():
+            return _answered(await self.program.acall(*request, **inputs))
+
+
+class ReviewedChatModel(BaseChatModel):
+    """A chat model of LangChain's whose every answer is reviewed, and corrected where it must be.
+
+    It stands where the model stood: messages in, ``AIMessage`` out, with tool calls, usage and ids. ``bind_tools`` and
+    ``with_structured_output`` are the wrapped model's own. What a review has nothing against goes on unchanged; a revision
+    keeps the usage and loses what was about the draft (log-probabilities, thoughts, annotations); a refusal is a message
+    without tool calls, with ``additional_kwargs["refusal"]`` as OpenAI's have it. How the review ended is in
+    ``response_metadata["conscience"]``.
+
+    Attributes:
+        model: what answers.
+        program: what reviews, and revises; it is not asked to generate.
+    """
+
+    model: BaseChatModel
+    program: Conscience
+    cache: bool = False  # the wrapped model may have one; a verdict is not kept
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @model_validator(mode="after")
+    def _same_profile(self) -> Self:
+        if self.profile is None:
+            self.profile = self.model.profile
+        return self
+
+    @property
+    def _llm_type(self) -> str:
+        return f"reviewed-{self.model._llm_type}"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return dict(self.model._identifying_params)
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        return self.model._get_ls_params(stop, **kwargs)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        return self.model.get_token_ids(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        return self.model.get_num_tokens_from_messages(messages, tools)
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The wrapped model's own binding, around this model."""
+        return _around(self, self.model.bind_tools(tools, **kwargs))
+
+    def with_structured_output(self, schema: Any = None, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
+        """The wrapped model's own chain, around this model: it reads what was reviewed.
+
+        A refusal gives what the parser of that chain makes of one: OpenAI's raises, others return None.
+        """
+        return _around(self, self.model.with_structured_output(schema, **kwargs))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        said = self.model.invoke(messages, config={"callbacks": []}, stop=stop, **kwargs)
+        tools = chat_tools(kwargs.get("tools"))
+        return _result(said, review(self.program, as_chat(messages), read_turn(said), tools=tools))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        said = await self.model.ainvoke(messages, config={"callbacks": []}, stop=stop, **kwargs)
+        tools = chat_tools(kwargs.get("tools"))
+        return _result(said, await areview(self.program, as_chat(messages), read_turn(said), tools=tools))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """What was reviewed, in pieces; nothing before the verdict."""
+        for piece in _pieces(self._generate(messages, stop, **_unstreamed(kwargs)).generations[0].message):
+            yield ChatGenerationChunk(message=piece)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for piece in _pieces((await self._agenerate(messages, stop, **_unstreamed(kwargs))).generations[0].message):
+            yield ChatGenerationChunk(message=piece)
+
+
+def as_chat(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """LangChain's messages as OpenAI's."""
+    return readable(convert_to_openai_messages(list(messages)))
+
+
+def read_turn(message: AIMessage) -> Turn:
+    """What a model's message says, whatever provider it came from."""
+    beside = message.additional_kwargs
+    texts = [beside.get("refusal"), (beside.get("audio") or {}).get("transcript")]
+    thoughts = [beside.get("reasoning_content")]
+    for part in message.content if isinstance(message.content, list) else [message.content]:
+        kind = "text" if isinstance(part, str) else part.get("type")
+        if kind == "text":
+            texts.append(part_text(part))
+        elif kind not in CALLS_AGAIN:
+            thoughts.append(part_text(part))
+    calls = [ToolCall.of(call["name"], call["args"], call["id"]) for call in message.tool_calls]
+    calls += [ToolCall.of(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls]
+    if (old := beside.get("function_call")) is not None:
+        calls.append(ToolCall.of(old.get("name"), old.get("arguments")))
+    return Turn("\n".join(filter(None, texts)), "\n".join(filter(None, thoughts)), tuple(calls))
+
+
+CALLS_AGAIN = frozenset({"tool_use", "tool_call", "function_call"})
+"""Parts of a message's content that its ``tool_calls`` have too."""
+
+_OF_THE_CALL = ("id", "model", "model_name", "model_provider", "service_tier", "system_fingerprint", "token_usage")
+"""What of a message's metadata is true of a revision too: nothing that quotes or scores the draft."""
+
+
+def _result(said: BaseMessage, reviewed: ReviewedTurn) -> ChatResult:
+    told = {"conscience": report(reviewed.outcome)} if reviewed.outcome is not None else {}
+    if not reviewed.changed:
+        message = said.model_copy(update={"response_metadata": {**said.response_metadata, **told}})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+    ok = reviewed.outcome is None or reviewed.outcome.ok
+    metadata = {name: said.response_metadata[name] for name in _OF_THE_CALL if name in said.response_metadata}
+    return ChatResult(
+        generations=[
+            ChatGeneration(
+                message=AIMessage(
+                    reviewed.turn.text,
+                    id=said.id,
+                    name=said.name,
+                    usage_metadata=getattr(said, "usage_metadata", None),
+                    tool_calls=[
+                        tool_call(name=call.name, args=json.loads(call.arguments), id=call.id)
+                        for call in reviewed.turn.calls
+                    ],
+                    additional_kwargs=_parsed(said, reviewed.turn.text) if ok else {"refusal": reviewed.turn.text},
+                    response_metadata={**metadata, "finish_reason": "stop" if ok else "content_filter", **told},
+                )
+            )
+        ]
+    )
+
+
+def _parsed(said: BaseMessage, text: str) -> dict[str, Any]:
+    """Where the model's package keeps the answer read as an object, the revision's: of its class, or a refusal to say."""
+    parsed = said.additional_kwargs.get("parsed")
+    if parsed is None:
+        return {}
+    try:
+        read = json.loads(text)
+        return {"parsed": type(parsed).model_validate(read) if hasattr(type(parsed), "model_validate") else read}
+    except ValueError:
+        return {"refusal": text}
+
+
+def _answered(outcome: Outcome) -> AIMessage:
+    total = outcome.usage.total
+    usage = UsageMetadata(input_tokens=total.input_tokens, output_tokens=total.output_tokens, total_tokens=total.tokens)
+    told = {**report(outcome), "outputs": outcome.to_json()["outputs"]}
+    return AIMessage(outcome.response, usage_metadata=usage, response_metadata={"conscience": told})
+
+
+def _pieces(message: BaseMessage) -> Iterator[AIMessageChunk]:
+    """A message in pieces that add up to it."""
+    texts = words(message.content) if isinstance(message.content, str) else [message.content]
+    for text in texts:
+        yield AIMessageChunk(content=text, id=message.id)
+    yield AIMessageChunk(
+        content="" if isinstance(message.content, str) else [],
+        id=message.id,
+        name=message.name,
+        tool_call_chunks=[
+            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=number)
+            for number, call in enumerate(getattr(message, "tool_calls", ()))
+        ],
+        usage_metadata=getattr(message, "usage_metadata", None),
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        chunk_position="last",
+    )
+
+
+def _around(reviewed: ReviewedChatModel, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """A runnable that was built on the wrapped model, built on the reviewed one.
+
+    Raises:
+        ConfigurationError: the wrapped model is not in it where it is looked for: it would answer unreviewed.
+    """
+    changed: Runnable[Any, Any] = _with(reviewed, runnable)
+    if changed is runnable:
+        raise ConfigurationError(
+            f"{type(reviewed.model).__name__} is not found in its own {type(runnable).__name__}",
+            hint="bind on the model first, and review the chain: ConscienceRunnable(Conscience(chain))",
+        )
+    return changed
+
+
+def _with(reviewed: ReviewedChatModel, runnable: Any) -> Any:
+    if runnable is reviewed.model:
+        return reviewed
+    if isinstance(runnable, RunnableBinding):
+        bound = _with(reviewed, runnable.bound)
+        return runnable if bound is runnable.bound else runnable.model_copy(update={"bound": bound})
+    if isinstance(runnable, RunnableSequence):
+        steps = [_with(reviewed, step) for step in runnable.steps]
+        same = all(step is old for step, old in zip(steps, runnable.steps, strict=True))
+        return runnable if same else RunnableSequence(*steps, name=runnable.name)
+    if isinstance(runnable, RunnableParallel):
+        branches = {name: _with(reviewed, step) for name, step in runnable.steps__.items()}
+        same = all(step is runnable.steps__[name] for name, step in branches.items())
+        return runnable if same else RunnableParallel(branches)
+    return runnable
+
+
+def _inputs(value: ProgramInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a program call."""
+    if isinstance(value, PromptValue):
+        return (as_chat(value.to_messages()),), {}
+    if isinstance(value, Mapping):
+        return (), dict(value)
+    return (value if isinstance(value, str) else as_chat(list(value)),), {}  # type: ignore[arg-type]
+
+
+def _unstreamed(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name != "stream"}
+
+
+@contextmanager
+def _no_callbacks() -> Iterator[None]:
+    """What runs inside has none of the callbacks outside: they would be told of drafts."""
+    token = var_child_runnable_config.set({**(var_child_runnable_config.get() or {}), "callbacks": []})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)

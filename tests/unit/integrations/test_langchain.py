@@ -1,0 +1,247 @@
+"""LangChain's own package around a program, and a program around its chat models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
+
+from conscience import ConfigurationError, Conscience
+from conscience.integrations.langchain import ConscienceRunnable, ReviewedChatModel
+from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, mends, program, scripted
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+
+
+class Model(GenericFakeChatModel):
+    """A chat model that says what it is told to, and takes tools."""
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+
+def reviewed(*said: Any, judge: Conscience | None = None) -> ReviewedChatModel:
+    return ReviewedChatModel(model=Model(messages=iter(said)), program=judge or program())
+
+
+def calls(name: str) -> AIMessage:
+    return AIMessage("", tool_calls=[{"name": "Person", "args": {"name": name}, "id": "call_1"}])
+
+
+def test_a_program_in_a_chain() -> None:
+    """After a prompt, whose turns it is asked with, and before a parser; each way to call it says the same."""
+    lm = scripted()
+    prompt = ChatPromptTemplate.from_messages([("system", "Be {how}."), ("human", "{question}")])
+    chain = prompt | ConscienceRunnable(program(lm=lm)) | StrOutputParser()
+    given = {"how": "kind", "question": "Hello?"}
+    assert chain.invoke(given) == "An answer."
+    assert lm.calls[0][0] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}]
+    assert list(chain.stream(given)) == ["An ", "answer.", ""]
+    assert chain.batch([given, given]) == ["An answer."] * 2
+
+    async def streamed() -> list[str]:
+        return [piece async for piece in chain.astream(given)]
+
+    assert asyncio.run(chain.ainvoke(given)) == "An answer."
+    assert "".join(asyncio.run(streamed())) == "An answer."
+
+
+def test_a_program_says_how_its_review_ended() -> None:
+    """With the tokens of all that it asked."""
+    message = ConscienceRunnable(program(lm=scripted(generate=f"Say {BAD}."))).invoke("Hello?")
+    assert (message.content, message.response_metadata["conscience"]["status"]) == (MENDED, "revised")
+    assert message.response_metadata["conscience"]["outputs"] == {"response": MENDED}
+    assert message.usage_metadata is not None
+    assert message.usage_metadata["total_tokens"] > 100
+    assert BAD not in repr(message)
+
+
+def test_a_mapping_holds_inputs_by_name() -> None:
+    """Of a program with several."""
+    written = "[[ ## answer ## ]]\nTea.\n\n[[ ## completed ## ]]"
+    several = Conscience("documents, question -> answer", lm=scripted(generate=written))
+    message = ConscienceRunnable(several).invoke({"documents": "Tea is a plant.", "question": "What?"})
+    assert message.response_metadata["conscience"]["outputs"] == {"answer": "Tea."}
+
+
+def test_a_chain_inside_a_program_tells_no_callback_outside() -> None:
+    """``astream_events`` of the outer chain shows no draft."""
+    inner = ChatPromptTemplate.from_messages([("human", "{question}")]) | Model(messages=iter([f"One {BAD}."] * 2))
+    outer = ConscienceRunnable(Conscience(inner, lm={"review": scripted(), "revise": scripted()})) | StrOutputParser()
+
+    async def seen() -> list[Any]:
+        return [event async for event in outer.astream_events({"question": "Hello?"})]
+
+    events = asyncio.run(seen())
+    assert BAD not in repr(events)
+    assert MENDED in repr(events[-1])
+
+
+def test_a_reviewed_model_changes_nothing_that_passes() -> None:
+    """Not its id, usage or metadata."""
+    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    about = {"model_name": "m", "logprobs": {"content": []}}
+    said = AIMessage("Fine.", id="run-1", usage_metadata=usage, response_metadata=about)
+    message = reviewed(said).invoke("Hello?")
+    assert message.response_metadata.pop("conscience")["status"] == "clean"
+    assert message == said
+
+
+def test_a_reviewed_model_keeps_what_is_true_of_a_revision() -> None:
+    """The usage of the call; not the log-probabilities, thoughts and whatever else is about the draft."""
+    said = AIMessage(
+        [{"type": "thinking", "thinking": f"Why not {BAD}?", "signature": "s"}, {"type": "text", "text": f"Say {BAD}."}],
+        additional_kwargs={"reasoning_content": BAD},
+        usage_metadata={"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
+        response_metadata={"model_name": "m", "logprobs": {"content": [{"token": BAD}]}},
+    )
+    message = reviewed(said).invoke("Hello?")
+    assert (message.content, message.usage_metadata) == (MENDED, said.usage_metadata)
+    assert message.response_metadata["model_name"] == "m"
+    assert BAD not in repr(message)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        AIMessage([{"type": "text", "text": f"Say {BAD}."}]),
+        AIMessage([{"type": "thinking", "thinking": BAD}, {"type": "text", "text": "Fine."}]),
+        AIMessage([{"type": "server_tool_use", "name": "search", "input": {"query": BAD}}, "Fine."]),
+        AIMessage("Fine.", additional_kwargs={"reasoning_content": BAD}),
+        AIMessage("", additional_kwargs={"audio": {"transcript": BAD}}),
+        AIMessage("", additional_kwargs={"function_call": {"name": "act", "arguments": f'{{"what": "{BAD}"}}'}}),
+        AIMessage("", invalid_tool_calls=[{"name": "act", "args": f"{{{BAD}", "id": "1", "error": None}]),
+        calls(BAD),
+    ],
+)
+def test_all_that_a_message_says_is_reviewed(said: AIMessage) -> None:
+    """Wherever a provider's package puts it."""
+    message = reviewed(said, judge=program(max_revisions=0)).invoke("Hello?")
+    assert BAD not in repr(message)
+    assert REFUSED in message.content
+    assert not message.tool_calls
+
+
+def test_tools_are_bound_by_the_model_and_their_calls_reviewed() -> None:
+    """Names and arguments, in the light of the tools' results."""
+    lm = scripted(mends(call="Person", name="Jo"))
+    bound = reviewed(calls("Kim"), calls(BAD), judge=program(lm=lm)).bind_tools([Person])
+    assert bound.invoke("Who?").tool_calls == calls("Kim").tool_calls
+    asked = [HumanMessage("Who?"), calls("Kim"), ToolMessage("Not Kim.", tool_call_id="call_1")]
+    assert asyncio.run(bound.ainvoke(asked)).tool_calls == calls("Jo").tool_calls
+    assert "Not Kim." in repr(lm.calls[1])
+
+
+def test_structured_output_is_of_what_was_reviewed() -> None:
+    """As an object, and with the raw message beside it; a refusal is no object."""
+    judge = program(mends(call="Person", name="Jo"))
+    assert reviewed(calls("Kim"), judge=judge).with_structured_output(Person).invoke("Who?") == Person(name="Kim")
+    assert reviewed(calls(BAD), judge=judge).with_structured_output(Person).invoke("Who?") == Person(name="Jo")
+    raw = reviewed(calls(BAD), judge=judge).with_structured_output(Person, include_raw=True).invoke("Who?")
+    assert (raw["parsed"], raw["parsing_error"]) == (Person(name="Jo"), None)
+    assert BAD not in repr(raw)
+    closed = program(max_revisions=0)
+    raw = reviewed(calls(BAD), judge=closed).with_structured_output(Person, include_raw=True).invoke("Who?")
+    assert raw["parsed"] is None
+    assert REFUSED in raw["raw"].content
+
+
+def test_a_model_that_hides_in_its_own_chain_is_not_left_unreviewed() -> None:
+    """Where the wrapped model cannot be found, that is told at once."""
+
+    class Hidden(Model):
+        def with_structured_output(self, schema: Any = None, **kwargs: Any) -> Runnable[Any, Any]:
+            return RunnableLambda(lambda given: self.invoke(given))
+
+    with pytest.raises(ConfigurationError, match="not found"):
+        ReviewedChatModel(model=Hidden(messages=iter(())), program=program()).with_structured_output(Person)
+
+
+def test_an_object_that_the_model_parsed_is_parsed_anew() -> None:
+    """OpenAI's package reads it from the message; a revision's is another."""
+    said = AIMessage(f'{{"name": "{BAD}"}}', additional_kwargs={"parsed": Person(name=BAD)})
+    assert reviewed(said, judge=program('{"name": "Jo"}')).invoke("Who?").additional_kwargs == {"parsed": Person(name="Jo")}
+    prose = reviewed(said, judge=program("I will not.")).invoke("Who?").additional_kwargs
+    assert prose == {"refusal": "I will not."}
+
+
+class Recorder(BaseCallbackHandler):
+    """What callbacks hear."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        self.heard.append(repr((token, kwargs.get("chunk"))))
+
+    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+        self.heard.append(repr(response))
+
+
+def test_callbacks_and_streams_see_one_model_and_no_draft() -> None:
+    """Neither tokens nor the end of the wrapped one; the pieces add up to the message."""
+    recorder = Recorder()
+    pieces = list(reviewed(f"One {BAD} two.").stream("Hello?", config={"callbacks": [recorder]}))
+    whole = pieces[0]
+    for piece in pieces[1:]:
+        whole += piece
+    assert isinstance(whole, AIMessageChunk)
+    assert (whole.content, whole.response_metadata["conscience"]["status"]) == (MENDED, "revised")
+    assert len(pieces) == 4
+    assert BAD not in "".join(recorder.heard)
+
+    async def events() -> list[Any]:
+        chain = RunnableLambda(lambda text: text) | reviewed(f"One {BAD} two.")
+        return [event async for event in chain.astream_events("Hello?")]
+
+    seen = asyncio.run(events())
+    assert BAD not in repr(seen)
+    assert sum(event["event"] == "on_chat_model_start" for event in seen) == 1
+
+
+def test_calls_are_streamed_whole() -> None:
+    """As chunks that add up to the call."""
+    first, *rest = reviewed(calls("Kim")).bind_tools([Person]).stream("Who?")
+    for piece in rest:
+        first += piece
+    assert first.tool_calls == calls("Kim").tool_calls
+
+
+def test_an_outage_of_the_reviewer_shows_nothing() -> None:
+    """And is told as what it is."""
+    message = reviewed("Fine.", judge=program(gate=DOWN)).invoke("Hello?")
+    assert "Fine" not in repr(message)
+    told = message.response_metadata["conscience"]
+    assert (told["status"], told["flagged"]) == ("unreviewed", None)
+
+
+def test_verdicts_are_not_kept_by_langchain() -> None:
+    """Its cache does not know the program."""
+    from langchain_core.caches import InMemoryCache
+    from langchain_core.globals import get_llm_cache, set_llm_cache
+
+    before = get_llm_cache()
+    set_llm_cache(InMemoryCache())
+    try:
+        lm = scripted()
+        model = reviewed("Fine.", "Fine.", judge=program(lm=lm))
+        model.invoke("Hello?")
+        model.invoke("Hello?")
+        assert sum("Fine." in repr(messages) for messages, _ in lm.calls) >= 1
+        assert len(lm.calls) == 2
+    finally:
+        set_llm_cache(before)
