@@ -145,6 +145,22 @@ def test_a_file_of_programs_and_keys_is_served(tmp_path: Path) -> None:
         assert "key-of" not in running.stderr()
 
 
+def test_the_playground_is_the_operators(tmp_path: Path) -> None:
+    """Asked for by name, and opened by the operator's key alone."""
+    (tmp_path / "serve.yaml").write_text(CONFIG)
+    keys = {"ACME_KEY": "key-of-acme-01", "BOSS_KEY": "key-of-boss-01"}
+    arguments = ("serve", "--config", str(tmp_path / "serve.yaml"), "--port", "0", "--playground")
+    with start(*arguments, env=keys, folder=tmp_path) as running:
+        url = url_of(running)
+        assert f"the playground is at {url}/playground" in running.stderr()
+        assert "conscience playground" in httpx.get(f"{url}/playground").text
+        body = {"model": "careful", "inputs": {"request": "harm"}}
+        for key, status in (("acme", 403), ("x", 401), ("boss", 200)):
+            said = httpx.post(f"{url}/playground/ask", json=body, headers={"authorization": f"Bearer key-of-{key}-01"})
+            assert said.status_code == status
+            assert ("HARMFUL" in said.text) == (key == "boss")
+
+
 @contextmanager
 def serve(*arguments: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A real process, and its address."""

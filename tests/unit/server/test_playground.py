@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 from conscience import Conscience
 from conscience.server import Policy, create_app
 from conscience.server.playground import page as page_module
+from conscience.server.playground.scores import PackScores, ScoredCase
 from conscience.testing import Fault, ScriptedLM, by_stage, is_gate
 
 FINDING = json.dumps({"findings": [{"principle": "honesty", "quote": "Kim", "why": "Made up.", "change": "Say so."}]})
@@ -203,6 +205,25 @@ def test_scoring_goes_on_where_it_stopped() -> None:
     whole = events(asking.post("/playground/scores", json={"model": "careful", "pack": "general"}))
     assert whole[-1] == {"type": "done"}
     assert len(asked) == 121
+
+
+async def test_who_leaves_stops_the_scoring_and_who_comes_pays_once() -> None:
+    """Two at once ask as much as one does; what was scored for one who left is there for the next."""
+    lm = ScriptedLM(cautious, seconds=0.001)
+    scores = PackScores(Conscience(lm=lm), "general")
+    leaving = scores.rows()
+    await anext(leaving)
+    await leaving.aclose()
+    asked = len(lm.calls)
+    await asyncio.sleep(0.05)
+    assert asked == len(lm.calls) < len(scores.cases)
+
+    async def whole() -> list[ScoredCase]:
+        return [row async for row in scores.rows()]
+
+    first, second = await asyncio.gather(whole(), whole())
+    assert first == second
+    assert len(first) == len(lm.calls) == len(scores.cases)
 
 
 def test_what_needs_no_model_is_flagged_at_any_threshold() -> None:
