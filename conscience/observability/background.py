@@ -156,7 +156,7 @@ def _flush_in_child() -> None:
     global _flushes_in_child
     if not _flushes_in_child and (util := sys.modules.get("multiprocessing.util")) is not None:
         _flushes_in_child = True
-        util.Finalize(None, flush_all, exitpriority=10)
+        util.Finalize(None, _at_exit, exitpriority=10)
 
 
 def _forked() -> None:
@@ -166,5 +166,11 @@ def _forked() -> None:
         queue.renew()
 
 
-atexit.register(flush_all)
+def _at_exit() -> None:
+    if not flush_all(EXIT_SECONDS):
+        left = ", ".join(f"{queue.pending} of {queue._name}" for queue in _queues if queue.pending)
+        logger.warning("the process ends with work undone: %s", left)
+
+
+atexit.register(_at_exit)
 after_fork(_forked)
