@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conscience.cli.serve import serve_command
 from conscience.errors import ConfigurationError, InputError
 from conscience.server import Limits
 from conscience.server.settings import limits_of, policies_of_environment, read_settings
+from tests.conftest import ROOT
 
 WHOLE = """
 programs:
@@ -93,3 +96,23 @@ def test_without_a_variable_there_is_no_policy() -> None:
 def test_a_limit_that_is_none_is_named(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(given))):
         limits_of(given)
+
+
+def test_the_file_in_the_documentation_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_KEY", "ours-1")
+    page = (ROOT / "docs" / "serving.md").read_text()
+    settings = read_settings(written(tmp_path, page.split("```yaml\n")[1].split("```")[0]))
+    assert [policy.name for policy in settings.policies()] == ["acme", "acme", "trial", "us"]
+    assert limits_of(settings.limits).queue == 64
+
+
+def test_the_container_file_names_what_there_is() -> None:
+    """Nothing else is copied, and the command has these options."""
+    lines = (ROOT / "Containerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]]
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+    command = json.loads(next(line.removeprefix("ENTRYPOINT ") for line in lines if line.startswith("ENTRYPOINT")))
+    assert command[:2] == ["conscience", "serve"]
+    known = {option for parameter in serve_command.params for option in parameter.opts}
+    assert {part for part in command if part.startswith("--")} <= known
