@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args, overload
 
@@ -59,12 +60,27 @@ def guard(fn: Any = None, *, program: Conscience, on_refusal: OnRefusal = "tell"
     if isinstance(fn, dspy.Tool):
         parameters = Parameters(fn.func, injected, None if fn.args is None else frozenset(fn.args))
         inner = Guarded(fn.func, str(fn.name), fn.desc or "", parameters, program, on_refusal).function()
-        return fn.model_copy(update={"func": inner})
+        return GuardedTool(inner, fn.name, fn.desc, fn.args, fn.arg_types, fn.arg_desc)
     if not callable(fn) or hasattr(fn, "args_schema") or hasattr(fn, "on_invoke_tool"):
         raise ConfigurationError(
             f"{type(fn).__name__} cannot be guarded", hint="guard the function that it is made of, and make the tool of that"
         )
     return Guarded(fn, _name(fn), inspect.getdoc(fn) or "", Parameters(fn, injected), program, on_refusal).function()
+
+
+_AWAITED: ContextVar[bool] = ContextVar("conscience_tool_awaited", default=False)
+"""Whether whoever calls a sync tool would wait for it: then its review need not block the event loop."""
+
+
+class GuardedTool(dspy.Tool):  # type: ignore[misc]
+    """A ``dspy.Tool`` of a guarded function."""
+
+    async def acall(self, **kwargs: Any) -> Any:
+        token = _AWAITED.set(True)
+        try:
+            return await super().acall(**kwargs)
+        finally:
+            _AWAITED.reset(token)
 
 
 class Guarded:
@@ -131,14 +147,28 @@ class Guarded:
 
     def _sync(self) -> Callable[..., Any]:
         def tool(*args: Any, **kwargs: Any) -> Any:
-            call, told = run_sync(self._reviewed(args, kwargs))
-            if told is not None:
-                return told
-            with call.running():
-                value = call.run(self.called)
-            return self._later(call, value) if inspect.isawaitable(value) else call.returned(value, tell=self.tells)
+            return self._called(args, kwargs)
 
         return tool
+
+    def _called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if _AWAITED.get():
+            return self._called_on_a_loop(args, kwargs)
+        call, told = run_sync(self._reviewed(args, kwargs))
+        return self._run(call) if told is None else told
+
+    def _run(self, call: ToolCall) -> Any:
+        with call.running():
+            value = call.run(self.called)
+        return self._later(call, value) if inspect.isawaitable(value) else call.returned(value, tell=self.tells)
+
+    async def _called_on_a_loop(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        _AWAITED.set(False)  # what the tool calls is its own affair
+        call, told = await run_async(self._reviewed(args, kwargs))
+        if told is not None:
+            return told
+        value = self._run(call)
+        return await value if inspect.isawaitable(value) else value
 
     async def _later(self, call: ToolCall, value: Awaitable[Any]) -> Any:
         with call.running():

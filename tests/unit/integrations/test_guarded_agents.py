@@ -57,6 +57,19 @@ def test_a_react_is_told_why_and_goes_on(is_async: bool) -> None:
     assert not any("finish" in judged(messages) for messages, _ in judge.calls if is_gate(messages))
 
 
+async def test_the_event_loop_goes_on_while_a_sync_tool_is_reviewed() -> None:
+    """Where an agent waits for its tools, as DSPy's async ones do."""
+    post, turns = Post(), 0
+    tool = guard(dspy.Tool(post.send), program=program(ScriptedLM(by_stage(gate=0.01), seconds=0.02)))
+    waiting = asyncio.ensure_future(tool.acall(to="Ann"))
+    while not waiting.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    assert turns > 5
+    assert await waiting == "sent to Ann"
+    assert tool(to="Bob") == "sent to Bob"
+
+
 def test_an_agent_that_insists_is_told_again_without_a_review() -> None:
     """An agent's retries of a refused call are free, and pointless."""
     post, judge = Post(), reviewer()

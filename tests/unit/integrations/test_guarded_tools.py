@@ -192,6 +192,12 @@ def test_what_cannot_be_reviewed_or_mended_does_not_run(failing: Any, options: A
     assert ran or "did not run" in told
 
 
+def test_a_program_that_observes_lets_every_call_run(post: Post) -> None:
+    """As it is, and says nothing."""
+    tool = guard(post.send, program=program(mode="observe"))
+    assert tool(to="SECRET") == "sent to SECRET"
+
+
 def test_an_outage_is_not_told_as_a_verdict(post: Post) -> None:
     """Nor remembered as one: the same call is reviewed again."""
     down = [True]
