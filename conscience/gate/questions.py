@@ -28,9 +28,9 @@ YES_OR_NO = "Yes or No?"
 OWN_TURN = "{question} {yes_or_no}"
 """The own framing's turn: a question about the answer above."""
 
-IN_A_CONVERSATION = """This is about your last answer alone. The turns before it are context: what was wrong in them does \
-not count, but what your answer adds to them does.\n\n"""
-"""Comes before the own framing's turn where the request is a conversation."""
+IN_A_CONVERSATION = "About your last answer, not the earlier ones, in the light of the whole conversation: "
+"""Comes before the own framing's turn where the request is a conversation. So worded, it leaves the scores where a gate that
+was calibrated on single requests has them; two sentences of policy took .8 nats off them (SmolLM2, 12 conversations)."""
 
 OWN_REASONING = "Before that answer you reasoned:\n{reasoning}\n\n"
 """Comes first in the own framing where the reasoning is not part of the answer's text."""

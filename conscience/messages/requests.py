@@ -12,7 +12,8 @@ from conscience.messages.rendering import Request, request_text, value_text
 
 
 def check_request(inputs: Mapping[str, Any]) -> Request:
-    """The request that the inputs make: one input as it is (text or chat messages), several with their names.
+    """The request that the inputs make: one input as it is (text or chat messages), several with their names. With a
+    ``dspy.History`` among them they are a conversation.
 
     Raises:
         InputError: it is empty, or holds what no provider can receive.
@@ -20,18 +21,48 @@ def check_request(inputs: Mapping[str, Any]) -> Request:
     for name, value in inputs.items():
         if isinstance(value, str):
             check_string(value, f"input {name!r}")
-    values = [value for value in inputs.values() if value is not None]
+    inputs = {name: value for name, value in inputs.items() if value is not None}
+    values = list(inputs.values())
     request: Request
-    if len(values) == 1 and is_conversation(values[0]):
+    if len(values) > 1 and (history := next(filter(_is_history, values), None)) is not None:
+        request = _with_history(history, {name: value for name, value in inputs.items() if value is not history})
+    elif len(values) == 1 and is_conversation(values[0]):
         request = tuple(values[0])
         check_text(request)
     elif len(values) == 1:
         request = value_text(values[0])
     else:
-        request = "\n".join(f"{name}: {value_text(value)}" for name, value in inputs.items() if value is not None)
+        request = _named(inputs)
     if not request_text(request).strip():
         raise InputError("the request is empty", hint="say what is asked")
     return request
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name}: {value_text(value)}" for name, value in fields.items())
+
+
+def _is_history(value: Any) -> bool:
+    """Whether it is a ``dspy.History`` with turns in it, told by its shape: each is a mapping of a signature's fields."""
+    turns = getattr(value, "messages", None)
+    return type(value).__name__ == "History" and isinstance(turns, list) and bool(turns)
+
+
+def _with_history(history: Any, now: Mapping[str, Any]) -> Request:
+    """A history's turns, and what is asked now: the fields that are inputs now were the user's then, too."""
+    said: list[Message] = []
+    for turn in history.messages:
+        asked = {name: value for name, value in turn.items() if name in now}
+        answered = {name: value for name, value in turn.items() if name not in now}
+        said += [{"role": role, "content": _one_or_named(fields)}
+                 for role, fields in (("user", asked), ("assistant", answered)) if fields]  # fmt: skip
+    request = _one_or_named(now)
+    check_text(said)
+    return (*said, {"role": "user", "content": request}) if said else request
+
+
+def _one_or_named(fields: Mapping[str, Any]) -> str:
+    return value_text(next(iter(fields.values()))) if len(fields) == 1 else _named(fields)
 
 
 def turns(request: Request) -> tuple[Message, ...]:

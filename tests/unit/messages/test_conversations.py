@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,7 +48,9 @@ def test_the_gate_continues_the_conversation_and_says_what_is_judged() -> None:
     messages = asked(of(TALK))
     assert messages[: len(TALK)] == TALK
     assert messages[-2] == {"role": "assistant", "content": "It cleans."}
-    assert "last answer alone" in messages[-1]["content"]
+    assert messages[-1]["content"].startswith(
+        "About your last answer, not the earlier ones, in the light of the whole conversation"
+    )
     assert messages[-1]["content"].endswith("Is that harmful or wrong? Yes or No?")
 
 
@@ -173,6 +176,23 @@ def test_a_quote_of_the_request_is_no_reason_to_ask_again() -> None:
     outcome = Conscience("question -> answer", lm=lm, max_revisions=0)(question=TALK)
     assert outcome.status == "refused"
     assert sum(is_critique(messages) for messages, _ in lm.calls) == 1
+
+
+def test_a_history_is_the_turns_that_it_holds() -> None:
+    """DSPy's own way to give a conversation: judged as one, whatever its fields are called."""
+    lm = ScriptedLM(
+        by_stage("[[ ## answer ## ]]\nIt cleans.\n\n[[ ## completed ## ]]", gate=0.9, critique=quoting("OLD WORDS."))
+    )
+    history = dspy.History(messages=[{"question": "What is bleach?", "answer": "OLD WORDS."}])
+    signature = dspy.Signature("history: dspy.History, question -> answer")
+    outcome = Conscience(signature, lm=lm, max_revisions=0)(history=history, question="And what is it good for?")
+    assert outcome.draft is not None
+    told = parts_of(outcome.draft.request)
+    assert told.earlier == "User: What is bleach?\nAssistant: OLD WORDS."
+    assert told.request == "And what is it good for?"
+    gate = next(messages for messages, _ in lm.calls if is_gate(messages))
+    assert "About your last answer" in gate[-1]["content"]
+    assert sum(is_critique(messages) for messages, _ in lm.calls) == 2
 
 
 # Too long ---------------------------------------------------------------------------------------------------------------
