@@ -220,7 +220,7 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
         """Tells LiteLLM's headers and logs what came of it; no text is in it."""
         add_guardrail_to_applied_guardrails_header(request_data=data, guardrail_name=self.guardrail_name)
         for outcome in outcomes:
-            passed = "success" if outcome.status in ("clean", "cleared") else "guardrail_intervened"
+            passed = "success" if outcome.status in ("clean", "cleared", "observed") else "guardrail_intervened"
             self.add_standard_logging_guardrail_information_to_request_data(
                 guardrail_json_response=report(outcome),
                 request_data=data,

@@ -4,11 +4,12 @@ can be asked for. OpenAI's documentation says what each of them means."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from conscience import __version__
 from conscience.chat.checks import FLAG, NAME, OBJECT, TEXT, one_of, whole
 from conscience.chat.parameters import GENERATION
+from conscience.outcome import Status
 from conscience.server.limits import Limits
 
 Schema = dict[str, Any]
@@ -205,7 +206,7 @@ _SCHEMAS: Schema = {
     },
     "Error": _open(error=_open(message=TEXT.schema, type=TEXT.schema, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL)),
     "Conscience": _open(
-        status=one_of("clean", "cleared", "revised", "refused", "unresolved", "unreviewed").schema,
+        status=one_of(*get_args(Status)).schema,
         ok=FLAG.schema,
         flagged={"type": ["boolean", "null"]},
         probability=_NUMBER_OR_NULL,

@@ -55,7 +55,7 @@ async function* events(path, body, signal, last) {
 
 const STAGES = { generate: "The model is drafting an answer", gate: "The gate is asked", critique: "The critique is being written", revise: "The answer is being revised" };
 const STATUS = { clean: "The draft passed the review.", cleared: "The gate flagged the draft, and the critique cleared it.", revised: "A revision passed the review.",
-  refused: "No revision passed: the refusal text is returned.", unresolved: "No revision passed, and the least doubtful text is returned all the same.", unreviewed: "The review failed." };
+  refused: "No revision passed: the refusal text is returned.", unresolved: "No revision passed, and the least doubtful text is returned all the same.", unreviewed: "The review failed.", observed: "The program observes: the draft is returned as it is." };
 function say(text, busy) { at("status").textContent = shown(text); at("status").classList.toggle("busy", Boolean(busy)); }
 let latest = { name: "", response: "" };
 const step = (name, kind, ...children) => at("steps").append(el("li", { class: `card ${kind}` }, el("h3", {}, name), ...children));
