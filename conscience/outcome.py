@@ -420,7 +420,12 @@ class Outcome(dspy.Prediction):  # type: ignore[misc]
         rows.append(("calls", f"{calls or 'none'}; {self.usage.seconds:.2f} s, ${self.usage.dollars:.4f}"))
         rows += [("error", self.error)] if self.error else []
         led_here = ["What led here is in .draft, .draft_verdict and .revisions."] if self.draft_verdict or self.draft else []
-        return table(f"Outcome: {self.status}", rows, notes=[*self.events, *led_here], good=self.ok)
+        return table(
+            f"Outcome: {self.status}",
+            rows,
+            notes=[*self.events, *led_here],
+            good=self.ok if self.status != "observed" else None,
+        )
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{k}={v!r}" for k, v in self._store.items())

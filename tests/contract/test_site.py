@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import conscience
+import conscience.monitoring
 import conscience.optimizers
 import conscience.server
 import conscience.testing
@@ -51,12 +52,12 @@ def test_every_public_name_is_in_the_reference() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
     listed = re.findall(r"^::: (\S+)", text, re.MULTILINE)
     public = {f"conscience.{name}" for name in conscience.__all__} - {"conscience.__version__"}
-    public |= {f"conscience.optimizers.{name}" for name in conscience.optimizers.__all__}
+    for package in (conscience.monitoring, conscience.optimizers, conscience.server):
+        public |= {f"{package.__name__}.{name}" for name in package.__all__}
     defined = {
         name for name, value in vars(conscience.testing).items() if getattr(value, "__module__", "") == "conscience.testing"
     }
     public |= {f"conscience.testing.{name}" for name in defined if not name.startswith("_")}
-    public |= {f"conscience.server.{name}" for name in conscience.server.__all__}
     assert sorted(public - set(listed)) == []
     assert len(listed) == len(set(listed))
 

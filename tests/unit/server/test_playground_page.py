@@ -200,6 +200,31 @@ def test_the_key_is_asked_for(browser: Any) -> None:
         assert KEY not in browser.page_source
 
 
+CONTROLS = {"button", "combobox", "textbox", "slider", "checkbox", "link"}
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(browser: Any, address: str) -> None:
+    """As a screen reader and a keyboard find them, in the order of the page; what happens is announced."""
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, address)
+    asked(browser, "Who proved it?")
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"].lower() in CONTROLS]
+    assert len(controls) >= 9
+    assert [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")] == []
+    named = {node["name"]["value"] for node in nodes if node["role"]["value"] == "image" and not node["ignored"]}
+    assert "probability 0.93, threshold 0.50" in named
+    browser.execute_script("document.getElementById('program').focus()")
+    order = ["program"]
+    for _ in range(7):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        order.append(browser.switch_to.active_element.get_attribute("id"))
+    assert order == ["program", "input-0", "send", "download", "threshold", "reset", "pack", "score"]
+    live = {e.get_attribute("id"): e.get_attribute("role") for e in browser.find_elements("css selector", "[role]")}
+    assert (live["status"], live["said"], live["trouble"]) == ("status", "status", "alert")
+
+
 def contrast(one: str, other: str) -> float:
     """By WCAG, of two colours as browsers write them."""
 
