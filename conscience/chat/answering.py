@@ -15,8 +15,7 @@ from conscience.chat.requests import ChatRequest
 from conscience.chat.response_replies import response_body, response_events
 from conscience.chat.responses import ResponsesRequest
 from conscience.errors import ConfigurationError
-from conscience.messages.completion import Body
-from conscience.messages.rendering import content_text
+from conscience.messages.completion import Body, Message
 from conscience.program import Conscience
 
 _ONLY_IN_A_CHAT_TURN = ("tools", "response_format", "logprobs")
@@ -83,7 +82,7 @@ def _inputs(program: Conscience, request: ChatRequest, number: int) -> dict[str,
     (name,) = generate.inputs
     config = {**request.parameters, **({"rollout_id": number} if number else {})}
     if generate.plain:
-        return {name: list(request.messages), "config": config}
+        return {name: [_known_role(message) for message in request.messages], "config": config}
     _check_takes(generate.predict, request)
     return {name: _asked(request), **({"config": config} if config else {})}
 
@@ -111,9 +110,15 @@ def _takes_config(predict: Any) -> bool:
 
 def _asked(request: ChatRequest) -> Any:
     """The only turn as a text, or the conversation."""
-    if len(request.messages) == 1 and request.messages[0]["role"] == "user":
-        return content_text(request.messages[0]["content"])
-    return list(request.messages)
+    first = request.messages[0]
+    if len(request.messages) == 1 and first["role"] == "user" and isinstance(first["content"], str):
+        return first["content"]
+    return [_known_role(message) for message in request.messages]
+
+
+def _known_role(message: Message) -> Message:
+    """OpenAI's developer is everybody's system: a program's models may be anybody's, and many templates drop other roles."""
+    return {**message, "role": "system"} if message["role"] == "developer" else message
 
 
 def _text_field(program: Conscience) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from conscience._base.text import text_fault
 from conscience.errors import InputError
 
 
@@ -131,6 +132,32 @@ STOP = Expected(
     {"anyOf": [TEXT.schema, {"type": "array", "items": TEXT.schema, "minItems": 1, "maxItems": 16}]},
 )
 ANYTHING = Expected("anything", lambda value: True)
+
+
+DEEPEST = 100
+"""Levels of lists and objects in a request; servers and JSON writers give up on a few hundred."""
+
+
+def check_depth(body: Mapping[str, Any]) -> None:
+    """Refuses a request that is nested too deeply to be written as JSON again, and texts that no provider can receive.
+
+    Raises:
+        ParameterError: names the parameter.
+    """
+    for name, value in body.items():
+        level, depth = [value], 0
+        while level:
+            if (depth := depth + 1) > DEEPEST:
+                raise ParameterError(str(name)[:80], f"is nested more than {DEEPEST} levels deep")
+            level = [one for outer in level for one in _inside(outer)]
+        if (fault := text_fault(value)) is not None:
+            raise ParameterError(str(name)[:80], f"a text {fault}")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if is_list(value) else ()
 
 
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:

@@ -19,7 +19,7 @@ from conscience.chat.shapes import check_completion
 from conscience.messages.answers import settled
 from conscience.messages.completion import Body, Completion, Message, clean, storable
 from conscience.messages.requests import is_conversation
-from conscience.messages.tool_turns import CALLS, ToolTurn
+from conscience.messages.tool_turns import CALLS, ToolTurn, tools_text
 from conscience.modules.generate import Generate
 from conscience.modules.origin import OF_A_CHAT_TURN, limits
 from conscience.modules.task import task_text
@@ -197,6 +197,7 @@ def drafted(
         outputs = {**outputs, ANNOTATIONS: annotations}
         text += f"\n\nAnnotations: {json.dumps(annotations, ensure_ascii=False)}"
     signature = generate.signature
+    task = task_text(signature) if signature is not None else ""
     sampling = limits(params) | {name: params[name] for name in OF_A_CHAT_TURN if params.get(name) is not None}
     return Draft(
         request=tuple(messages) or "",
@@ -204,7 +205,7 @@ def drafted(
         reasoning=reply.reasoning,
         messages=tuple(messages),
         text=text,
-        context=task_text(signature) if signature is not None else "",
+        context="\n".join(filter(None, (task, tools_text(params.get("tools"))))),
         sampling=sampling,
         truncated=reply.finish_reason == "length",
     ).with_form(turn, reply)

@@ -33,6 +33,9 @@ _OF_AN_ITEM: Mapping[str, tuple[str, ...]] = {
 }
 """Kind of item → what of it was reviewed, or says nothing; of any other kind, all was reviewed."""
 
+_PARTS_OF = {"message": ("output_text", "refusal"), "reasoning": ("summary_text", "reasoning_text")}
+"""Kind of item → the kinds of parts that it may have."""
+
 _OF_A_PART: Mapping[str, tuple[str, ...]] = {
     "output_text": ("type", "text", "annotations"),
     "refusal": ("type", "refusal"),
@@ -99,12 +102,12 @@ def response_messages(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _draft(generate: Generate, asked: Mapping[str, Any], body: Mapping[str, Any], name: str) -> Draft | None:
     items = [clean(dict(item)) for item in body["output"]]
     parts = [part for item in items if item["type"] == "message" for part in item.get("content") or ()]
-    text = "\n".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
+    text = "\n".join(map(_said, parts))
     calls = [_call(item) for item in items if item.get("type") not in ("message", "reasoning")]
     if not text.strip() and not calls:
         return None
     thoughts = [
-        str(part.get("text") or "")
+        _said(part)
         for item in items
         if item.get("type") == "reasoning"
         for part in (*(item.get("summary") or ()), *(item.get("content") or ()))
@@ -149,16 +152,25 @@ def _reviewed(items: Any) -> list[Any]:
         elif item["type"] in _OF_AN_ITEM:
             for name in ("content", "summary"):
                 if name in known or (item["type"], name) == ("message", "content"):
-                    known[name] = [_part(part) for part in item.get(name) or () if part["type"] in _OF_A_PART]
+                    parts = [part for part in item.get(name) or () if part["type"] in _PARTS_OF[item["type"]]]
+                    known[name] = [_part(part) for part in parts]
         kept.append(clean(known))
     return kept
 
 
+def _said(part: Mapping[str, Any]) -> str:
+    """What a part says: the one field that is reviewed, and that comes back."""
+    return str(part.get(_field(part)) or "")
+
+
+def _field(part: Mapping[str, Any]) -> str:
+    return "refusal" if part["type"] == "refusal" else "text"
+
+
 def _part(part: Mapping[str, Any]) -> Body:
     """A part of a message or of reasoning; log-probabilities where they are those of its text."""
-    first = "refusal" if part["type"] == "refusal" else "text"
-    kept = {first: "", **{name: part[name] for name in _OF_A_PART[part["type"]] if part.get(name) is not None}}
+    kept = {_field(part): "", **{name: part[name] for name in _OF_A_PART[part["type"]] if part.get(name) is not None}}
     tokens = part.get("logprobs") or ()
-    if "".join(str(token.get("token")) for token in tokens).strip() == str(part.get("text") or "").strip() and tokens:
+    if "".join(str(token.get("token")) for token in tokens).strip() == _said(part).strip() and tokens:
         kept["logprobs"] = part["logprobs"]
     return kept

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from conscience._base.text import text_fault
 from conscience.chat.checks import NAME, OBJECT, TEXT, ParameterError, is_list, kind, one_of
 from conscience.messages.completion import Message
 
@@ -31,8 +30,6 @@ def checked_messages(value: Any) -> tuple[Message, ...]:
         raise ParameterError("messages", "there is no message", hint="send at least one")
     for number, message in enumerate(value):
         _check(f"messages[{number}]", message)
-    if (fault := text_fault(list(value))) is not None:
-        raise ParameterError("messages", f"a text {fault}")
     if not any(_says_something(message) for message in value):
         raise ParameterError("messages", "the request is empty", hint="say what is asked")
     return tuple(dict(message) for message in value)

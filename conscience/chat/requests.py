@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from conscience.chat.checks import FLAG, NAME, OBJECT, ParameterError, kind, whole
+from conscience.chat.checks import FLAG, NAME, OBJECT, ParameterError, check_depth, kind, whole
 from conscience.chat.messages import checked_messages
 from conscience.chat.parameters import GENERATION, generation_parameters
 from conscience.messages.completion import Message
@@ -46,6 +46,7 @@ class ChatRequest:
         """
         if not isinstance(body, Mapping):
             raise ParameterError("body", f"{kind(body)} is not an object")
+        check_depth(body)
         unknown = [name for name in body if name not in GENERATION and name not in _OTHERS]
         if unknown:
             raise ParameterError(str(unknown[0])[:80], "there is no such parameter")

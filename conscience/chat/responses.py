@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from conscience.chat.checks import FLAG, NAME, OBJECT, TEXT, ParameterError, is_list, kind, one_of, whole
+from conscience.chat.checks import FLAG, NAME, OBJECT, TEXT, ParameterError, check_depth, is_list, kind, one_of, whole
 from conscience.chat.parameters import GENERATION
 from conscience.chat.requests import ChatRequest
 from conscience.chat.response_items import input_messages
@@ -66,6 +66,7 @@ class ResponsesRequest:
         """
         if not isinstance(body, Mapping):
             raise ParameterError("body", f"{kind(body)} is not an object")
+        check_depth(body)
         given = {name: value for name, value in body.items() if value is not None}
         for name, (why, instead) in REFUSED.items():
             if given.get(name) not in (None, False):

@@ -45,6 +45,17 @@ class ToolTurn:
         return {self.name: text, **({CALLS: calls} if calls else {})}
 
 
+def tools_text(tools: Any) -> str:
+    """The tools that a turn could call, for a reviewer: their names and what they are said to do."""
+    functions = [tool.get("function") for tool in tools or () if isinstance(tool, Mapping)]
+    lines = [
+        f"- {function.get('name')}: {value_text(function.get('description'))}".removesuffix(": ")
+        for function in functions
+        if isinstance(function, Mapping)
+    ]
+    return "\n".join(["tools that could be called:", *lines]) if lines else ""
+
+
 def turn_of(completion: Completion, outputs: Mapping[str, Any], params: Mapping[str, Any]) -> ToolTurn | None:
     """The form of outputs that are one model's chat turn, of one that could call tools; None where they are not.
 

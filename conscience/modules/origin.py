@@ -12,7 +12,7 @@ from conscience.backends.bound import BoundBackend
 from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import turns
-from conscience.messages.tool_turns import ToolTurn, turn_of
+from conscience.messages.tool_turns import ToolTurn, tools_text, turn_of
 from conscience.modules.forms import form_of, written_by
 from conscience.modules.outputs import REASONING_FIELDS
 from conscience.modules.task import task_text
@@ -74,7 +74,8 @@ def origin(
     for exchange in reversed(model.exchanges):
         said = exchange.completion.text
         if (turn := turn_of(exchange.completion, outputs, exchange.params)) is not None:
-            return _of(exchange, turn.write(outputs), turn, context)
+            offered = tools_text(exchange.params.get("tools"))
+            return _of(exchange, turn.write(outputs), turn, "\n".join(filter(None, (context, offered))))
         if len(outputs) == 1 and value_text(next(iter(outputs.values()))) == said:
             return _of(exchange, said, None, context)
         if (form := written_by(signatures, said, outputs)) is not None:

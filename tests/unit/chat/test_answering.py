@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import dspy
 import pytest
 from dspy import lm15
 
-from conscience import Conscience
+from conscience import ConfigurationError, Conscience
 from conscience.chat import ChatRequest, ParameterError, acomplete, astream, complete
-from conscience.testing import Fault, ScriptedLM, by_stage
+from conscience.testing import Fault, ScriptedLM, by_stage, is_critique
 
 BAD = "It cannot fail."
 FINDING = '{"findings": [{"principle": "honesty", "quote": "cannot", "why": "It can.", "change": "Say that it can."}]}'
@@ -177,6 +178,8 @@ def test_a_refusal_of_a_structured_answer_is_a_refusal_not_an_answer() -> None:
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"temprature": 1}, "temprature"),
+        ({"user": "a\ud800"}, "user"),
+        ({"metadata": json.loads('{"a":' * 150 + "1" + "}" * 150)}, "metadata"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(body: Any, param: str) -> None:
@@ -186,3 +189,31 @@ def test_what_cannot_be_used_is_refused_by_name(body: Any, param: str) -> None:
         ChatRequest.parse(sent)
     assert caught.value.param == param
     assert param in str(caught.value)
+
+
+def test_reviewers_are_told_which_tools_could_be_called() -> None:
+    finding = FINDING.replace("cannot", "/etc")
+    lm = ScriptedLM(by_stage(called(path="/etc"), gate=flags("/etc"), critique=finding, revise="No."))
+    complete(Conscience(lm=lm), asked(tools=TOOLS))
+    critique = next(messages for messages, _ in lm.calls if is_critique(messages))
+    assert "remove: Removes a file." in critique[-1]["content"]
+
+
+def test_a_developers_turn_is_a_systems_for_every_model() -> None:
+    lm = ScriptedLM(by_stage("Hi."))
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
+    complete(Conscience(lm=lm), ChatRequest.parse({"model": "m", "messages": messages}))
+    assert lm.calls[0][0][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_a_program_of_another_form_answers_what_it_can_and_refuses_the_rest_by_name() -> None:
+    answer = "[[ ## reasoning ## ]]\nSo.\n\n[[ ## answer ## ]]\nParis.\n\n[[ ## completed ## ]]"
+    program = Conscience(dspy.ChainOfThought("question -> answer"), lm=ScriptedLM(by_stage(answer)))
+    body = complete(program, asked("The capital?", temperature=0.5))
+    assert body["choices"][0]["message"]["content"] == "Paris."
+    with pytest.raises(ParameterError, match="tools"):
+        complete(program, asked(tools=TOOLS))
+    with pytest.raises(ParameterError, match="temperature"):
+        complete(Conscience(lambda question: "Paris.", lm={"review": ScriptedLM(by_stage())}), asked(temperature=0.5))
+    with pytest.raises(ConfigurationError, match="documents, question"):
+        complete(Conscience("documents, question -> answer", lm=ScriptedLM(by_stage())), asked())
