@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -31,7 +31,7 @@ from conscience.backends.models.prices import TokenPrices
 from conscience.gate.choosing import BY_LETTER
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
-from conscience.messages.wordings import WORDINGS
+from conscience.messages.wordings import GO_ON, WORDINGS
 from conscience.modules.critique import SHAPE
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
@@ -55,11 +55,13 @@ class Fault:
         kind: what goes wrong.
         message: what the server says.
         retry_after: seconds that the server asks to wait (rate_limit, server).
+        after: what a stream brings before it breaks; an answer that is not streamed fails at once.
     """
 
     kind: FaultKind
     message: str = "scripted fault"
     retry_after: float | None = None
+    after: str = ""
 
     def error(self) -> Exception:
         cls, status = _FAULTS[self.kind]
@@ -70,6 +72,9 @@ class Fault:
 
 Answer: TypeAlias = str | float | Mapping[str, float] | Fault | Any
 """Any stands for lm15.Response, which carries no types."""
+
+Chunking: TypeAlias = int | Callable[[str], Iterable[str]]
+"""How a streamed answer is cut: into so many characters each, or as a function of the text says."""
 
 Script: TypeAlias = Sequence[Answer] | Mapping[str, Answer] | Callable[[list[dict[str, Any]], dict[str, Any]], Answer]
 
@@ -95,7 +100,7 @@ def is_critique(prompt: Prompt) -> bool:
 
 def is_revision(prompt: Prompt) -> bool:
     """Whether this asks for a revision, by the wordings that conscience comes with: an optimizer may have others."""
-    return any(wording in text for text in _texts(prompt) for wording in WORDINGS.values())
+    return any(wording in text for text in _texts(prompt) for wording in (*WORDINGS.values(), GO_ON))
 
 
 def is_choice(prompt: Prompt) -> bool:
@@ -161,7 +166,8 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc]
         name: the model's name.
         logprobs: whether it shows log-probabilities when asked.
         schema: whether it claims to take a JSON schema.
-        seconds: how long each answer takes.
+        seconds: how long each answer takes; a streamed one takes so long until its end.
+        chunks: how an answer is cut where it is streamed.
         retries: how often DSPy repeats a failing call (0: a fault is seen at once).
 
     Attributes:
@@ -176,9 +182,10 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc]
         logprobs: bool = True,
         schema: bool = False,
         seconds: float = 0.0,
+        chunks: Chunking = 4,
         retries: int = 0,
     ) -> None:
-        self._played = _Played(script, name, logprobs, schema, seconds)
+        self._played = _Played(script, name, logprobs, schema, seconds, chunks)
         self.prices = TokenPrices(0.0, 0.0)
         super().__init__(
             name, engine=_Engine(self._played), async_engine=_AsyncEngine(self._played), cache=False, num_retries=retries
@@ -193,20 +200,37 @@ class ScriptedLM(dspy.LM):  # type: ignore[misc]
 
 
 class _Played:
-    def __init__(self, script: Script, name: str, logprobs: bool, schema: bool, seconds: float) -> None:
+    def __init__(self, script: Script, name: str, logprobs: bool, schema: bool, seconds: float, chunks: Chunking) -> None:
         self.script, self.name, self.logprobs, self.schema, self.seconds = script, name, logprobs, schema, seconds
+        self.chunks = chunks
         self.calls: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
         self._lock = ForkLock()
 
+    def streamed(self, request: lm15.Request) -> tuple[list[str], lm15.Response | Exception]:
+        """The chunks of an answer's text, and what ends it."""
+        answer = self._answer(request)
+        if isinstance(answer, Fault):
+            return self._cut(answer.after), answer.error()
+        return self._cut(answer.message.text or ""), answer
+
+    def _cut(self, text: str) -> list[str]:
+        if not isinstance(self.chunks, int):
+            return list(self.chunks(text))
+        return [text[place : place + self.chunks] for place in range(0, len(text), self.chunks)]
+
     def answer(self, request: lm15.Request) -> lm15.Response:
+        answer = self._answer(request)
+        if isinstance(answer, Fault):
+            raise answer.error()
+        return answer
+
+    def _answer(self, request: lm15.Request) -> lm15.Response | Fault:
         messages, params = _plain(request)
         with self._lock:
             position = len(self.calls)
             self.calls.append((messages, params))
         answer = self._pick(position, messages, params)
-        if isinstance(answer, Fault):
-            raise answer.error()
-        if isinstance(answer, lm15.Response):
+        if isinstance(answer, Fault | lm15.Response):
             return answer
         words = sum(len(content_text(m.get("content")).split()) for m in messages)
         first = _first_token(answer)
@@ -259,6 +283,18 @@ class _AsyncEngine(_Engine):
         if self.played.seconds:
             await asyncio.sleep(self.played.seconds)
         return self.played.answer(request)
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        import asyncio
+
+        chunks, end = self.played.streamed(request)
+        yield lm15.StreamStartEvent(id="scripted", model=self.played.name)
+        for chunk in chunks:
+            await asyncio.sleep(self.played.seconds / len(chunks))
+            yield lm15.StreamDeltaEvent(lm15.TextDelta(text=chunk, part_index=0))
+        if isinstance(end, Exception):
+            raise end
+        yield lm15.StreamEndEvent(finish_reason=end.finish_reason, usage=end.usage)
 
 
 def _plain(request: lm15.Request) -> tuple[list[dict[str, Any]], dict[str, Any]]:

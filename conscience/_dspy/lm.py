@@ -27,10 +27,11 @@ from dspy.utils.exceptions import AdapterParseError, LMError, is_retryable_lm_er
 
 from conscience._base.forks import ForkLock
 from conscience._dspy.forked import remember
-from conscience._dspy.streams import SILENT
+from conscience._dspy.streams import SILENT, ChunkStream
 from conscience._dspy.visible import unseen, unseen_acall, unseen_call, visible_again
 from conscience._redaction import credentials_in, raise_alone, redact
 from conscience.errors import BackendError, ConscienceError
+from conscience.messages.chunks import STREAMING, Chunks
 from conscience.messages.completion import Body, Completion, Message
 from conscience.messages.echoes import without_echo
 from conscience.usage import CallContext, paused_clock
@@ -259,12 +260,22 @@ def call_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) 
         return _body(lm(request, cache=False))
 
 
-async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Body:
-    """The async form of ``call_lm``."""
+async def acall_lm(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any], chunks: Chunks | None = None) -> Body:
+    """The async form of ``call_lm``; with ``chunks``, the answer is fed to them as it comes, where the LM can stream."""
     remember(lm)
     request = _request(lm, messages, params)
-    with settings.context(**SILENT), _readable(lm):
-        return _body(await lm.acall(request, cache=False))
+    stream = {} if chunks is None or not _streams(lm) else {"send_stream": ChunkStream(chunks)}
+    with settings.context(**{**SILENT, **stream}), _readable(lm):
+        body = _body(await lm.acall(request, cache=False))
+    if chunks is not None and (text := chunks.text()):
+        body["choices"][0]["message"]["content"] = text  # DSPy leaves the halves of a surrogate pair apart
+    return body
+
+
+def _streams(lm: BaseLM) -> bool:
+    """Whether its engine can stream; one of DSPy's own can."""
+    engine = getattr(lm, "_async_engine_spec", None) or getattr(lm, "engine", None)
+    return isinstance(engine, str) or hasattr(engine, "stream")
 
 
 @contextmanager
@@ -294,7 +305,7 @@ _SYSTEM = frozenset({"system", "developer"})
 
 
 def _request(lm: BaseLM, messages: Sequence[Message], params: Mapping[str, Any]) -> Request:
-    skip = {"rollout_id", "n", "cache", "api_key", "api_base", "base_url", "timeout"}
+    skip = {"rollout_id", "n", "cache", "api_key", "api_base", "base_url", "timeout", *STREAMING}
     kept = {name: value for name, value in params.items() if name not in skip and value is not None}
     if "max_completion_tokens" in kept:
         kept.pop("max_tokens", None)

@@ -16,16 +16,42 @@ from typing import Any
 
 import anyio
 import dspy
+from dspy.clients.engines.lifecycle import aclosing_stream
 from dspy.clients.engines.streaming import EngineChunk
 from dspy.streaming.messages import StatusMessage, StatusStreamingCallback, StreamResponse
 from dspy.streaming.streaming_listener import find_predictor_for_stream_listeners
 
+from conscience.messages.chunks import Chunks
 from conscience.messages.rendering import value_text
 
 Fields = Mapping[str, Any]
 
 SILENT: Mapping[str, Any] = {"send_stream": None, "stream_listeners": []}
 """What ``dspy.streamify`` sets, taken back: nothing leaves from where these hold."""
+
+
+class ChunkStream:
+    """Stands where ``dspy.streamify`` waits for what an LM streams, and feeds it to the chunks of one answer."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+
+    async def send(self, chunk: Any) -> None:
+        """Takes a chunk, of DSPy's own engines or of LiteLLM."""
+        self._chunks.feed(_plain(chunk))
+
+
+async def feed(chunks: Chunks, stream: Any) -> None:
+    """Feeds LiteLLM's stream to the chunks of an answer; it is closed, whatever happens."""
+    async with aclosing_stream(stream):
+        async for chunk in stream:
+            chunks.feed(_plain(chunk))
+
+
+def _plain(chunk: Any) -> Mapping[str, Any]:
+    if hasattr(chunk, "model_dump"):
+        return dict(chunk.model_dump(exclude_none=True, warnings=False))
+    return chunk if isinstance(chunk, Mapping) else {}
 
 
 def words(text: str) -> list[str]:

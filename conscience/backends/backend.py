@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
 from conscience._base.forks import ForkLock
+from conscience._base.iterating import iterated
 from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dspy_keeps_on_disk
 from conscience._dspy.visible import aseen, seen, seen_again
 from conscience._redaction import raise_alone
@@ -32,17 +33,19 @@ from conscience.backends.embeddings import embedding, is_registered, pack, prepa
 from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.habits.mending import mending
 from conscience.backends.limits.payers import Payers
+from conscience.backends.lm_transport import LMTransport
 from conscience.backends.lost import record_lost
 from conscience.backends.models.credentials import credentials
 from conscience.backends.models.prices import no_price
 from conscience.backends.providers import address, provider_name
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.retry import Deadline, retry_policy, retrying
-from conscience.backends.routing import transport_for
+from conscience.backends.routing import check_alike, transport_for
 from conscience.backends.storage.cache import ResponseCache, chosen_cache
 from conscience.backends.storage.inflight import InflightRequest
 from conscience.backends.storage.journal import Journal
-from conscience.backends.transports import Answer, LMTransport, Transport
+from conscience.backends.streams import as_streamed, heard, token_stream
+from conscience.backends.transports import Answer, Transport
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.messages.answers import missing
 from conscience.messages.completion import Completion, Message
@@ -98,7 +101,7 @@ class Backend:
         self.transports: list[Transport] = [transport_for(model, engine, options)]
         for other in fallbacks:
             self.transports.extend(Backend.of(other).transports)
-        _check_alike(self.transports)
+        check_alike(self.transports)
         self.name = self.transports[0].name
         self.timeout = timeout
         self.retries = retries
@@ -128,7 +131,7 @@ class Backend:
                 return Backend.of(first)
             backends = [Backend.of(v) for v in (first, *rest)]
             transports = [t for b in backends for t in b.transports]
-            _check_alike(transports)
+            check_alike(transports)
             return _like(backends[0], transports)
         raise ConfigurationError(
             f"{type(value).__name__} is no model", hint="pass a LiteLLM model string, a dspy.LM, a Backend or a list of them"
@@ -232,6 +235,19 @@ class Backend:
         """The async form of ``complete``."""
         return await run_async(self._flow(messages, params, salt, ctx or current_context()))
 
+    def astream(
+        self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None, ctx: CallContext | None = None
+    ) -> AsyncIterator[str | Completion]:
+        """The answer of ``acomplete`` as it comes: its text in pieces, unreviewed, then all of it. What breaks before the
+        first piece is asked for again, as any call; what breaks later raises."""
+        return token_stream(partial(self.acomplete, messages, params, salt=salt, ctx=ctx))
+
+    def stream(
+        self, messages: Sequence[Message], params: Mapping[str, Any], *, salt: Any = None, ctx: CallContext | None = None
+    ) -> Iterator[str | Completion]:
+        """The sync form of ``astream``."""
+        return iterated(partial(self.astream, messages, params, salt=salt, ctx=ctx))
+
     def _flow(
         self, messages: Sequence[Message], params: Mapping[str, Any], salt: Any, ctx: CallContext | None
     ) -> Flow[Completion]:
@@ -289,7 +305,7 @@ class Backend:
                 return answer(transport.call(messages, sent, seconds))
 
             async def acall() -> Answer:
-                return answer(await transport.acall(messages, sent, seconds))
+                return await heard(transport, messages, sent, seconds, answer, payers, deadline)
 
             if isinstance(transport, LMTransport):  # shows itself
                 return payers.step(IOStep(call, acall))
@@ -321,7 +337,7 @@ class Backend:
             def send(sent: Mapping[str, Any]) -> Flow[Answer]:
                 return retrying(partial(attempt, sent), policy, deadline)
 
-            asked = transport.arguments(params, role)
+            asked = as_streamed(transport.arguments(params, role))
             body, dollars = yield from mending(send, asked, messages, transport.habits, partial(_note, ctx, transport.name))
             completion = Completion(body, transport.name, dollars, fallback=fallback, key=key)
             usage = CallUsage.of(completion, deadline.now() - started)
@@ -411,21 +427,6 @@ class Backend:
         """Where answers are kept now: nowhere, once ``dspy.configure_cache`` has turned the disk off; a run's journal is the
         run's own record, and stays."""
         return None if isinstance(self._cache, ResponseCache) and not dspy_keeps_on_disk() else self._cache
-
-
-def _check_alike(transports: Sequence[Transport]) -> None:
-    """Refuses fallbacks between decision models and chat models: what the one is asked, the other cannot answer.
-
-    Raises:
-        ConfigurationError: there are both.
-    """
-    deciding = [transport.name for transport in transports if only_decides(transport.name)]
-    if deciding and len(deciding) < len(transports):
-        other = next(transport.name for transport in transports if transport.name not in deciding)
-        raise ConfigurationError(
-            f"{deciding[0]} and {other} are no fallbacks of each other: one decides, the other writes",
-            hint="name decision models as fallbacks of decision models",
-        )
 
 
 def _like(first: Backend, transports: Sequence[Transport], **changes: Any) -> Backend:

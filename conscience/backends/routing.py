@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conscience._dspy.lm import BaseLM
-from conscience.backends.decisions.naming import PREFIX
+from conscience.backends.decisions.naming import PREFIX, only_decides
 from conscience.backends.decisions.transport import DecisionsTransport
 from conscience.backends.embedded.catalogue import is_local, weights_named
+from conscience.backends.lm_transport import LMTransport
 from conscience.backends.models.prices import RATES, TokenPrices
-from conscience.backends.transports import LiteLLMTransport, LMTransport, LocalTransport, Transport
+from conscience.backends.transports import LiteLLMTransport, LocalTransport, Transport
 from conscience.backends.wire.transport import wire_transport
 from conscience.errors import ConfigurationError
 
@@ -49,3 +50,18 @@ def transport_for(model: Any, engine: str, options: Mapping[str, Any]) -> Transp
         own = {name: value for name, value in options.items() if name not in RATES}
         return LMTransport(dspy.LM(model, cache=False, **own), TokenPrices.of(options))
     return LiteLLMTransport(model, options)
+
+
+def check_alike(transports: Sequence[Transport]) -> None:
+    """Refuses fallbacks between decision models and chat models: what the one is asked, the other cannot answer.
+
+    Raises:
+        ConfigurationError: there are both.
+    """
+    deciding = [transport.name for transport in transports if only_decides(transport.name)]
+    if deciding and len(deciding) < len(transports):
+        other = next(transport.name for transport in transports if transport.name not in deciding)
+        raise ConfigurationError(
+            f"{deciding[0]} and {other} are no fallbacks of each other: one decides, the other writes",
+            hint="name decision models as fallbacks of decision models",
+        )

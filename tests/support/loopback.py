@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,6 +36,34 @@ class Raw:
     cut: bool = False
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """A streamed answer on the wire: what is written (bytes) and how long nothing is (seconds), in order.
+
+    ``cut`` ends the connection in the middle of the body; ``endless`` leaves it open after the last piece.
+    """
+
+    pieces: Sequence[bytes | float]
+    cut: bool = False
+    endless: bool = False
+    content_type: str = "text/event-stream"
+
+
+def chunk(text: str | None = None, *, finish: str | None = None, usage: bool = False, **delta: Any) -> bytes:
+    """One event of a chat stream."""
+    body: Body = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "fake"}
+    body["choices"] = [{"index": 0, "delta": {"content": text, **delta}, "finish_reason": finish}]
+    if usage:
+        body |= {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def stream(*texts: str, pause: float = 0.0) -> Streamed:
+    """A well-formed stream of these pieces of text."""
+    pieces = [part for text in texts for part in (chunk(text), pause)]
+    return Streamed([*pieces, chunk(finish="stop"), chunk(usage=True), b"data: [DONE]\n\n"])
+
+
 def chat(text: str | None, *, yes: float | None = None, finish: str = "stop", **message: Any) -> Body:
     """A well-formed chat completion; ``yes`` adds log-probabilities in which Yes has this probability."""
     import math
@@ -57,7 +87,7 @@ def error(status: int, message: str, **headers: str) -> Raw:
     return Raw(status, json.dumps({"error": {"message": message, "type": "x", "code": None}}), headers)
 
 
-Behaviour = Callable[[Body, int], Body | Raw]
+Behaviour = Callable[[Body, int], Body | Raw | Streamed]
 
 
 def well_behaved(body: Body, number: int) -> Body | Raw:
@@ -81,6 +111,7 @@ class Loopback:
         self.calls: list[Body] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.left: list[Body] = []  # requests whose client went away while they were answered
         self._lock = threading.Lock()
         outer = self
 
@@ -96,6 +127,9 @@ class Loopback:
                     outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                     number = len(outer.calls)
                 answer = outer.behaviour(body, number)
+                if isinstance(answer, Streamed):
+                    self.stream(answer, body)
+                    return
                 raw = answer if isinstance(answer, Raw) else Raw(text=json.dumps(answer))
                 if raw.hang:
                     time.sleep(raw.hang)
@@ -117,6 +151,35 @@ class Loopback:
                     pass  # the client gave up, which is what some tests are about
                 if raw.cut:
                     self.close_connection = True
+
+            def stream(self, answer: Streamed, body: Body) -> None:
+                self.send_response(200)
+                self.send_header("content-type", answer.content_type)
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+                try:
+                    for piece in answer.pieces:
+                        if isinstance(piece, float):
+                            if self.gone(piece):
+                                raise ConnectionResetError
+                        elif piece:
+                            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                            self.wfile.flush()
+                    if answer.endless and self.gone(30.0):
+                        raise ConnectionResetError
+                    if not (answer.endless or answer.cut):
+                        self.wfile.write(b"0\r\n\r\n")
+                except (BrokenPipeError, ConnectionResetError):
+                    outer.left.append(body)
+                    self.close_connection = True
+                if answer.cut:
+                    self.close_connection = True
+
+            def gone(self, seconds: float) -> bool:
+                """Waits; ends it early where the client leaves."""
+                if not select.select([self.connection], [], [], seconds)[0]:
+                    return False
+                return not self.connection.recv(1, socket.MSG_PEEK)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

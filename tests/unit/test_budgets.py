@@ -29,8 +29,8 @@ from conscience import (
     Conscience,
     EvalConfig,
 )
+from conscience.backends.lm_transport import LMTransport
 from conscience.backends.rate_limit import RateLimiter
-from conscience.backends.transports import LMTransport
 from conscience.cli.main import cli
 from conscience.evals.runner import run
 from conscience.optimizers.runtime import Runtime

@@ -26,6 +26,7 @@ from conscience.backends.wire.origins import UnknownScheme, locate
 from conscience.backends.wire.replies import json_object, reply_error
 from conscience.backends.wire.transport import Sent, is_hooked, wire_failure
 from conscience.errors import ConfigurationError
+from conscience.messages.chunks import Chunks
 from conscience.messages.completion import Body, Message
 from conscience.messages.rendering import content_text
 
@@ -104,7 +105,9 @@ class DecisionsTransport(LiteLLMTransport):
         except TimeoutError as error:
             raise wire_failure(error, self.name, seconds) from None
 
-    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
+    ) -> Answer:
         text, questions = self._asked(messages, params)
         if (sent := self._request(text, questions)) is not None:
             try:
@@ -166,9 +169,9 @@ class DecisionsTransport(LiteLLMTransport):
         if not 200 <= reply.status < 300:
             raise reply_error(reply, self.name)
         body = decision_body(json_object(reply, self.name), count, self.name)
-        return body, self._price(body)
+        return body, self.price(body)
 
-    def _price(self, body: Body) -> float | None:
+    def price(self, body: Body) -> float | None:
         if self._prices is not None:
             return self._prices.dollars(body["usage"])
         row = self._row(body["model"]) or self._row(self._served)

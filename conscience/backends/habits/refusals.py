@@ -44,6 +44,8 @@ _SPELLINGS: Mapping[str, str] = {
     "seed": r"(?:random[_ -]?)?seed",
     "stop": r"stop[_ -]?sequences?|(?<=['\"`])stop(?=['\"`])|(?<=parameter )stop|(?<=argument )stop"
     r"|(?<=supplied: )stop|(?<=model: )stop",
+    "stream_options": r"stream[_ -]?options(?:\.\w+)?|include[_ -]?usage",
+    "stream": r"streaming|(?<=['\"`])stream(?=['\"`])|(?<=parameter )stream|(?<=supplied: )stream",
 }
 """What parameters are called in errors, in any case; those that LiteLLM calls otherwise than the provider, too."""
 

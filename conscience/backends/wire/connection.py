@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -22,9 +22,13 @@ T = TypeVar("T")
 Traffic = Generator[bytes | None, bytes, T]
 """Yields bytes to send, or None to be given what comes next (empty at the end)."""
 
+Sink = Callable[[bytes], bool]
+"""Takes a piece of a streamed body as soon as it comes; whether the rest of the body is not wanted."""
+
 IDLE_SECONDS = 4.0
 """How long a connection is kept for the next call: shorter than servers do, so that they seldom hang up first."""
 
+EVENT_STREAM = b"text/event-stream"
 LARGEST_BODY = 64 << 20
 LARGEST_HEAD = 128 << 10
 CHUNK = 65536
@@ -115,8 +119,15 @@ class Connection:
             elif isinstance(event, h11.ConnectionClosed):
                 raise HTTPFailure("the proxy hung up")
 
-    def exchange(self, target: str, headers: Sequence[tuple[str, str]], content: bytes) -> Traffic[Reply]:
-        """One request and its answer."""
+    def exchange(
+        self, target: str, headers: Sequence[tuple[str, str]], content: bytes, sink: Sink | None = None
+    ) -> Traffic[Reply]:
+        """One request and its answer.
+
+        Args:
+            sink: is given the body of a stream of events in place of the reply, which has an empty one then. A body that
+                was not read to its end leaves a connection that carries no other call.
+        """
         if self.to.proxy is not None and self.to.scheme == "http":
             target = f"http://{self.to.authority}{target}"
             if self.to.proxy.credentials:
@@ -132,17 +143,22 @@ class Connection:
         head: h11.Response | None = None
         parts: list[bytes] = []
         size = 0
+        streamed = False
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
                 http.receive_data((yield from self._receive()))
             elif type(event) is h11.Data:
-                parts.append(bytes(event.data))
                 size += len(event.data)
                 if size > LARGEST_BODY:
                     raise HTTPFailure(f"the answer is longer than {LARGEST_BODY >> 20} MiB")
+                if not streamed:
+                    parts.append(bytes(event.data))
+                elif sink is not None and sink(bytes(event.data)):
+                    break
             elif type(event) is h11.Response:
                 head = event
+                streamed = sink is not None and _is_stream(head)
             elif type(event) is h11.EndOfMessage:
                 break
             elif type(event) is h11.ConnectionClosed:
@@ -191,6 +207,13 @@ class Connection:
             if self._out.pending:
                 yield self._out.read()
             return result
+
+
+def _is_stream(head: h11.Response) -> bool:
+    """Whether a body of events follows that can be read as it comes."""
+    found = dict(head.headers)
+    kind, packed = found.get(b"content-type", b""), found.get(b"content-encoding", b"identity")
+    return 200 <= head.status_code < 300 and kind.lower().startswith(EVENT_STREAM) and packed.lower() == b"identity"
 
 
 @lru_cache(maxsize=32)

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import h11
 
 from conscience._base.forks import after_fork
-from conscience.backends.wire.connection import CHUNK, IDLE_SECONDS, Connection, HTTPFailure, HungUp, Reply, Traffic
+from conscience.backends.wire.connection import CHUNK, IDLE_SECONDS, Connection, HTTPFailure, HungUp, Reply, Sink, Traffic
 from conscience.backends.wire.origins import Origin, UnknownScheme, is_loopback, locate, origin, proxy_settings
 
 T = TypeVar("T")
@@ -193,18 +193,20 @@ def _left(end: float) -> float:
     return min(left, 1e6)  # sockets know no infinity
 
 
-async def apost(url: str, headers: Sequence[tuple[str, str]], content: bytes, seconds: float) -> Reply:
-    """The async form of ``post``."""
+async def apost(
+    url: str, headers: Sequence[tuple[str, str]], content: bytes, seconds: float, sink: Sink | None = None
+) -> Reply:
+    """The async form of ``post``; ``sink`` is given a streamed body as it comes, see ``Connection.exchange``."""
     async with asyncio.timeout(seconds):
         for _ in range(REDIRECTS):
-            reply = await _apost(url, headers, content)
+            reply = await _apost(url, headers, content, sink)
             if (moved := _moved(url, reply)) is None:
                 return reply
             url = moved
         return reply
 
 
-async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes) -> Reply:
+async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes, sink: Sink | None) -> Reply:
     scheme, host, port, target = locate(url)
     to = origin(scheme, host, port, () if is_loopback(host) else proxy_settings())
     connection = _take(to)
@@ -213,11 +215,11 @@ async def _apost(url: str, headers: Sequence[tuple[str, str]], content: bytes) -
             if connection is None:
                 connection = await _aconnect(to)
                 await _adrive(connection, connection.opening())
-            reply = await _adrive(connection, connection.exchange(target, headers, content))
+            reply = await _adrive(connection, connection.exchange(target, headers, content, sink))
         except Exception as error:
             raise _failure(connection, error) from None
     except HungUp:
-        return await _apost(url, headers, content)
+        return await _apost(url, headers, content, sink)
     except BaseException:  # a cancellation too: what is under way on this connection is nobody else's answer
         if connection is not None:
             connection.close()

@@ -26,7 +26,9 @@ from conscience.backends.wire.http_client import apost, post
 from conscience.backends.wire.origins import UnknownScheme, locate
 from conscience.backends.wire.replies import chat_body, reply_error
 from conscience.backends.wire.requests import has_plain_values, plain_messages, thinking_refuses
+from conscience.backends.wire.streaming import astreamed
 from conscience.errors import ConfigurationError
+from conscience.messages.chunks import STREAMING, Chunks
 from conscience.messages.completion import Body, Message
 
 HOOKS = (
@@ -94,9 +96,11 @@ class OpenAIWireTransport(LiteLLMTransport):
         answer = self.try_call(messages, params, seconds)
         return super().call(messages, params, seconds) if answer is None else answer
 
-    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
-        answer = await self.atry_call(messages, params, seconds)
-        return await super().acall(messages, params, seconds) if answer is None else answer
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
+    ) -> Answer:
+        answer = await self.atry_call(messages, params, seconds, chunks)
+        return await super().acall(messages, params, seconds, chunks) if answer is None else answer
 
     def try_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
         """One attempt over the light wire; None where the call is LiteLLM's."""
@@ -108,11 +112,16 @@ class OpenAIWireTransport(LiteLLMTransport):
         except (TimeoutError, HTTPFailure) as error:
             raise wire_failure(error, self.name, seconds) from None
 
-    async def atry_call(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer | None:
-        """The async form of ``try_call``."""
+    async def atry_call(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
+    ) -> Answer | None:
+        """The async form of ``try_call``; with ``chunks``, the answer is streamed into them."""
         try:
-            sent = self._request(messages, params)
-            return None if sent is None else self._answer(await apost(*sent, seconds))
+            sent = self._request(messages, params if chunks is None else _beside(params))
+            if sent is None or chunks is None:
+                return None if sent is None else self._answer(await apost(*sent, seconds))
+            body = await astreamed(sent, messages, seconds, chunks, self.name)
+            return body, self.price(body)
         except UnknownScheme:
             return None
         except (TimeoutError, HTTPFailure) as error:
@@ -124,9 +133,9 @@ class OpenAIWireTransport(LiteLLMTransport):
         if not 200 <= reply.status < 300:
             raise reply_error(reply, self.name)
         body = chat_body(reply, self.name)
-        return body, self._price(body)
+        return body, self.price(body)
 
-    def _price(self, body: Body) -> float | None:
+    def price(self, body: Body) -> float | None:
         usage = body["usage"]
         if self._prices is not None:
             return self._prices.dollars(usage)
@@ -248,6 +257,13 @@ class OpenAIWireTransport(LiteLLMTransport):
         return error
 
 
+def _beside(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a streamed call, with what asks for the stream beside those that are checked."""
+    streaming = {name: params[name] for name in STREAMING if name in params}
+    asked = {name: value for name, value in params.items() if name not in STREAMING}
+    return {**asked, "extra_body": {**(asked.get("extra_body") or {}), **streaming}}
+
+
 def _dollars(value: Any) -> float | None:
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
     return number if 0 < number < float("inf") else None
@@ -274,11 +290,13 @@ class LocalWireTransport(LocalTransport):
         answer = self._served().try_call(messages, self._as_sent(params), seconds)
         return super().call(messages, params, seconds) if answer is None else (answer[0], 0.0)
 
-    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
+    ) -> Answer:
         # Starting the engine must not hold up the event loop.
         served = self._served() if self._found else await asyncio.to_thread(self._served)
-        answer = await served.atry_call(messages, self._as_sent(params), seconds)
-        return await super().acall(messages, params, seconds) if answer is None else (answer[0], 0.0)
+        answer = await served.atry_call(messages, self._as_sent(params), seconds, chunks)
+        return await super().acall(messages, params, seconds, chunks) if answer is None else (answer[0], 0.0)
 
     def _served(self) -> OpenAIWireTransport:
         from conscience.backends.embedded.local import endpoint
