@@ -50,6 +50,7 @@ OnUnresolved: TypeAlias = Literal["refuse", "best", "raise"]
 ``unresolved``) or "raise"."""
 
 OnError: TypeAlias = Literal["closed", "open", "raise"]
+ReleaseMode: TypeAlias = Literal["hold", "window"]
 """The review failed: "closed" (the refusal text, the draft is not shown), "open" (the draft, marked, unless the gate flagged
 it) or "raise"."""
 

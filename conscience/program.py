@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
@@ -18,8 +18,17 @@ from conscience._calls.models import check_models, warm
 from conscience._calls.observing import observed, watched
 from conscience._calls.rounds import revised
 from conscience._dspy.lm import settings
-from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent, words
-from conscience._types import ConstitutionSpec, GenerateSpec, OnError, OnUnresolved, PolicyArgs, RefusalSpec, RolesSpec
+from conscience._dspy.streams import Listened, ReviewedStream, listened, looking_for, silent
+from conscience._types import (
+    ConstitutionSpec,
+    GenerateSpec,
+    OnError,
+    OnUnresolved,
+    PolicyArgs,
+    RefusalSpec,
+    ReleaseMode,
+    RolesSpec,
+)
 from conscience.artifacts.io import open_program, to_artifact
 from conscience.artifacts.loading import Load
 from conscience.artifacts.schema import Provenance
@@ -46,6 +55,8 @@ from conscience.observability.hooks import OutcomeHook, hooks_of
 from conscience.observability.log import LogSpec, VerdictLog
 from conscience.observability.mode import ModeSpec, check_mode, observation
 from conscience.outcome import Draft, Outcome
+from conscience.streaming.events import ProgramStream
+from conscience.streaming.release import Emit, windowed
 from conscience.usage import Budget, Role, UsageTracker
 
 
@@ -230,25 +241,24 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
         """The async form of ``correct_draft``."""
         return await self._arun(self._correct(lambda: draft))
 
-    async def stream(self, *request: Any, **inputs: Any) -> AsyncIterator[StageStarted | str | Outcome]:
-        """Streams a call: a StageStarted when each begins, then the reviewed text in pieces, then the Outcome.
+    def stream(self, *request: Any, release: ReleaseMode = "hold", **inputs: Any) -> ProgramStream:
+        """Streams a call: a StageStarted when each begins, the reviewed text in pieces, then the Outcome; for ``async for``
+        or a plain ``for``. No word leaves before it is reviewed: the pieces together are the text that the outcome holds.
 
-        No word leaves before it is reviewed: the pieces are those of the text that the outcome holds.
+        Args:
+            release: "hold" releases the text when all of it is reviewed; "window", about sentence by sentence while it is
+                generated, each reviewed with all before it. What was released then stays: where what follows is flagged,
+                that is revised. Answers that are not one plain text are held all the same, as an event says.
+
+        Raises:
+            ConscienceError: while it is read, as a call does; also after some of the text was released.
         """
-        queue: asyncio.Queue[StageStarted | None] = asyncio.Queue()
-        flow = self._answer(self._inputs(request, inputs))
-        with silent(ReviewedStream(self._is_ours)):
-            task = asyncio.ensure_future(run_async(flow, queue.put_nowait))
-        task.add_done_callback(lambda _: queue.put_nowait(None))
-        try:
-            while (stage := await queue.get()) is not None:
-                yield stage
-            outcome = await task
-        finally:
-            task.cancel()
-        for word in words(outcome.response):
-            yield word
-        yield outcome
+        _check_choice("release", release, get_args(ReleaseMode))
+
+        def flow(emit: Emit) -> Flow[Outcome]:
+            return self._answer(self._inputs(request, inputs), emit if release == "window" else None)
+
+        return ProgramStream(flow, lambda: silent(ReviewedStream(self._is_ours)))
 
     def warm(self) -> None:
         """Does ahead, for every role, what the first call would have to wait for: starts the embedded engine, imports
@@ -344,15 +354,19 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
             hooks=self.on_outcome,
         )
 
-    def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+    def _answer(self, inputs: Mapping[str, Any], emit: Emit | None = None) -> Flow[Outcome]:
+        """The outcome of a call; ``emit`` is given what of its text can be released before."""
         call = self._begin()
-        return (yield from watched(call, self._generate_and_review(inputs, call)))
+        return (yield from watched(call, self._generate_and_review(inputs, call, emit)))
 
-    def _generate_and_review(self, inputs: Mapping[str, Any], call: Call) -> Flow[Outcome]:
+    def _generate_and_review(self, inputs: Mapping[str, Any], call: Call, emit: Emit | None) -> Flow[Outcome]:
         writer = call.generator(self.generate.brings_its_model)
         yield StageStarted("generate")
         try:
-            draft = yield from self.generate.draft(inputs, writer)
+            if emit is None:
+                draft = yield from self.generate.draft(inputs, writer)
+            else:
+                draft, call.verdict = yield from windowed(self.generate, self.review, inputs, call, writer, emit)
         except BudgetExceeded as error:
             return call.unreviewed(error)
         call.draft = call.drafted(draft, writer)
@@ -373,9 +387,9 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
         return (yield from observed(call, draft, partial(self._review_and_revise, draft, call)))
 
     def _review_and_revise(self, draft: Draft, call: Call) -> Flow[Outcome]:
-        """From the call's draft to its outcome."""
+        """From the call's draft, which may have a verdict already, to its outcome."""
         try:
-            call.verdict = yield from self.review.judge(draft, call.model("review"))
+            call.verdict = call.verdict or (yield from self.review.judge(draft, call.model("review")))
         except (ReviewError, BackendError, BudgetExceeded) as error:
             return call.unreviewed(error, pending=draft)
         yield StageEnded("review", call.verdict)

@@ -48,6 +48,7 @@ class Call:
         draft: what was generated first.
         verdict: the verdict on the draft.
         revisions: the revised drafts so far, with their verdicts.
+        released: the beginning of the answer that was shown already: whatever is returned begins with it.
     """
 
     tracker: UsageTracker
@@ -69,6 +70,7 @@ class Call:
     draft: Draft | None = None
     verdict: Verdict | None = None
     revisions: list[Revision] = field(default_factory=list)
+    released: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -182,10 +184,20 @@ class Call:
         prose = prose_field(signature, outputs)
         text = refusal_text(self.constitution, draft.request if draft else "")
         said = None if callable(self.refusal) else self.refusal
-        outcome = self._outcome(*refusal_outputs(names, prose, said, text), status, None, error)
+        outcome = self._outcome(*self._after_released(*refusal_outputs(names, prose, said, text)), status, None, error)
         if not callable(self.refusal):
             return outcome
-        return self._outcome(*refusal_outputs(names, prose, self.refusal(outcome), text), status, None, error)
+        said = self.refusal(outcome)
+        return self._outcome(*self._after_released(*refusal_outputs(names, prose, said, text)), status, None, error)
+
+    def _after_released(self, outputs: dict[str, Any], response: str) -> tuple[dict[str, Any], str]:
+        """What stands in place of the rest of an answer, after what of it was shown: in its first field, as only an answer
+        that is one text is shown before its end."""
+        if not self.released:
+            return outputs, response
+        (name, said), *others = outputs.items()
+        said = "\n\n".join(filter(None, (self.released, said)))
+        return {name: said, **dict(others)}, "\n\n".join(filter(None, (self.released, response)))
 
     def _outcome(
         self,

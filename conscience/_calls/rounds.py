@@ -80,7 +80,8 @@ def _revision(
     """One revision; the draft, and why, where there is none: the others of its wave go on."""
     writer = call.model("revise")
     try:
-        text = yield from revise.rewrite(draft, verdict, call.constitution, writer, number)
+        beginning = {"released": call.released} if call.released else {}
+        text = yield from revise.rewrite(draft, verdict, call.constitution, writer, number, **beginning)
     except ConscienceError as error:
         if not isinstance(error, BudgetExceeded):
             writer.note(error.message)

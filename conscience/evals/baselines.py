@@ -91,7 +91,7 @@ class Chain(SelfRefine):
 class Refine(Conscience):
     """dspy.Refine around the generating module, rewarded by the gate; its best answer goes out whatever the gate says."""
 
-    def _answer(self, inputs: Mapping[str, Any]) -> Flow[Outcome]:
+    def _answer(self, inputs: Mapping[str, Any], emit: Any = None) -> Flow[Outcome]:
         call = self._begin()
         writer, judge = call.model("generate"), call.model("review")
         answered: list[tuple[float, Draft, Verdict]] = []

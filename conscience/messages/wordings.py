@@ -25,3 +25,9 @@ WORDINGS: Mapping[str, str] = {
 }
 """Name → instructions. "wait": a word that makes a model look again (2507.02778). "somebody else": a model sees in another's
 answer what it does not see in its own. "pause": says nothing of a fault. "instead": only what to do."""
+
+GO_ON = (
+    "Your answer above is not finished. What you wrote next was taken back, because it breaks a rule. Go on from where the "
+    "answer ends, so that it keeps the rule. Write only what comes next, and repeat nothing that stands there already."
+)
+"""Where the beginning of an answer has been shown already, and stays."""

@@ -119,15 +119,33 @@ class Generate(dspy.Module):  # type: ignore[misc]
             ConfigurationError: what was returned cannot be understood, or async code was called sync on a running loop.
             BackendError: the model failed, or answered with nothing.
         """
-        shown = readable({name: value for name, value in inputs.items() if name in self.inputs or name not in PRIVILEGED})
-        request = check_request(shown)
+        check_request(self._shown(inputs))
         args, kwargs = arguments(self.predict, inputs)
-        result = yield model.call(self.predict, kwargs, args)
+        draft = self.read((yield model.call(self.predict, kwargs, args)), inputs, model)
+        if not draft.response.strip():
+            for exchange in model.exchanges:
+                yield model.reject(exchange.completion)
+            raise EmptyAnswer("generate: the answer is empty", hint="ask again, or choose another model")
+        return draft
+
+    def read(self, result: Any, inputs: Mapping[str, Any], model: BoundBackend) -> Draft:
+        """The draft that a result is.
+
+        Args:
+            result: what was returned.
+            inputs: what it was returned for.
+            model: knows what was asked and answered on the way.
+
+        Raises:
+            ConfigurationError: it cannot be understood.
+        """
+        shown = self._shown(inputs)
+        request = check_request(shown)
         returned = understood(result)
         outputs, written = split_reasoning(returned.fields)
         _check_names(outputs)
         source = origin(request, outputs, model, inputs=shown, signature=self.signature, conversation=returned.conversation)
-        draft = Draft(
+        return Draft(
             request=request,
             outputs=outputs,
             reasoning=whole_reasoning(written, source.reply),
@@ -137,11 +155,10 @@ class Generate(dspy.Module):  # type: ignore[misc]
             written=written,
             sampling={**(limits(model.backend.sampling) if model.exchanges else {}), **source.sampling},
         ).with_form(source.form, source.reply)
-        if not draft.response.strip():
-            for exchange in model.exchanges:
-                yield model.reject(exchange.completion)
-            raise EmptyAnswer("generate: the answer is empty", hint="ask again, or choose another model")
-        return draft
+
+    def _shown(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs that are part of the request."""
+        return readable({name: value for name, value in inputs.items() if name in self.inputs or name not in PRIVILEGED})
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The draft alone, unreviewed, as a prediction with the LM configured in DSPy."""

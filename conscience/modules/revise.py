@@ -18,10 +18,11 @@ from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
 from conscience.messages.completion import Completion, clean
+from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.tool_turns import ToolTurn
-from conscience.messages.wordings import AGAIN
+from conscience.messages.wordings import AGAIN, GO_ON
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import leaves
@@ -88,6 +89,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
         constitution: Constitution,
         model: BoundBackend,
         number: int = 0,
+        released: str = "",
     ) -> Flow[Draft]:
         """A revised draft, with the original's messages: it is reviewed as an answer to the same request.
 
@@ -100,12 +102,16 @@ class Revise(dspy.Module):  # type: ignore[misc]
             constitution: what it was judged by; its principles are shown where there are no findings.
             model: what writes.
             number: of revisions of the same draft so far; those after the first are drawn.
+            released: the beginning of the draft's text that has been shown already: the revision begins with it, and what
+                is written anew is what follows.
 
         Raises:
             BackendError: the model failed, or answered with nothing or without the fields of the draft.
         """
         form = draft.form or form_of(draft.outputs)
-        conversation, answer = continuing(draft.messages, draft.text or draft.response, tools="tools" in draft.sampling)
+        said_so_far = released or draft.text or draft.response
+        conversation, answer = continuing(draft.messages, said_so_far, tools="tools" in draft.sampling)
+        going_on = {"signature": self.predict.signature.with_instructions(GO_ON), "demos": []} if released else {}
         prediction = yield model.call(
             self.predict,
             {
@@ -114,6 +120,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
                 "problems": problems_text(_told(verdict, constitution, model, number), constitution),
                 "closing": _closing(draft, form),
                 "config": _limits(draft, model) | (_drawn(draft, model, number) if number else {}),
+                **going_on,
             },
         )
         reply = model.exchanges[-1].completion if model.exchanges else None
@@ -124,6 +131,9 @@ class Revise(dspy.Module):  # type: ignore[misc]
             if reply is not None:
                 yield model.reject(reply)
             raise BackendError(f"{model.name}: the revision cannot be read: {error}") from None
+        if released:
+            (name, written_anew), *_ = fields.items()
+            fields[name] = said = gone_on(released, draft.text, str(written_anew or ""))
         revised, written = split_reasoning(clean(fields))
         if isinstance(form, ToolTurn):  # another turn: it may call other tools, or none
             outputs = revised
@@ -141,7 +151,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             outputs=outputs,
             written=written,
             reasoning=whole_reasoning(written, reply),
-            text=said if form is None or whole else form.write(outputs),
+            text=said if form is None or (whole and not released) else form.write(outputs),
         ).with_form(form, reply)
 
 

@@ -9,12 +9,10 @@ from mypy import api
 
 from tests.conftest import ROOT
 
-EVENT = "conscience._base.flow.StageStarted | str | conscience.outcome.Outcome"
-
 REVEALED = {
     'program(question="x")': "conscience.outcome.Outcome",
     'program.acall(question="x")': "typing.Coroutine[Any, Any, conscience.outcome.Outcome]",
-    'program.stream(question="x")': f"typing.AsyncIterator[{EVENT}]",
+    'program.stream(question="x")': "conscience.streaming.events.ProgramStream",
     'program.correct("question", "answer")': "conscience.outcome.Outcome",
     'Conscience.load("program.json")': "conscience.program.Conscience",
     'Mine.load("program.json")': "user.Mine",
