@@ -20,6 +20,7 @@ from conscience.backends.wire.connection import HTTPFailure, Reply
 from conscience.backends.wire.replies import reply_error
 from conscience.backends.wire.requests import plain_messages
 from conscience.backends.wire.transport import OpenAIWireTransport, wire_failure
+from conscience.messages.chunks import STREAMING, Chunks
 from conscience.messages.completion import Message
 
 PATH = "/chat/completions"
@@ -57,8 +58,11 @@ class ClientTransport(OpenAIWireTransport):
             raise self._failure(error, seconds) from None
         return self._read(said)
 
-    async def acall(self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float) -> Answer:
-        body = self._body(messages, params)
+    async def acall(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
+    ) -> Answer:
+        """Comes whole: who reviews is not streamed."""
+        body = self._body(messages, {name: value for name, value in params.items() if name not in STREAMING})
         try:
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
                 said = await self._openai.post(PATH, **_sent(body, seconds))
