@@ -142,8 +142,7 @@ class ReviewedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         said = self.model.invoke(messages, config={"callbacks": []}, stop=stop, **kwargs)
-        tools = chat_tools(kwargs.get("tools"))
-        return _result(said, review(self.program, as_chat(messages), read_turn(said), tools=tools))
+        return _result(said, review(self.program, as_chat(messages), read_turn(said), **_asked(kwargs)))
 
     async def _agenerate(
         self,
@@ -153,8 +152,7 @@ class ReviewedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         said = await self.model.ainvoke(messages, config={"callbacks": []}, stop=stop, **kwargs)
-        tools = chat_tools(kwargs.get("tools"))
-        return _result(said, await areview(self.program, as_chat(messages), read_turn(said), tools=tools))
+        return _result(said, await areview(self.program, as_chat(messages), read_turn(said), **_asked(kwargs)))
 
     def _stream(
         self,
@@ -313,6 +311,12 @@ def _inputs(value: ProgramInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(value, Mapping):
         return (), dict(value)
     return (value if isinstance(value, str) else as_chat(list(value)),), {}  # type: ignore[arg-type]
+
+
+def _asked(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a call's parameters a revision is asked with, too."""
+    form = kwargs.get("response_format")
+    return {"tools": chat_tools(kwargs.get("tools")), "response_format": form if isinstance(form, Mapping) else None}
 
 
 def _unstreamed(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -208,9 +208,10 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
 
     async def _review(self, turns: Sequence[Turn], data: dict[str, Any], call_type: CallTypes) -> list[ReviewedTurn]:
         """The turns, each reviewed in the light of the request; side by side."""
-        conversation, tools = _conversation(data, call_type), chat_tools(data.get("tools"))
+        conversation, form = _conversation(data, call_type), data.get("response_format")
+        asked = {"tools": chat_tools(data.get("tools")), "response_format": form if isinstance(form, Mapping) else None}
         try:
-            reviewed = await asyncio.gather(*(areview(self.program, conversation, turn, tools=tools) for turn in turns))
+            reviewed = await asyncio.gather(*(areview(self.program, conversation, turn, **asked) for turn in turns))
         except ConscienceError as error:
             _failed(error)
         self._record(data, GuardrailEventHooks.post_call, [turn.outcome for turn in reviewed if turn.outcome is not None])

@@ -16,6 +16,7 @@ from typing import Any
 
 from agents import (
     Agent,
+    AgentOutputSchemaBase,
     FunctionTool,
     GuardrailFunctionOutput,
     InputGuardrail,
@@ -133,7 +134,7 @@ class ReviewedModel(Model):
     ) -> ModelResponse:
         arguments = (system_instructions, input, model_settings, tools, output_schema, handoffs)
         response = await self.model.get_response(*arguments, _without_texts(tracing), **rest)
-        reviewed = await self._reviewed(system_instructions, input, response.output, tools, handoffs)
+        reviewed = await self._reviewed(system_instructions, input, response.output, tools, output_schema, handoffs)
         if reviewed.changed:
             response.output = output_items(reviewed.turn)
         return response
@@ -159,7 +160,7 @@ class ReviewedModel(Model):
         response = streamed_response(events)
         if response is None:
             raise BackendError("the model's stream ended without a response", hint="ask again", retryable=True)
-        reviewed = await self._reviewed(system_instructions, input, response.output, tools, handoffs)
+        reviewed = await self._reviewed(system_instructions, input, response.output, tools, output_schema, handoffs)
         as_it_was = not reviewed.changed and agree(events, response.output)
         for event in events if as_it_was else stream_events(events, reviewed.turn):
             yield event
@@ -171,7 +172,13 @@ class ReviewedModel(Model):
         return self.model.get_retry_advice(request)
 
     async def _reviewed(
-        self, instructions: str | None, asked: Any, output: Sequence[Any], tools: Sequence[Any], handoffs: Sequence[Any]
+        self,
+        instructions: str | None,
+        asked: Any,
+        output: Sequence[Any],
+        tools: Sequence[Any],
+        schema: AgentOutputSchemaBase | None,
+        handoffs: Sequence[Any],
     ) -> ReviewedTurn:
         lead = [{"role": "system", "content": instructions}] if instructions else []
         offered = [
@@ -180,7 +187,11 @@ class ReviewedModel(Model):
             if isinstance(tool, FunctionTool)
         ]
         offered += [chat_tool(other.tool_name, other.tool_description, other.input_json_schema) for other in handoffs]
-        return await areview(self.program, lead + as_chat(asked), output_turn(output), tools=offered)
+        params: dict[str, Any] = {"tools": offered}
+        if schema is not None and not schema.is_plain_text():
+            described = {"name": "final_output", "schema": schema.json_schema(), "strict": schema.is_strict_json_schema()}
+            params["response_format"] = {"type": "json_schema", "json_schema": described}
+        return await areview(self.program, lead + as_chat(asked), output_turn(output), **params)
 
 
 def as_chat(items: str | Sequence[Any]) -> list[dict[str, Any]]:
