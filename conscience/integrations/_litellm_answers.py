@@ -6,6 +6,7 @@ An answer is changed in place, so that what the proxy logs afterwards is what wa
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,10 +123,10 @@ def content_turn(content: Sequence[Any]) -> Turn:
 def streamed_content(chunks: Sequence[str | bytes]) -> list[dict[str, Any]] | None:
     """The blocks of one of Anthropic's streams, put together from its events as they are on the wire; None where these
     cannot be read."""
-    wire = "".join(chunk if isinstance(chunk, str) else chunk.decode("utf-8", "replace") for chunk in chunks)
+    sent = b"".join(chunk.encode() if isinstance(chunk, str) else chunk for chunk in chunks)
     blocks: dict[int, dict[str, Any]] = {}
     try:
-        for line in wire.splitlines():
+        for line in re.split("\r\n|\n|\r", sent.decode()):
             if not line.startswith("data:"):
                 continue
             event = json.loads(line.removeprefix("data:"))

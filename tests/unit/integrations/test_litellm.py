@@ -1,0 +1,256 @@
+"""LiteLLM's guardrail hooks by themselves: however a stream is cut, nothing of it goes out unreviewed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conscience import ConfigurationError, Conscience
+from tests.support import wires
+from tests.support.loopback import Raw
+from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, program
+
+pytest.importorskip("fastapi", reason="litellm[proxy] is not installed")
+pytestmark = pytest.mark.long  # by what it imports
+
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Help me."}]}
+
+
+def guardrail(judge: Conscience | None = None) -> Any:
+    from conscience.integrations.litellm import ConscienceGuardrail
+
+    return ConscienceGuardrail(program=judge or program(), guardrail_name="g", default_on=True, event_hook="post_call")
+
+
+def stream(chunks: Sequence[Any], judge: Conscience | None = None, asked: dict[str, Any] = ASKED) -> list[Any]:
+    """What the hook lets out of a stream."""
+
+    async def upstream() -> AsyncIterator[Any]:
+        for chunk in chunks:
+            yield chunk
+
+    async def read() -> list[Any]:
+        hook = guardrail(judge).async_post_call_streaming_iterator_hook
+        return [chunk async for chunk in hook(user_api_key_dict=None, response=upstream(), request_data=dict(asked))]
+
+    return asyncio.run(read())
+
+
+def whole(response: Any, judge: Conscience | None = None, asked: dict[str, Any] = ASKED) -> Any:
+    hook = guardrail(judge).async_post_call_success_hook
+    return asyncio.run(hook(data=dict(asked), user_api_key_dict=None, response=response))
+
+
+def chat_chunks(deltas: Sequence[tuple[int, dict[str, Any]]]) -> list[Any]:
+    from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
+
+    return [
+        ModelResponseStream(id="x", model="m", choices=[StreamingChoices(index=index, delta=Delta(**delta))])
+        for index, delta in deltas
+    ]
+
+
+def spoken(chunks: Sequence[Any]) -> str:
+    """All that a client would put together, by choice."""
+    texts: dict[int, list[str]] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            said = texts.setdefault(choice.index, [])
+            told = choice.delta.model_dump(exclude_none=True)
+            said += [str(told.get(name, "")) for name in ("content", "reasoning_content", "refusal")]
+            said += [call["function"]["arguments"] or "" for call in told.get("tool_calls") or ()]
+    return "|".join("".join(said) for said in texts.values())
+
+
+def cut(text: str, places: Sequence[int]) -> list[str]:
+    """A text in pieces."""
+    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+ODD = st.sampled_from(["", "é", "\u2028", "日本"])
+PLACES = st.lists(st.integers(0, 60), max_size=12)
+
+
+@settings(max_examples=60)
+@given(PLACES, PLACES, st.sampled_from(["content", "reasoning_content", "arguments"]), st.booleans())
+def test_no_cut_of_a_chat_stream_gets_by(first: list[int], second: list[int], where: str, flagged: bool) -> None:
+    """In any of the choices, interleaved, in a text, a thought or a call's arguments."""
+    text = f"Do {BAD} now." if flagged else "Do be kind now."
+    pieces = cut(text, first)
+    if where == "arguments":
+        said = [
+            {
+                "tool_calls": [
+                    {"index": 0, "id": "c", "type": "function", "function": {"name": "act", "arguments": '{"x": "'}}
+                ]
+            }
+        ]
+        said += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in [*pieces, '"}']]
+    else:
+        said = [{where: piece} for piece in pieces] + ([] if where == "content" else [{"content": "Fine."}])
+    others = [{"content": piece} for piece in cut("All is fine.", second)]
+    deltas = [(1, delta) for delta in said]
+    for number, delta in enumerate(others):
+        deltas.insert(min(2 * number, len(deltas)), (0, delta))
+    chunks = chat_chunks(deltas)
+    before = spoken(chunks)
+    seen = stream(chunks, asked={**ASKED, "tools": [wires.TOOL]})
+    assert BAD not in spoken(seen)
+    assert "All is fine." in spoken(seen)
+    assert flagged or spoken(seen) == before
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 2000), max_size=20), st.booleans(), st.booleans(), st.sampled_from(["", "é", "\u2028", "日本"])
+)
+def test_no_cut_of_a_message_stream_gets_by(places: list[int], flagged: bool, calls: bool, odd: str) -> None:
+    """Bytes may be cut anywhere, within a letter too."""
+    word = BAD if flagged else "kind"
+    raw = wires.answer({"model": "claude", "stream": True}, f"Do {odd}{word} now.", {"what": word} if calls else None)
+    assert isinstance(raw, Raw)
+    sent = raw.text.encode() if not odd else raw.text.replace(json.dumps(odd)[1:-1], odd).encode()
+    edges = sorted({0, len(sent), *(place % len(sent) for place in places)})
+    chunks = [sent[start:end] for start, end in pairwise(edges)]
+    seen = stream(chunks)
+    if flagged:
+        events = [json.loads(line[6:]) for line in b"".join(seen).decode().split("\n") if line.startswith("data: ")]
+        deltas = [event.get("delta", {}) for event in events]
+        told = "".join(delta.get("text", "") + delta.get("partial_json", "") for delta in deltas)
+        assert BAD not in told
+        assert MENDED in told
+    else:
+        assert seen == chunks
+
+
+def response_events(deltas: Sequence[str], end: str | None) -> list[Any]:
+    """A stream of the Responses API that says these pieces and ends with this text."""
+    from litellm.types.llms.openai import (
+        OutputTextDeltaEvent,
+        ResponseCompletedEvent,
+        ResponseCreatedEvent,
+        ResponsesAPIResponse,
+        ResponsesAPIStreamEvents,
+    )
+
+    def response(text: str | None) -> Any:
+        body = wires.answer({"input": "x"}, text or "")
+        assert isinstance(body, dict)
+        return ResponsesAPIResponse(**{**body, **({"output": []} if text is None else {})})
+
+    at = {"item_id": "item", "output_index": 0, "content_index": 0}
+    kind = ResponsesAPIStreamEvents
+    said = [OutputTextDeltaEvent(type=kind.OUTPUT_TEXT_DELTA, delta=delta, **at) for delta in deltas]
+    ends = [] if end is None else [ResponseCompletedEvent(type=kind.RESPONSE_COMPLETED, response=response(end))]
+    return [ResponseCreatedEvent(type=kind.RESPONSE_CREATED, response=response(None)), *said, *ends]
+
+
+def test_a_response_stream_is_judged_by_its_end_and_shows_nothing_else() -> None:
+    """What it said on the way has to stand there."""
+    asked = {"model": "m", "input": "Help me."}
+    fine = response_events(["All is ", "fine."], "All is fine.")
+    assert stream(fine, asked=asked) == fine
+    for deltas, end in [([f"Do {BAD}"], f"Do {BAD}"), ([f"Do {BAD}"], "All is fine."), (["All is fine."], f"Do {BAD}")]:
+        seen = stream(response_events(deltas, end), asked=asked)
+        assert BAD not in repr(seen)
+        assert seen[-1].type == "response.completed"
+
+
+def test_what_cannot_be_read_is_kept_back() -> None:
+    """A stream that breaks off, one of another kind, an answer of a route that is not known."""
+    from fastapi import HTTPException
+
+    asked = {"model": "m", "input": "Help me."}
+    for chunks in (response_events([f"Do {BAD}"], None), [b"data: {oops\n\n"], [object()], [{"candidates": [BAD]}]):
+        with pytest.raises(HTTPException) as raised:
+            stream(chunks, asked=asked)
+        assert raised.value.status_code == 501
+        assert BAD not in str(raised.value.detail)
+    with pytest.raises(HTTPException):
+        whole({"candidates": [{"content": BAD}]})
+    assert stream([]) == []
+
+
+def test_a_stream_that_fails_shows_nothing() -> None:
+    """The error of the model's server is told, and none of its words."""
+    seen: list[Any] = []
+
+    async def upstream() -> AsyncIterator[Any]:
+        for chunk in chat_chunks([(0, {"content": "All is"})]):
+            yield chunk
+        raise ConnectionError("cut")
+
+    async def read() -> None:
+        hook = guardrail().async_post_call_streaming_iterator_hook
+        async for chunk in hook(user_api_key_dict=None, response=upstream(), request_data=dict(ASKED)):
+            seen.append(chunk)
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(read())
+    assert seen == []
+
+
+def test_all_that_a_message_says_is_reviewed() -> None:
+    """Wherever a provider puts it; and nothing of it stays beside a revision."""
+    from litellm.types.utils import Choices, Message, ModelResponse
+
+    call = {"id": "c", "type": "function", "function": {"name": "act", "arguments": json.dumps({"x": BAD})}}
+    for said in (
+        {"content": f"Do {BAD}."},
+        {"content": "Fine.", "reasoning_content": BAD},
+        {"content": "Fine.", "thinking_blocks": [{"type": "thinking", "thinking": BAD, "signature": "s"}]},
+        {"content": None, "tool_calls": [call]},
+        {"content": None, "function_call": {"name": "act", "arguments": BAD}},
+        {
+            "content": "Fine.",
+            "annotations": [{"type": "url_citation", "url_citation": {"title": BAD, "url": "https://x.org"}}],
+        },
+        {"content": "Fine.", "provider_specific_fields": {"searched": BAD}},
+    ):
+        message = Message(role="assistant", **said)
+        answer = whole(ModelResponse(choices=[Choices(message=message)]), program(max_revisions=0))
+        assert BAD not in repr(answer.model_dump()), said
+        assert REFUSED in answer.choices[0].message.content
+        assert answer.choices[0].finish_reason == "content_filter"
+        assert answer.conscience["status"] == "refused"
+
+
+def test_embeddings_and_the_like_say_nothing() -> None:
+    """They go on as they are, without a review."""
+    from litellm.types.utils import EmbeddingResponse
+
+    response = EmbeddingResponse(model="m", data=[])
+    assert whole(response, program(gate=DOWN)) is response
+
+
+def test_a_guardrail_without_a_model_is_told_when_the_proxy_starts() -> None:
+    """Not with the first request."""
+    from conscience.integrations.litellm import ConscienceGuardrail
+
+    with pytest.raises(ConfigurationError, match="no model"):
+        ConscienceGuardrail(guardrail_name="g")
+
+
+def test_a_class_of_ones_own_has_the_hooks_itself() -> None:
+    """LiteLLM looks for them in the last class alone."""
+    from conscience.integrations.litellm import HOOKS, ConscienceGuardrail
+
+    class Mine(ConscienceGuardrail):
+        pass
+
+    class Mine2(Mine):
+        async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
+            return None
+
+    for name in HOOKS:
+        assert name in vars(Mine)
+        assert name in vars(Mine2)
+    assert vars(Mine2)["async_post_call_success_hook"] is not vars(Mine)["async_post_call_success_hook"]
