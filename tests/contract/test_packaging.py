@@ -17,6 +17,8 @@ DATA = (
     "conscience/linting/rules.yaml",
     "conscience/evals/report/page.html",
     "conscience/evals/report/report.js",
+    "conscience/server/playground/page.html",
+    "conscience/server/playground/playground.js",
     "conscience/cases/packs/general.jsonl",
     "conscience/cases/packs/general.md",
     "conscience/optimizers/__init__.py",
