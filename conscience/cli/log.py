@@ -197,7 +197,7 @@ def to_cases_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Write drafts in LOG as cases to label: half next to the threshold, half at random, with weights that undo that."""
+    """Write drafts in LOG as cases to label: half next to the threshold, the rest at random, with weights that undo that."""
     from conscience.monitoring.sampling import case_rows, sample_cases
 
     if out.suffix != ".jsonl":

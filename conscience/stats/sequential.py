@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 STAKES = (0.02, 0.05, 0.12, 0.3, 0.7)
 """Shares of the capital that are staked. The best one is (q - r)/(1 - r) where a rate of at most r is really q."""
+ONSET = 0.2
+"""The stake by which it is told since when a rate has been higher."""
 TAILS = (0.02, 0.1, 0.3)
 """Shares of the highest and of the lowest scores that ``ExchangeabilityTest`` counts."""
 WIDTH = 0.1
@@ -65,9 +67,9 @@ class RateTest:
             self._run, self.onset = 0.0, self.n + 1
 
     def _paid(self, hit: bool, weight: float) -> tuple[tuple[float, ...], float]:
-        """What becomes of a unit at each stake, and the logarithm of what becomes of it at the middle one."""
+        """What becomes of a unit at each stake, and the logarithm of what becomes of it at ``ONSET``."""
         gain = weight * (float(hit) - self.rate) / self.rate
-        return tuple(1 + stake * gain for stake in STAKES), math.log1p(STAKES[len(STAKES) // 2] * gain)
+        return tuple(1 + stake * gain for stake in STAKES), math.log1p(ONSET * gain)
 
     @property
     def e_value(self) -> float:
