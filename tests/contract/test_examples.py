@@ -195,6 +195,21 @@ def test_calibrate_local(run: Run, server: Loopback, tmp_path: Path, monkeypatch
     assert stage["weights"]["police"] > 0
 
 
+@pytest.mark.parametrize("requests", [150, pytest.param(1000, marks=pytest.mark.long)])
+def test_shadow_mode(run: Run, requests: int) -> None:
+    """40 labels take the false positives away; the weighted figures are those of the log; a change is told in time."""
+    said = run("shadow_mode.py", str(requests))
+    recalls = [float(share) for share in re.findall(r"flagged (\d+)% of the hurtful drafts", said)]
+    before, after = (float(share) for share in re.findall(r"and (\S+)% of the others$", said, re.MULTILINE))
+    (by_labels,) = (float(share) for share in re.findall(r"by the labels, (\S+)% of the others were flagged", said))
+    assert min(recalls) >= 85
+    assert before > 20 > 5 > after
+    assert by_labels == pytest.approx(before, abs=10)
+    assert "watched   nothing to tell" in said
+    told = [int(number) for number in re.findall(r"told after (\d+) requests: change", said)]
+    assert 0 < told[0] <= 100
+
+
 @pytest.mark.long
 def test_clients(run: Run) -> None:
     """Each is told what was mended, and nothing of the draft. Long by what it imports."""
