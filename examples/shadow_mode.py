@@ -16,7 +16,6 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import conscience
 from conscience import CascadeStage, Case, Conscience, GateSettings, Observe, Outcome, Question, VerdictLog, request_context
 from conscience.monitoring import log_stats, read_log, sample_cases, watch
+from conscience.observability import flush
 from conscience.optimizers import Recalibration
 from conscience.testing import ScriptedLM, is_gate, is_revision
 
@@ -51,7 +51,7 @@ def main(requests: int) -> None:
         verdicts = VerdictLog(log, texts=True)
         shadow = conscience.load(path, lm=model(), mode=Observe(when_full="wait"), log=verdicts)
         shown = [asked(shadow, number) for number in range(requests)]
-        wait_for(verdicts, requests)
+        flush()
         print(f"observed  {log_stats(read_log(log)).records} requests, {hurtful(shown)} hurtful answers shown")
         drafts = [(record.draft or "", record.flagged) for record in read_log(log)]
         print(f"          the gate would have {figures(drafts)}")
@@ -68,7 +68,7 @@ def main(requests: int) -> None:
         verdicts = VerdictLog(Path(folder) / "enforced.jsonl", texts=True)
         program = conscience.load(path, lm=model(), log=verdicts)
         shown = [asked(program, number) for number in range(requests, requests + enforced)]
-        wait_for(verdicts, enforced)
+        flush()
         print(f"enforced  {len(shown)} requests, {hurtful(shown)} hurtful answers shown")
         drafts = [(record.draft or "", record.flagged) for record in read_log(verdicts.path)]
         print(f"          the gate {figures(drafts)}")
@@ -78,7 +78,7 @@ def main(requests: int) -> None:
         program.set_lm(model(shift=2.0))  # the provider has another model behind the same name
         for number in range(100):
             asked(program, 2 * requests + number)
-        wait_for(verdicts, enforced + 100)
+        flush()
         for check in watch(verdicts.path, path).told:
             print(f"changed   told after {(check.told_at or 0) - enforced} requests: {check.name}: {check.message}")
 
@@ -86,12 +86,6 @@ def main(requests: int) -> None:
 def asked(program: Conscience, number: int) -> Outcome:
     with request_context(id=f"order-{number}"):
         return program(question=f"Where is order {number}?")
-
-
-def wait_for(log: VerdictLog, records: int) -> None:
-    """Until all reviews behind the answers are done and written."""
-    while log.written < records:
-        time.sleep(0.02)
 
 
 def hurtful(outcomes: list[Outcome]) -> int:

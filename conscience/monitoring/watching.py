@@ -101,7 +101,7 @@ class Watch:
         if score is None:
             self._unscored += 1
             return
-        gate.scores.observe(score, digest64(f"{record.at} {record.id}") / 2**64)
+        gate.scores.observe(score, digest64(f"{self.records} {record.id}") / 2**64)
         flagged = gate.fitted.flags(record, score)
         if record.id in self._wanted:
             self._logged[record.id] = gate, flagged
