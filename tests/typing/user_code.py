@@ -26,6 +26,7 @@ from conscience import (
     review,
 )
 from conscience.integrations.openai import OpenAI, report_of
+from conscience.integrations.tools import conversation, guard
 from conscience.optimizers import SelfCorrection
 from conscience.testing import ScriptedLM
 
@@ -149,3 +150,16 @@ def drop_in(program: Conscience) -> tuple[str | None, str]:
     reply = client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello?"}])
     answered: str = client.responses.create(model="gpt-4o-mini", input="Hello?").output_text
     return reply.choices[0].message.content or answered, report_of(reply).status
+
+
+guarded_program = Conscience(lm={"review": "openai/gpt-4o-mini"})
+
+
+@guard(program=guarded_program, injected=("session",))
+async def post(session: object, text: str, copies: int = 1) -> list[str]:
+    return [text] * copies
+
+
+async def act(text: str) -> tuple[str, list[str]]:
+    with conversation([{"role": "user", "content": text}]):
+        return guard(answer, program=guarded_program, on_refusal="raise")(text), await post(object(), text, copies=2)
