@@ -129,3 +129,48 @@ def test_curl(served: Serving) -> None:
     streamed = curl("-N", f"{served.url}/v1/chat/completions", model="m", messages=[TURN], stream=True)
     assert streamed.endswith("data: [DONE]\n\n")
     assert json.loads(curl(f"{served.url}/v1/models"))["data"][0]["id"] == "m"
+
+
+@pytest.mark.long
+@pytest.mark.local
+@pytest.mark.usefixtures("local_endpoint")
+async def test_every_client_on_the_embedded_model() -> None:
+    """A real model behind the same routes: text comes, in pieces where it is asked for so, with a verdict."""
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    from conscience import Backend, Conscience
+
+    program = Conscience(lm=Backend("local", max_tokens=24, cache=False))
+    question: Any = {"model": "local", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    with serving({"local": program}) as served:
+        base = f"{served.url}/v1"
+        with openai.OpenAI(base_url=base, api_key="x", max_retries=0) as client:
+            reply = client.chat.completions.create(**question, temperature=0)
+            assert reply.choices[0].message.content
+            assert reply.model_extra is not None
+            assert reply.model_extra["conscience"]["probability"] is not None
+            chunks = list(client.chat.completions.create(**question, stream=True))
+            assert len(chunks) > 2
+            assert client.responses.create(model="local", input="What is the capital of France?").output_text
+        async with openai.AsyncOpenAI(base_url=base, api_key="x", max_retries=0) as client:
+            both = await asyncio.gather(*(client.chat.completions.create(**question) for _ in range(2)))
+            assert all(reply.choices[0].message.content for reply in both)
+        model = ChatOpenAI(model="local", base_url=base, api_key=SecretStr("x"), max_retries=0)
+        assert (await model.ainvoke("What is the capital of France?")).content
+        agent = Agent(OpenAIChatModel("local", provider=OpenAIProvider(base_url=base, api_key="x")))
+        assert (await agent.run("What is the capital of France?")).output
+        command = [
+            "curl",
+            "-sS",
+            f"{base}/chat/completions",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            json.dumps(question),
+        ]
+        said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+        assert json.loads(said.stdout)["conscience"]["status"]
