@@ -28,6 +28,8 @@ log = logging.getLogger("conscience.server")
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+UNREVIEWED = "the review failed"
+"""All that a client is told of why."""
 GONE = 499
 """The status by which a request counts whose client left."""
 
@@ -178,19 +180,24 @@ class Answering:
                 await events.aclose()
 
     def _count(self, answer: Answer, exchange: Exchange, event: Event) -> None:
-        """Enters what an answer came to; of why it was not reviewed the client learns no more than that."""
-        for report in _reports(event):
-            if report.get("error"):
+        """Enters what an answer came to, once; of why it was not reviewed the client learns no more than that."""
+        reports, is_last = _reports(event)
+        for report in reports:
+            if report["error"] not in ("", UNREVIEWED):
                 log.warning("%s: not reviewed: %s", exchange.id, report["error"])
-                report["error"] = "the review failed"
-            self._service.metrics.outcome(exchange.tenant, answer.model, report["status"], report["usage"])
+                report["error"] = UNREVIEWED
+            if is_last:
+                self._service.metrics.outcome(exchange.tenant, answer.model, report["status"], report["usage"])
 
 
-def _reports(event: Event) -> list[dict[str, Any]]:
-    """What an answer says of its review: of each choice where there are several."""
-    parts = (*event.get("choices", ()), *([event["response"]] if isinstance(event.get("response"), dict) else []))
+def _reports(event: Event) -> tuple[list[dict[str, Any]], bool]:
+    """What an answer, or an event of it, says of its review, of each choice where there are several; and whether no later
+    event says the same."""
+    choices = event.get("choices", ())
+    parts = (*choices, *([event["response"]] if isinstance(event.get("response"), dict) else []))
     own = [part["conscience"] for part in parts if "conscience" in part]
-    return own or [event["conscience"]] if "conscience" in event or own else []
+    began = event.get("object") == "chat.completion.chunk" and not any(choice["finish_reason"] for choice in choices)
+    return own or ([event["conscience"]] if "conscience" in event else []), not began
 
 
 class Handling:

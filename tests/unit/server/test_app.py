@@ -253,6 +253,17 @@ def test_metrics_are_the_operators(keyed: TestClient) -> None:
     assert "key-of" not in text
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/responses"])
+@pytest.mark.parametrize(("asked", "status"), [("hi", "clean"), ("unreviewed", "unreviewed")])
+def test_a_stream_counts_once(path: str, asked: str, status: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However many of its events tell of the review; and none of them tells why it failed."""
+    with TestClient(create_app({"m": scripted()})) as client:
+        request = body(asked) if path == CHAT else {"model": "m", "input": asked}
+        assert "10.1.2.3" not in client.post(path, json={**request, "stream": True}).text
+        assert caplog.text.count("10.1.2.3") == (status == "unreviewed")
+        assert f'conscience_outcomes_total{{model="m",status="{status}",tenant=""}} 1.0' in client.get("/metrics").text
+
+
 def test_probes_need_no_key(keyed: TestClient) -> None:
     assert keyed.get("/healthz").json() == {"status": "ok"}
     assert keyed.get("/readyz").json() == {"status": "ready"}
