@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 
 import dspy
 
+from conscience._base.attributes import Checked
 from conscience._base.copies import StateCopied
 from conscience._base.flow import Flow, StageEnded, StageStarted, run_async, run_sync
 from conscience._calls.call import Call
@@ -141,9 +142,9 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
         self.on_error: OnError = on_error
         self.refusal = refusal
         self.budget = Budget.of(budget)
-        self.mode = check_mode(mode)
-        self.log = VerdictLog.of(log)
-        self.on_outcome = hooks_of(on_outcome)
+        self.mode = mode
+        self.log = log
+        self.on_outcome = on_outcome
         self.name = name
         self.calibrations: tuple[GateSettings, ...] = ()
         self.provenance: Provenance | None = None
@@ -154,6 +155,9 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
         async def acall(self, *request: Any, **inputs: Any) -> Outcome: ...
 
     load = Load()
+    mode = Checked(check_mode)
+    log = Checked(VerdictLog.of)
+    on_outcome = Checked(hooks_of)
 
     def save(self, path: str | Path) -> None:
         """Writes the program as one JSON file: constitution, gate, prompts, demos, policy; neither models nor keys.

@@ -13,12 +13,14 @@ from typing import Any
 import dspy
 
 from conscience._base.lookalikes import looks_like, skeleton
+from conscience._redaction import redact
 from conscience._types import OnError, OnUnresolved, RefusalSpec
 from conscience.backends.bound import BoundBackend
 from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConscienceError, UnresolvedError
 from conscience.modules.refusal import prose_field, refusal_outputs, refusal_text
+from conscience.observability.context import printable
 from conscience.observability.hooks import OutcomeHook
 from conscience.observability.log import VerdictLog
 from conscience.observability.mode import Observe
@@ -74,8 +76,8 @@ class Call:
 
     @cached_property
     def id(self) -> str:
-        """The request's: its caller's, or one of its own."""
-        return self.given_id or uuid.uuid4().hex
+        """The request's, as logs and spans show it: its caller's, which a client may have chosen, or one of its own."""
+        return redact(printable(self.given_id)) or uuid.uuid4().hex
 
     def model(self, role: Role) -> BoundBackend:
         """The model of a role, paid for by this call."""

@@ -13,7 +13,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from conscience._base.flow import Flow, IOStep, StageEnded, StageStarted, run_sync
 from conscience._calls.call import Call, response_of
@@ -251,6 +250,13 @@ def _review_all(reviews: Sequence[_Review]) -> None:
 _reviews: Background[_Review] = Background(_review_all, name="conscience-observe", threads=REVIEWS_AT_ONCE)
 
 
+async def _put_soon(put: Callable[[], bool]) -> bool:
+    """Tries again until there is room. A thread that waits for it would be missing to what reviews: of the loop's few."""
+    while not put():  # noqa: ASYNC110 - what makes room is a thread, which sets no event of this loop
+        await asyncio.sleep(0.01)
+    return True
+
+
 def observed(call: Call, draft: Draft, finish: Callable[[], Flow[Outcome]]) -> Flow[Outcome]:
     """The outcome of a call that is only observed: its draft as it is. The review is done behind it, in a thread of its own,
     and written down as if it had counted.
@@ -271,8 +277,8 @@ def observed(call: Call, draft: Draft, finish: Callable[[], Flow[Outcome]]) -> F
     review = _Review(call, finish, copy_context(), waiting)
     queued = _reviews.put(review, most=how.backlog)
     if not queued and how.when_full == "wait":
-        put: Callable[[], Any] = partial(_reviews.put, review, most=how.backlog, wait=True)
-        queued = yield IOStep(put, partial(asyncio.to_thread, put))
+        put = partial(_reviews.put, review, most=how.backlog)
+        queued = yield IOStep(partial(put, wait=True), partial(_put_soon, put))
     if not queued:
         review.dropped()
     return outcome

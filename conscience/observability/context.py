@@ -60,5 +60,5 @@ class RequestIdFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not getattr(record, "request_id", ""):
-            record.request_id = request_id.get() or "-"
+            record.request_id = printable(request_id.get()) or "-"
         return True

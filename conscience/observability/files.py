@@ -32,7 +32,7 @@ class PartlyWritten(OSError):
         self.lines = lines
 
 
-def append_lines(path: Path, lines: Sequence[bytes], *, max_bytes: int, keep: int) -> None:
+def append_lines(path: Path, lines: Sequence[bytes], *, max_bytes: int, keep: int) -> bool:
     """Appends whole lines, each with its line feed.
 
     Args:
@@ -40,19 +40,23 @@ def append_lines(path: Path, lines: Sequence[bytes], *, max_bytes: int, keep: in
         max_bytes: the file is rotated before it would grow beyond.
         keep: rotated files that are kept.
 
+    Returns:
+        Whether it could be rotated where it had to be; it grows on where not, as in a folder that is somebody else's.
+
     Raises:
         PartlyWritten: the disk is full, or the file cannot be written; no line of it is torn.
     """
-    done = 0
+    done, rotates = 0, True
     try:
         while done < len(lines):
             with _locked(path) as file:
-                done += _append(file, lines[done:], max_bytes)
+                done += _append(file, lines[done:], max_bytes if rotates else sys.maxsize)
                 if done < len(lines):
-                    _rotate(path, file, keep)
+                    rotates = _rotate(path, file, keep)
     except OSError as error:
         done += error.lines if isinstance(error, PartlyWritten) else 0
         raise PartlyWritten(error, done) from None
+    return rotates
 
 
 def log_files(path: Path) -> list[Path]:
@@ -115,17 +119,21 @@ def _write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _rotate(path: Path, file: int, keep: int) -> None:
-    """Moves the file, whose lock we hold, out of the way; the next one gets its rights."""
-    for number in range(keep, 1, -1):
-        older = path.with_name(f"{path.name}.{number - 1}")
-        if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number}"))
-    path.replace(path.with_name(f"{path.name}.1"))
+def _rotate(path: Path, file: int, keep: int) -> bool:
+    """Moves the file, whose lock we hold, out of the way; the next one gets its rights. False where it must stay."""
+    try:
+        for number in range(keep, 1, -1):
+            older = path.with_name(f"{path.name}.{number - 1}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number}"))
+        path.replace(path.with_name(f"{path.name}.1"))
+    except OSError:
+        return False
     new = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
     if hasattr(os, "fchmod"):
         os.fchmod(new, stat.S_IMODE(os.fstat(file).st_mode))
     os.close(new)
+    return True
 
 
 @contextmanager

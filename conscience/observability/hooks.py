@@ -22,13 +22,20 @@ MOST_PENDING = 1000
 _pending: set[asyncio.Task[None]] = set()
 
 
-def hooks_of(given: OutcomeHook | Sequence[OutcomeHook] | None) -> tuple[OutcomeHook, ...]:
+class Hooks(tuple[OutcomeHook, ...]):
+    """Some hooks. Copies of a program share them: they belong to the application, as what they hold does."""
+
+    def __deepcopy__(self, memo: Any) -> Hooks:
+        return self
+
+
+def hooks_of(given: OutcomeHook | Sequence[OutcomeHook] | None) -> Hooks:
     """The hooks that somebody passed: one, several or none.
 
     Raises:
         ConfigurationError: one cannot be called.
     """
-    hooks = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
+    hooks = Hooks(given if isinstance(given, list | tuple) else () if given is None else (given,))
     if wrong := [hook for hook in hooks if not callable(hook)]:
         raise ConfigurationError(f"on_outcome={wrong[0]!r} cannot be called")
     return hooks

@@ -60,7 +60,13 @@ class VerdictLog:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name}={value!r} is not a whole number of 1 or more")
         self._begin(
-            {"path": Path(path).absolute(), "texts": texts, "max_bytes": max_bytes, "keep": keep, "backlog": backlog}
+            {
+                "path": Path(path).expanduser().absolute(),
+                "texts": texts,
+                "max_bytes": max_bytes,
+                "keep": keep,
+                "backlog": backlog,
+            }
         )
         try:
             make_private(self.path.parent)
@@ -75,7 +81,7 @@ class VerdictLog:
         self.texts: bool = options["texts"]
         self._lock = ForkLock()
         self._lost = self._unreported = self._written = 0
-        self._warned = False
+        self._warned = self._grows = False
         self._queue: Background[VerdictRecord] = Background(
             self._write, name="conscience-log", most=options["backlog"], batch=BATCH, last=True
         )
@@ -116,7 +122,10 @@ class VerdictLog:
         lines = [self._line(record) for record in records]
         done = len(lines)
         try:
-            append_lines(self.path, lines, max_bytes=self._options["max_bytes"], keep=self._options["keep"])
+            limits = {"max_bytes": self._options["max_bytes"], "keep": self._options["keep"]}
+            if not append_lines(self.path, lines, **limits) and not self._grows:
+                self._grows = True
+                logger.warning("%s: cannot be rotated, so it grows beyond %d bytes", self.path, limits["max_bytes"])
         except PartlyWritten as error:
             done = error.lines
             self._lose(len(lines) - done, error.strerror or "it cannot be written", again=0 if done else unreported)

@@ -82,7 +82,8 @@ def observation(spec: ModeSpec, request_id: str) -> Observe | None:
     """How one call is observed; None where it is enforced."""
     if spec == "enforce":
         return None
-    how = _ALL if isinstance(spec, str) else spec
+    how = _ALL if check_mode(spec) == "observe" else spec
+    assert isinstance(how, Observe)
     return how if how.covers(request_id) else None
 
 

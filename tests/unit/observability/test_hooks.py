@@ -139,3 +139,22 @@ def test_an_async_hook_of_a_call_whose_loop_has_ended_is_run_all_the_same() -> N
     asyncio.run(program(hook, mode="observe").acall(question="q"))
     assert flush(30)
     assert told == ["revised"]
+
+
+def test_copies_of_a_program_tell_the_same_hooks() -> None:
+    """What a hook holds is the application's: connections and locks that cannot be copied."""
+
+    class Alerts:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.told: list[str] = []
+
+        def alert(self, outcome: Outcome) -> None:
+            with self.lock:
+                self.told.append(outcome.status)
+
+    alerts = Alerts()
+    first = program(alerts.alert)
+    stricter = first.with_gate(first.gate_settings.model_copy(update={"threshold": 0.95}))
+    assert (first(question="q").status, stricter(question="q").status) == ("revised", "clean")
+    assert alerts.told == ["revised", "clean"]

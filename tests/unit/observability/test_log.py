@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,23 @@ def test_the_file_rotates_and_only_so_many_are_kept(tmp_path: Path) -> None:
     assert (log.written, log.lost) == (100, 0)
 
 
+def test_a_file_in_a_folder_of_somebody_elses_grows_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in /var/log: it may be written, and not moved. No record is lost of it."""
+
+    def refuses(self: Path, target: Path) -> Path:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    log = VerdictLog(tmp_path / "verdicts.jsonl", max_bytes=1000)
+    monkeypatch.setattr(Path, "replace", refuses)
+    for number in range(10):
+        log.add(record(f"{number}"))
+        assert flush(30)
+    assert all_lines(log.path) == [f"{number}" for number in range(10)]
+    assert (log.lost, caplog.text.count("cannot be rotated")) == (0, 1)
+
+
 def test_a_new_file_is_for_this_user_alone(tmp_path: Path) -> None:
     log = VerdictLog(tmp_path / "new" / "verdicts.jsonl")
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
@@ -219,6 +237,7 @@ def test_a_line_torn_by_a_process_that_died_spoils_no_other(tmp_path: Path) -> N
 
 WRITER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from conscience.observability.files import append_lines, log_files
@@ -310,6 +329,7 @@ def test_what_a_full_disk_has_no_room_for_is_not_left_torn(tmp_path: Path) -> No
     path = tmp_path / "verdicts.jsonl"
     script = f"""
 import resource, signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from conscience.observability.files import PartlyWritten, append_lines
@@ -366,6 +386,36 @@ def test_a_path_that_cannot_be_written_is_told_at_once(where: str, tmp_path: Pat
 def test_a_limit_that_makes_no_sense_is_refused_by_name(option: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(option))):
         VerdictLog(tmp_path / "verdicts.jsonl", **option)  # type: ignore[arg-type]
+
+
+def test_each_line_is_its_own_calls_in_threads_and_tasks(tmp_path: Path) -> None:
+    """Id, tenant and texts of a hundred calls at once, observed and enforced, never cross."""
+    log = VerdictLog(tmp_path / "verdicts.jsonl", texts=True)
+    lm = ScriptedLM(by_stage(lambda messages, params: f"To {messages[-1]['content']}"))
+    program = Conscience("question -> answer", lm=lm, log=log)
+
+    def ask(number: int) -> str:
+        mode = "observe" if number % 2 else "enforce"
+        with request_context(id=f"r-{number}", tenant=f"t-{number}", mode=mode):  # type: ignore[arg-type]
+            return str(program(question=f"q-{number}").answer)
+
+    async def aask(number: int) -> str:
+        mode = "observe" if number % 2 else "enforce"
+        with request_context(id=f"r-{number}", tenant=f"t-{number}", mode=mode):  # type: ignore[arg-type]
+            return str((await program.acall(question=f"q-{number}")).answer)
+
+    async def all_at_once() -> list[str]:
+        return await asyncio.gather(*map(aask, range(50, 100)))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(ask, range(50)), *asyncio.run(all_at_once())]
+    assert answers == [f"To q-{number}" for number in range(100)]
+    lines = {line.id: line for line in records(log)}
+    assert len(lines) == 100
+    for number in range(100):
+        line = lines[f"r-{number}"]
+        said = (line.tenant, line.request, line.response, line.mode)
+        assert said == (f"t-{number}", f"q-{number}", f"To q-{number}", "observe" if number % 2 else "enforce")
 
 
 # Copies ----------------------------------------------------------------------------------------------------------------

@@ -285,6 +285,17 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize("name", ["mode", "log", "on_outcome"])
+def test_what_is_set_later_is_checked_as_well(name: str, tmp_path: Path) -> None:
+    """A mode that is misspelt must not be one that lets everything pass."""
+    program = Conscience("question -> answer", lm=bad_then_good())
+    with pytest.raises(ConfigurationError, match=name):
+        setattr(program, name, {"mode": "enforced", "log": 3, "on_outcome": 3}[name])
+    assert program(question="q").answer == "Good."
+    program.log = tmp_path / "verdicts.jsonl"
+    assert isinstance(program.log, VerdictLog)
+
+
 @pytest.mark.parametrize(("make", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_what_makes_no_sense_is_refused_by_name(make: Callable[[], Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
