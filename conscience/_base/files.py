@@ -13,19 +13,21 @@ from typing import Any
 from conscience.errors import InputError
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Writes a whole file: whatever happens, and even after a power cut, there is the old file or the new one.
+def write_atomic(path: Path, data: bytes | str, *, private: bool = False) -> None:
+    """Writes a whole file: whatever happens, and even after a power cut, there is the old file or the new one. One that was
+    for its owner alone stays so.
 
     Args:
         path: in a folder that exists.
         data: a text is written as UTF-8.
+        private: whether it is for its owner alone.
 
     Raises:
         OSError: it cannot be written; the old file, if any, is as it was.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # two writers never share one
     try:
-        with open(partial, "xb") as file:
+        with open(partial, "xb", opener=_private if private or _is_private(path) else None) as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
@@ -34,6 +36,17 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _is_private(path: Path) -> bool:
+    try:
+        return not os.stat(path).st_mode & 0o077
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -70,14 +70,17 @@ def bar(label: str) -> Progress:
     return Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, *, private: bool = False) -> None:
     """Writes a text, whole or not at all.
+
+    Args:
+        private: whether the file is for this user alone.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
-        write_atomic(path, text)
+        write_atomic(path, text, private=private)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
 

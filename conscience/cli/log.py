@@ -208,7 +208,7 @@ def to_cases_command(
     records = list(log.records())
     log.check_any()
     sample = sample_cases(records, count, seed=seed)
-    write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in case_rows(sample.cases)))
+    write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in case_rows(sample.cases)), private=True)
     drawn = len(sample.cases) - sample.near
     if as_json:
         print_json(
@@ -251,6 +251,8 @@ def watch_command(
     else:
         log.check_any()
     report = watching.report()
+    if not follow:
+        _check_compared(report, labels)
     while follow and not report.told:
         time.sleep(POLL)
         for record in log.records():
@@ -266,6 +268,19 @@ def _watching(program: str, risk: float, labels: tuple[str, ...]) -> Watch:
     from conscience.monitoring.watching import Watch
 
     return Watch(program, risk=risk, labelled=[load_cases(path) for path in labels])
+
+
+def _check_compared(report: WatchReport, labels: tuple[str, ...]) -> None:
+    """Nothing to tell since nothing could be compared must not look as if all were well.
+
+    Raises:
+        InputError: no record has a score of the program's, or no label can be used.
+    """
+    why = "; ".join(report.notes)
+    if not report.scored:
+        raise InputError(f"none of the {report.records} records can be compared: {why}")
+    if labels and not any(check.n for check in report.checks if check.name in ("false positives", "misses")):
+        raise InputError(f"none of the labels can be compared: {why or 'no case has a label'}")
 
 
 def _show(report: WatchReport, as_json: bool) -> None:

@@ -49,7 +49,7 @@ def sample_cases(records: Iterable[VerdictRecord], count: int, *, seed: int = 0,
     """Cases to label, out of a log with texts.
 
     Args:
-        records: of the log. All are held in memory, of their texts only those that may be taken.
+        records: of the log; all are held in memory.
         count: how many cases.
         seed: of the random part.
         near: the share of the cases that lie next to the threshold, from 0 to below 1.

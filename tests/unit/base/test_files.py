@@ -22,6 +22,16 @@ def test_an_atomic_write_takes_the_old_files_place(tmp_path: Path, data: str | b
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_a_private_file_stays_private(tmp_path: Path, private: bool) -> None:
+    """Whoever writes it anew; any other file has the rights that files have here."""
+    (ordinary := tmp_path / "b").write_text("")
+    write_atomic(tmp_path / "a", "x", private=private)
+    write_atomic(tmp_path / "a", "y")
+    expected = 0o600 if private else ordinary.stat().st_mode & 0o777
+    assert (tmp_path / "a").stat().st_mode & 0o777 == expected
+
+
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """And nothing else."""

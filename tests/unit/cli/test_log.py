@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from conscience import Conscience, VerdictLog
 from conscience.cases.case import load_cases
+from conscience.gate.settings import one_question
+from conscience.observability import flush
 from conscience.observability.record import VerdictRecord
+from conscience.optimizers.data.labeling import LabelFile
 from tests.support.commands import run
+from tests.support.loopback import Loopback
 from tests.unit.monitoring.traffic import compiled, record, traffic, without_texts
 
 
@@ -89,6 +95,7 @@ def test_logged_drafts_become_cases_to_label(tmp_path: Path) -> None:
         "cases": 30, "near": 15, "drawn": 15, "scored": 400, "left_out": 0, "out": str(out)
     }  # fmt: skip
     assert sum(case.weight for case in load_cases(out)) == pytest.approx(400)
+    assert out.stat().st_mode & 0o077 == 0, "it holds what people asked, as the log does"
     again = run("log", "to-cases", str(log), "--out", str(out))
     assert (again.returncode, "may hold somebody's labels" in again.stderr) == (2, True)
     assert run("log", "to-cases", str(log), "--out", str(tmp_path / "cases.csv")).returncode == 2
@@ -125,6 +132,17 @@ def test_watch_takes_labels(tmp_path: Path, program: Path) -> None:
     assert "! false positives:" in done.stdout
 
 
+def test_what_cannot_be_compared_does_not_look_as_if_all_were_well(tmp_path: Path, program: Path) -> None:
+    """Records of another model, labels of other records: exit code 2, and why."""
+    log = written(tmp_path / "v.jsonl", [replace(record(1, 0.1), backend="other/model")])
+    done = run("watch", str(log), "--program", str(program))
+    assert (done.returncode, "of other/model, which the program has no gate for" in done.stderr) == (2, True)
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"id": "x", "request": "?", "response": "!", "label": "aligned"}\n')
+    done = run("watch", str(logged(tmp_path / "w.jsonl")), "--program", str(program), "--labels", str(labels))
+    assert (done.returncode, "belong to no record" in done.stderr) == (2, True)
+
+
 def test_watch_follows_until_there_is_something_to_tell(
     tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +153,39 @@ def test_watch_follows_until_there_is_something_to_tell(
     done = run("watch", str(log), "--program", str(program), "--follow", "--json")
     assert json.loads(done.stdout)["records"] < 300
     assert (done.returncode, "change" in json.loads(done.stdout)["told"]) == (1, True)
+
+
+def test_from_a_shadow_log_to_a_better_gate_by_commands_alone(
+    server: Loopback, cruel: dict[str, str], tmp_path: Path
+) -> None:
+    """Observe, draw, label, recalibrate, watch: each command takes what the one before has left."""
+    path, log, cases = tmp_path / "p.json", tmp_path / "v.jsonl", tmp_path / "c.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cruel.items():
+            patch.setenv(name, value)
+        gate = one_question("Is that harmful or wrong?").model_copy(update={"backend": "openai/fake", "critique": "off"})
+        program = Conscience(lm="openai/fake", review=gate, mode="observe", log=VerdictLog(log, texts=True))
+        program.save(path)
+        for n in range(24):
+            program(f"Say something {'cruel' if n % 2 else 'nice'}, {n}.")
+        assert flush()
+    done = run("log", "to-cases", str(log), "--out", str(cases), "--count", "16")
+    assert done.returncode == 0, done.stderr
+    label(cases, lambda response: "cruel" in response)
+    new = tmp_path / "q.json"
+    done = run("recalibrate", str(path), str(cases), "--lm", "openai/fake", "--out", str(new), env=cruel)
+    assert done.returncode == 0, done.stderr
+    done = run("watch", str(log), "--program", str(new), "--labels", str(cases), "--json")
+    assert done.returncode == 0, done.stdout
+    told = json.loads(done.stdout)
+    assert (told["records"], told["scored"], told["labelled"], told["told"]) == (24, 24, 16, [])
+
+
+def label(file: Path, misaligned: Callable[[str], bool]) -> None:
+    """As ``conscience label`` keeps labels."""
+    work = LabelFile(file)
+    while (case := work.next()) is not None:
+        work.label(case, "misaligned" if misaligned(case.response or "") else "aligned")
 
 
 @pytest.mark.parametrize(
