@@ -13,6 +13,9 @@ from tests.conftest import ROOT
 from tests.support.loopback import Loopback, chat, is_critique, is_gate, is_revision
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LONG = {"frameworks.md"}
+"""Long by what they import."""
+
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -59,7 +62,14 @@ def test_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.usefixtures("hosted_model")
-@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.long] if page.name in LONG else [])
+        for page in PAGES
+        if BLOCK.search(page.read_text())
+    ],
+)
 def test_python_blocks_run(
     page: Path,
     request: pytest.FixtureRequest,
