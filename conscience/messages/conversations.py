@@ -98,7 +98,12 @@ def continuing(messages: Sequence[Message], answer: str, *, tools: bool = False)
     if begun := beginning(before):
         before.pop()
         answer = with_beginning(begun, answer)
-    return (before if tools else without_tool_turns(before)), answer
+    if tools:
+        return before, answer
+    told = without_tool_turns(before)
+    if told and told[-1].get("role") == "assistant":  # calls that nobody answered: two turns of one role are often refused
+        answer = f"{content_text(told.pop().get('content'))}\n{answer}"
+    return told, answer
 
 
 def without_tool_turns(messages: Sequence[Message]) -> list[Message]:
@@ -108,24 +113,26 @@ def without_tool_turns(messages: Sequence[Message]) -> list[Message]:
     none. What a tool returned stands between marks that no text can forge: it may be anybody's words.
     """
     told: list[Message] = []
-    open_turn = False  # whether the last turn was made for results: what the user says next belongs into it
-    in_calls = False  # whether it tells of calls: those made at once may come in turns of their own
+    was_made = False
     for message in messages:
-        is_result = message.get("role") in TOOL
-        content = _result(message) if is_result else message.get("content")
-        if is_result or (open_turn and message.get("role") == "user"):
-            told = [*told[:-1], joined(told[-1], content)] if open_turn else [*told, {"role": "user", "content": content}]
-            open_turn, in_calls = is_result, False
-            continue
-        open_turn = False
-        calls = called_tools(message)
-        turn = {"role": "assistant", "content": "\n".join(filter(None, [content_text(content), *calls]))}
-        if calls and in_calls:
-            told[-1] = joined(told[-1], turn["content"])
+        turn = _in_words(message)
+        is_made = turn is not message
+        if told and (is_made or was_made) and turn.get("role") == told[-1].get("role"):
+            told[-1] = joined(told[-1], turn.get("content"))
         else:
-            told.append(turn if calls else message)
-        in_calls = bool(calls)
+            told.append(turn)
+        was_made = is_made
     return told
+
+
+def _in_words(message: Message) -> Message:
+    """A turn of a tool's, or one that calls tools, told by the user or the assistant; any other as it is."""
+    if message.get("role") in TOOL:
+        result = content_text(message.get("content")) or "(nothing)"
+        return {"role": "user", "content": quoted(**{_result_name(message): result})}
+    if calls := called_tools(message):
+        return {"role": "assistant", "content": "\n".join(filter(None, [content_text(message.get("content")), *calls]))}
+    return message
 
 
 def joined(message: Message, content: Any) -> Message:
@@ -137,10 +144,6 @@ def joined(message: Message, content: Any) -> Message:
 
 def _as_parts(content: Any) -> list[Any]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
-
-
-def _result(message: Message) -> str:
-    return quoted(**{_result_name(message): content_text(message.get("content")) or "(nothing)"})
 
 
 def _result_name(message: Message) -> str:

@@ -14,7 +14,7 @@ import dspy
 from conscience.errors import ConfigurationError
 from conscience.integrations.tools.arguments import signature_of
 from conscience.integrations.tools.conversations import conversation
-from conscience.integrations.tools.guarded import OnRefusal, guard
+from conscience.integrations.tools.guarded import OnRefusal, guard, is_guarded
 from conscience.modules.callables import input_names
 from conscience.program import Conscience
 
@@ -49,7 +49,7 @@ def guard_agent(agent: A, *, program: Conscience, on_refusal: OnRefusal = "tell"
             )
         for name, held in _held(module):
             tools = {key: _guarded(tool, program, on_refusal, injected) for key, tool in held.items()}
-            count += sum(tool is not held[key] for key, tool in tools.items())
+            count += sum(is_guarded(tool.func) for tool in tools.values())
             setattr(module, name, tools)
     if not count:
         what = f"{type(agent).__name__} has no tools that could be guarded"
@@ -75,8 +75,9 @@ def _copied(agent: A) -> A:
 
 
 def _guarded(tool: dspy.Tool, program: Conscience, on_refusal: OnRefusal, injected: Collection[str]) -> dspy.Tool:
-    """A guarded tool; DSPy's own, such as ReAct's ``finish``, does nothing that could be judged."""
-    if str(getattr(tool.func, "__module__", "")).split(".")[0] == "dspy":
+    """A guarded tool. DSPy's own, such as ReAct's ``finish``, does nothing that could be judged; one that has a guard keeps
+    that one."""
+    if is_guarded(tool.func) or str(getattr(tool.func, "__module__", "")).split(".")[0] == "dspy":
         return tool
     own = set(signature_of(tool.func).parameters)
     return guard(tool, program=program, on_refusal=on_refusal, injected=own.intersection(injected))

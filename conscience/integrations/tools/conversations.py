@@ -13,7 +13,7 @@ from typing import Any
 
 from conscience._base.lookalikes import skeleton
 from conscience.messages.completion import Message, clean
-from conscience.messages.rendering import Request, value_text
+from conscience.messages.rendering import Request, called_tools, content_text, value_text
 from conscience.messages.requests import check_request, turns
 from conscience.modules.results import readable
 
@@ -79,7 +79,7 @@ def conversation(request: Request | Mapping[str, Any]) -> Iterator[None]:
         InputError: it is empty, or holds what no provider can receive.
     """
     inputs = request if isinstance(request, Mapping) else {"request": request}
-    said = turns(check_request(readable(inputs)))
+    said = _without_open_calls(turns(check_request(readable(inputs))))
     outer = _CURRENT.get()
     if outer is not None and outer.messages[-len(said) :] == said:
         said = ()
@@ -88,3 +88,13 @@ def conversation(request: Request | Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def _without_open_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns without the calls of the last one, which are yet to run: each is judged by itself. What was said before them
+    is the beginning of what is judged."""
+    *before, last = messages
+    if last.get("role") != "assistant" or not called_tools(last):
+        return messages
+    said = content_text(last.get("content"))
+    return (*before, {"role": "assistant", "content": f"{said}\n"}) if said.strip() else tuple(before)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args, overload
+from weakref import WeakSet
 
 import dspy
 
@@ -72,6 +73,14 @@ _AWAITED: ContextVar[bool] = ContextVar("conscience_tool_awaited", default=False
 """Whether whoever calls a sync tool would wait for it: then its review need not block the event loop."""
 
 
+_GUARDED: WeakSet[Callable[..., Any]] = WeakSet()
+
+
+def is_guarded(called: Any) -> bool:
+    """Whether ``guard`` made this function."""
+    return inspect.isfunction(called) and called in _GUARDED
+
+
 class GuardedTool(dspy.Tool):  # type: ignore[misc]
     """A ``dspy.Tool`` of a guarded function."""
 
@@ -122,7 +131,9 @@ class Guarded:
             made = self._async()
         else:
             made = self._sync()
-        return _looks_like(made, self.called, self.name)
+        function = _looks_like(made, self.called, self.name)
+        _GUARDED.add(function)
+        return function
 
     def _reviewed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Flow[tuple[ToolCall, str | None]]:
         """The call, revised where it had to be, and what the model is told where it may not run."""

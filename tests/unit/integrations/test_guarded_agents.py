@@ -133,6 +133,18 @@ def test_an_agent_inside_an_agent_is_judged_by_both_requests() -> None:
     assert post.sent == []
 
 
+def test_a_tool_that_has_a_guard_keeps_it() -> None:
+    """One review a call; the agent's question is its conversation all the same."""
+    post, judge, other = Post(), reviewer(), reviewer()
+    agent = guard_agent(
+        dspy.ReAct("question -> answer", tools=[guard(post.send, program=program(judge))]), program=program(other)
+    )
+    ask(agent, ScriptedLM(acts(turn("send", to="SECRET"))))
+    assert other.calls == []
+    assert "Write to Ann." in str(judge.calls)
+    assert post.sent == []
+
+
 def test_every_tool_of_every_module_is_guarded() -> None:
     """Sub-modules, ReActV2, RLM."""
     ran: list[str] = []

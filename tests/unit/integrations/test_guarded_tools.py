@@ -14,6 +14,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import dspy
@@ -483,6 +484,26 @@ def test_a_call_is_judged_in_the_light_of_what_led_to_it(post: Post) -> None:
     assert "send" in judged(gates[-1])
     assert "to: str" in revision[-1]["content"]
     assert post.sent == []
+
+
+@pytest.mark.parametrize("content", [None, "I will write to both."])
+def test_the_turn_that_makes_the_calls_may_be_in_the_conversation(content: str | None, post: Post) -> None:
+    """As in a loop of one's own: calls that are yet to run are not held against each other, what was said with them counts,
+    and no prompt has two turns of one role."""
+    lm = reviewer()
+    send = guard(post.send, program=program(lm))
+    calls = [
+        {"id": name, "type": "function", "function": {"name": "send", "arguments": json.dumps({"to": name})}}
+        for name in ("Ann", "SECRET")
+    ]
+    asked = {"role": "user", "content": "Write to both."}
+    with conversation([asked, {"role": "assistant", "content": content, "tool_calls": calls}]):
+        assert send(to="Ann") == "sent to Ann"
+        assert "did not run" in send(to="SECRET")
+    for messages, _ in lm.calls:
+        roles = [message["role"] for message in messages]
+        assert not any(role == other for role, other in pairwise(roles))
+    assert (content or "I call the tool") in judged(lm.calls[0][0])
 
 
 def test_pieces_that_add_up_are_seen_together(post: Post) -> None:

@@ -94,6 +94,13 @@ def test_tool_turns_become_data_of_the_users_turn() -> None:
     assert not any("tool_calls" in message or message["role"] == "tool" for message in messages)
 
 
+def test_calls_that_nobody_answered_are_told_with_the_answer() -> None:
+    """Such a conversation is sent to no provider as it is."""
+    messages = asked(of([QUESTION, CALLS]))
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[1]["content"].endswith("called tool price({})\nIt cleans.")
+
+
 def test_what_the_user_says_after_results_joins_their_turn() -> None:
     """Also where it is a list of parts: a picture stays one."""
     picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
