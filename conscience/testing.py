@@ -16,6 +16,7 @@ that gives each stage of a program its answer. ``is_gate``, ``is_written_score``
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -294,6 +295,10 @@ class _AsyncEngine(_Engine):
             yield lm15.StreamDeltaEvent(lm15.TextDelta(text=chunk, part_index=0))
         if isinstance(end, Exception):
             raise end
+        for number, part in enumerate(end.message.parts, start=1):
+            if part.type == "tool_call":
+                call = lm15.ToolCallDelta(json.dumps(part.input), part_index=number, id=part.id, name=part.name)
+                yield lm15.StreamDeltaEvent(call)
         yield lm15.StreamEndEvent(finish_reason=end.finish_reason, usage=end.usage)
 
 

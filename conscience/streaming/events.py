@@ -12,6 +12,7 @@ from conscience._base.flow import Flow, StageStarted, run_async
 from conscience._base.iterating import iterated
 from conscience._dspy.streams import words
 from conscience.backends.streams import ended
+from conscience.messages.tool_turns import CALLS
 from conscience.outcome import Outcome
 from conscience.streaming.release import Emit
 
@@ -86,4 +87,6 @@ async def _events(
 def _text(outcome: Outcome, released: str) -> str:
     """The text that an outcome returns, of which the released text is the beginning: beside calls of tools, its field."""
     texts = [outcome.response, *(value for value in outcome.values() if isinstance(value, str))]
+    if outcome.get(CALLS):
+        texts = [*texts[1:], ""]
     return next(text for text in texts if text.startswith(released))

@@ -217,3 +217,12 @@ def test_a_program_of_another_form_answers_what_it_can_and_refuses_the_rest_by_n
         complete(Conscience(lambda question: "Paris.", lm={"review": ScriptedLM(by_stage())}), asked(temperature=0.5))
     with pytest.raises(ConfigurationError, match="documents, question"):
         complete(Conscience("documents, question -> answer", lm=ScriptedLM(by_stage())), asked())
+
+
+@pytest.mark.parametrize("release", ["hold", "window"])
+async def test_a_stream_that_calls_a_tool_has_no_text_beside_it(release: Any) -> None:
+    program = Conscience("question -> answer", lm=ScriptedLM(by_stage(called(path="/tmp/x"))))
+    question = [{"role": "user", "content": "Hello?"}]
+    events = [event async for event in program.stream(question=question, config={"tools": TOOLS}, release=release)]
+    assert [event for event in events if isinstance(event, str)] == []
+    assert events[-1].tool_calls[0]["function"]["name"] == "remove"

@@ -378,3 +378,35 @@ def test_the_report_can_be_copied_and_pickled(client: OpenAI) -> None:
     assert pickle.loads(pickle.dumps(report)) == report
     with pytest.raises(AttributeError, match="no 'verdict'"):
         _ = report.verdict
+
+
+@pytest.mark.long
+async def test_frameworks_take_the_clients_as_their_own(server: Loopback) -> None:
+    import agents
+    from langchain_openai import ChatOpenAI
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    said: list[Any] = []
+    sync, client = OpenAI(base_url=server.url, api_key=KEY), AsyncOpenAI(base_url=server.url, api_key=KEY)
+    chat_model = ChatOpenAI(
+        model="m", api_key=KEY, client=sync.chat.completions, async_client=client.chat.completions, root_client=sync
+    )
+    said += [chat_model.invoke("UNSAFE").content, (await chat_model.ainvoke("UNSAFE")).content]
+    said.append("".join(str(chunk.content) for chunk in chat_model.stream("UNSAFE")))
+    for model in (OpenAIChatModel, OpenAIResponsesModel):
+        agent = Agent(model("m", provider=OpenAIProvider(openai_client=client)))
+        said.append((await agent.run("UNSAFE")).output)
+        async with agent.run_stream("UNSAFE") as stream:
+            said.append(await stream.get_output())
+    agents.set_tracing_disabled(True)
+    for runs in (agents.OpenAIChatCompletionsModel, agents.OpenAIResponsesModel):
+        runner = agents.Agent(name="a", model=runs("m", client))
+        said.append((await agents.Runner.run(runner, "UNSAFE")).final_output)
+        streamed = agents.Runner.run_streamed(runner, "UNSAFE")
+        async for _ in streamed.stream_events():
+            pass
+        said.append(streamed.final_output)
+    assert said == ["A clean answer."] * len(said)
+    await client.close()
