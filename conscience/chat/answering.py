@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import dspy
 
+from conscience._types import ReleaseMode
 from conscience.chat.checks import ParameterError
 from conscience.chat.replies import chunks, completion_body
 from conscience.chat.requests import ChatRequest
 from conscience.chat.response_replies import response_body, response_events
 from conscience.chat.responses import ResponsesRequest
+from conscience.chat.windows import can_be_told_early, early_chunks, early_response_events
 from conscience.errors import ConfigurationError
 from conscience.messages.completion import Body, Message
 from conscience.program import Conscience
@@ -54,9 +57,25 @@ async def acomplete(program: Conscience, request: AnyRequest) -> Body:
     return _told(request, completion_body(chat, outcomes, _text_field(program)))
 
 
-async def astream(program: Conscience, request: AnyRequest) -> AsyncIterator[Body]:
-    """The answer as ``chat.completion.chunk`` objects, or a response's events, each of which has its ``type``; none comes
-    before the verdict. Raises as ``complete`` does."""
+async def astream(program: Conscience, request: AnyRequest, *, release: ReleaseMode = "hold") -> AsyncGenerator[Body, None]:
+    """The answer as ``chat.completion.chunk`` objects, or a response's events, each of which has its ``type``. Raises as
+    ``complete`` does.
+
+    Args:
+        release: as of ``Conscience.stream``: none comes before the verdict ("hold"), or the text in windows as they pass
+            ("window"), where one answer in prose is asked for.
+    """
+    chat = _chat(request)
+    if release == "window" and can_be_told_early(chat):
+        field = _text_field(program)
+        async with aclosing(program.stream(release="window", **_inputs(program, chat, 0))) as events:
+            if isinstance(request, ChatRequest):
+                told = early_chunks(request, events, field)
+            else:
+                told = early_response_events(request, events, field)
+            async for piece in told:
+                yield piece
+        return
     body = await acomplete(program, request)
     pieces = chunks(body, include_usage=request.include_usage) if isinstance(request, ChatRequest) else response_events(body)
     for piece in pieces:

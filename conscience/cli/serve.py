@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from conscience.cli._output import printable
 from conscience.errors import ConfigurationError, ConscienceError, InputError
 
 if TYPE_CHECKING:
+    from conscience._types import ReleaseMode
     from conscience.server.limits import Limits
     from conscience.server.settings import LogSettings, ProgramSettings
 
@@ -38,6 +41,29 @@ class Served:
     policy: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """All that a process needs to know of what it serves; a worker gets it as a pickle.
+
+    Attributes:
+        served: the programs.
+        config: the file that has the keys' policies; None where the environment has the one.
+        limits: of each process.
+        log: where verdicts are written; None for nowhere.
+        release: how answers are streamed.
+        only_local: whether only this machine is answered.
+        playground: whether there is one.
+    """
+
+    served: list[Served]
+    config: Path | None
+    limits: Limits
+    log: LogSettings | None
+    release: ReleaseMode
+    only_local: bool
+    playground: bool
+
+
 @click.command("serve")
 @setup_options
 @click.option(
@@ -52,6 +78,13 @@ class Served:
 @click.option("--on-unresolved", type=click.Choice(["refuse", "best", "raise"]), help="[default: refuse]")
 @click.option("--on-error", type=click.Choice(["closed", "open", "raise"]), help="[default: closed]")
 @click.option("--mode", type=click.Choice(["enforce", "observe"]), help="observe reviews and logs, and alters nothing.")
+@click.option(
+    "--release",
+    type=click.Choice(["hold", "window"]),
+    default="hold",
+    show_default=True,
+    help="Stream nothing before the verdict, or about sentence by sentence as each passes.",
+)
 @click.option("--log", type=PATH, metavar="FILE", help="A line for each verdict, without texts; rotated at 64 MB.")
 @click.option("--log-texts", is_flag=True, help="With requests, responses and drafts, to label them later.")
 @click.option(
@@ -77,6 +110,7 @@ def serve_command(
     on_unresolved: str | None,
     on_error: str | None,
     mode: str | None,
+    release: ReleaseMode,
     log: Path | None,
     log_texts: bool,
     config: Path | None,
@@ -95,60 +129,67 @@ def serve_command(
     policy = {name: value for name, value in {**policy, "mode": mode}.items() if value is not None}
     if log_texts and log is None:
         raise InputError("--log-texts goes with --log", hint="say which file: --log FILE")
-    if config is not None and (setup != Setup() or names or policy or log):
-        raise InputError("--config goes with neither the options of a program nor --name", hint="write them into the file")
     own = {name: value for name, value in limits.items() if value is not None}
-    _serve(
-        [Served(names or _names(setup), setup, policy)] if config is None else None,
-        config,
-        host,
-        port,
-        workers,
-        own,
-        playground,
-        None if log is None else {"path": str(log), "texts": log_texts},
-    )
+    if config is not None:
+        if setup != Setup() or names or policy or log or release != "hold":
+            raise InputError(
+                "--config goes with neither the options of a program nor --name", hint="write them into the file"
+            )
+        plan, keyed = _plan_of(config, own, playground)
+    else:
+        served = [Served(names or _names(setup), setup, policy)]
+        logged = None if log is None else {"path": str(log), "texts": log_texts}
+        plan, keyed = _plan(served, own, logged, release, playground)
+    _serve(plan, host, port, workers, keyed=keyed)
 
 
 def _names(setup: Setup) -> tuple[str, ...]:
     return (NAME,) if setup.lm is None else tuple(dict.fromkeys((NAME, setup.lm)))
 
 
-def _serve(
-    served: list[Served] | None,
-    config: Path | None,
-    host: str,
-    port: int,
-    workers: int,
-    own: dict[str, Any],
-    playground: bool,
-    log: dict[str, Any] | None,
-) -> None:
+def _plan_of(config: Path, own: dict[str, Any], playground: bool) -> tuple[Plan, bool]:
+    """What a file says is to be served, and whether it has keys."""
+    with _extra():
+        from conscience.server.settings import limits_of, read_settings
+    settings = read_settings(config)
+    served, policies = [_served(name, program) for name, program in settings.programs.items()], settings.policies()
+    limits = limits_of({**settings.limits, **own})
+    return Plan(served, config, limits, settings.log, settings.release, not policies, playground), bool(policies)
+
+
+def _plan(
+    served: list[Served], own: dict[str, Any], log: dict[str, Any] | None, release: ReleaseMode, playground: bool
+) -> tuple[Plan, bool]:
+    """What the options say is to be served, and whether there is a key."""
+    with _extra():
+        from conscience.server.settings import LogSettings, limits_of, policies_of_environment
+    policies, logged = policies_of_environment(), None if log is None else LogSettings(**log)
+    return Plan(served, None, limits_of(own), logged, release, not policies, playground), bool(policies)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Says what is missing where the extra is not installed."""
     try:
-        from conscience.server.running import bound, check_binding, run
-        from conscience.server.settings import LogSettings, limits_of, policies_of_environment, read_settings
+        yield
     except ModuleNotFoundError as error:
         hint = "pip install 'dspy-conscience[server]'"
         raise ConfigurationError(f"conscience serve needs {error.name}", hint=hint) from None
-    if served is None:
-        assert config is not None
-        settings = read_settings(config)
-        served = [_served(name, program) for name, program in settings.programs.items()]
-        limits, policies, logged = limits_of({**settings.limits, **own}), settings.policies(), settings.log
-    else:
-        limits, policies, logged = limits_of(own), policies_of_environment(), LogSettings(**log) if log else None
-    check_binding(host, bool(policies))
+
+
+def _serve(plan: Plan, host: str, port: int, workers: int, *, keyed: bool) -> None:
+    from conscience.server.running import bound, check_binding, run
+
+    check_binding(host, keyed)
     _log_to_stderr()
     listener = bound(host, port)
-    make_app = partial(_app, served, config, limits, logged, only_local=not policies, playground=playground)
-    if workers == 1:
-        app = make_app()  # what is wrong with a program or its model ends the command here
-        make_app = partial(_same, app)
+    # With one process, what is wrong with a program or its model ends the command here.
+    make_app = partial(_same, _app(plan)) if workers == 1 else partial(_worker, plan)
     where = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    click.echo(f"conscience: serving {', '.join(n for s in served for n in s.names)} on {where}/v1", err=True)
-    if playground:
+    click.echo(f"conscience: serving {', '.join(n for s in plan.served for n in s.names)} on {where}/v1", err=True)
+    if plan.playground:
         click.echo(f"conscience: the playground is at {where}/playground", err=True)
-    run(make_app if workers == 1 else partial(_worker, make_app), listener, limits, workers=workers)
+    run(make_app, listener, plan.limits, workers=workers)
 
 
 def _served(name: str, settings: ProgramSettings) -> Served:
@@ -159,22 +200,14 @@ def _served(name: str, settings: ProgramSettings) -> Served:
     return Served((name,), setup, given)
 
 
-def _app(
-    served: list[Served],
-    config: Path | None,
-    limits: Limits,
-    logged: LogSettings | None,
-    *,
-    only_local: bool,
-    playground: bool,
-) -> Any:
+def _app(plan: Plan) -> Any:
     """The app of one process, its models ready."""
     from conscience.server.app import create_app
     from conscience.server.settings import policies_of_environment, read_settings
 
-    log = None if logged is None else logged.opened()
+    log = None if plan.log is None else plan.log.opened()
     programs: dict[str, Any] = {}
-    for one in served:
+    for one in plan.served:
         policy = dict(one.policy)
         threshold = policy.pop("threshold", None)
         program = one.setup.built(**policy)
@@ -184,19 +217,26 @@ def _app(
         program.name = program.name or one.names[0]
         program.warm()
         programs |= dict.fromkeys(one.names, program)
-    policies = read_settings(config).policies() if config is not None else policies_of_environment()
-    return create_app(programs, policies=policies, limits=limits, only_local=only_local, playground=playground)
+    policies = read_settings(plan.config).policies() if plan.config is not None else policies_of_environment()
+    return create_app(
+        programs,
+        policies=policies,
+        limits=plan.limits,
+        release=plan.release,
+        only_local=plan.only_local,
+        playground=plan.playground,
+    )
 
 
 def _same(app: Any) -> Any:
     return app
 
 
-def _worker(make_app: Any) -> Any:
+def _worker(plan: Plan) -> Any:
     """The app of a worker; where it cannot be made, one line and the end."""
     _log_to_stderr()
     try:
-        return make_app()
+        return _app(plan)
     except ConscienceError as error:
         click.echo(f"conscience: {printable(str(error))}", err=True)
         sys.exit(3)  # by which uvicorn's supervisor knows that starting again would not help

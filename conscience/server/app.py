@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from conscience._types import ReleaseMode
 from conscience.errors import ConfigurationError
 from conscience.observability.background import flush_all as flush
 from conscience.program import Conscience
@@ -32,6 +33,7 @@ def create_app(
     *,
     policies: Sequence[Policy] = (),
     limits: Limits | None = None,
+    release: ReleaseMode = "hold",
     only_local: bool = False,
     playground: bool = False,
 ) -> Starlette:
@@ -45,6 +47,8 @@ def create_app(
         programs: the model's name that clients ask for → the program that answers.
         policies: a key each; without any, everybody may ask everything.
         limits: of sizes, times and numbers.
+        release: how answers are streamed: "hold", nothing before the verdict; "window", about sentence by sentence as each
+            passes. See ``Conscience.stream``.
         only_local: refuse what was sent to any other host than this machine, as a page in a browser can have it sent.
         playground: with a page at ``/playground`` on which operators watch programs work, drafts included.
 
@@ -58,7 +62,7 @@ def create_app(
                 f"the program {name} takes {', '.join(inputs) or 'nothing'}, and a chat has nothing but its messages",
                 hint="serve a program with one input",
             )
-    service = Service(Tenants(programs, policies), limits or Limits(), only_local=only_local)
+    service = Service(Tenants(programs, policies, release), limits or Limits(), only_local=only_local)
     routes = [*_routes(service), *(playground_routes(service) if playground else ())]
     service.routes = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
 

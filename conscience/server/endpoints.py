@@ -48,7 +48,7 @@ def _answer(tenant: Tenant, request: ChatRequest | ResponsesRequest, *, last: by
         message = f"The model {request.model!r} takes {', '.join(program.generate.inputs)}, which no chat has."
         raise invalid(message, code="no_chat_model", param="model")
     if request.stream:
-        return Streamed(request.model, partial(astream, program, request), last)
+        return Streamed(request.model, partial(astream, program, request, release=tenant.release), last)
     return Whole(request.model, partial(acomplete, program, request))
 
 

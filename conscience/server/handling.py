@@ -8,7 +8,8 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,7 @@ class Streamed:
     """
 
     model: str
-    begin: Callable[[], AsyncIterator[Event]]
+    begin: Callable[[], AsyncGenerator[Event, None]]
     last: bytes
 
 
@@ -170,14 +171,10 @@ class Answering:
                 await send_events(exchange.reply, self._counted(answer, exchange), answer.last)
 
     async def _counted(self, answer: Streamed, exchange: Exchange) -> AsyncGenerator[Event, None]:
-        events = answer.begin()
-        try:
+        async with aclosing(answer.begin()) as events:
             async for event in events:
                 self._count(answer, exchange, event)
                 yield event
-        finally:
-            if isinstance(events, AsyncGenerator):
-                await events.aclose()
 
     def _count(self, answer: Answer, exchange: Exchange, event: Event) -> None:
         """Enters what an answer came to, once; of why it was not reviewed the client learns no more than that."""

@@ -7,7 +7,9 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import get_args
 
+from conscience._types import ReleaseMode
 from conscience.errors import ConfigurationError
 from conscience.observability.mode import ModeSpec, check_mode
 from conscience.program import Conscience
@@ -24,6 +26,7 @@ class Policy:
         programs: the model's name that a client asks for → the program that answers; None for every program under its own.
         threshold: the probability from which the gate flags, in place of each program's.
         mode: "enforce", "observe" (review and log, alter nothing) or an Observe, in place of each program's.
+        release: how answers are streamed, in place of what the server does; see ``Conscience.stream``.
         operator: whether the key may read the metrics and use the playground, which shows drafts.
 
     Raises:
@@ -35,6 +38,7 @@ class Policy:
     programs: Mapping[str, str] | None = None
     threshold: float | None = None
     mode: ModeSpec | None = None
+    release: ReleaseMode | None = None
     operator: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +50,8 @@ class Policy:
             raise ConfigurationError(f"the threshold of {self.name} is {self.threshold!r}", hint="a probability: 0 to 1")
         if self.mode is not None:
             check_mode(self.mode)
+        if self.release not in (None, *get_args(ReleaseMode)):
+            raise ConfigurationError(f"the release of {self.name} is {self.release!r}", hint="hold or window")
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,12 @@ class Tenant:
     Attributes:
         name: as metrics and logs call it; "" where the server has no keys.
         programs: the model's name that a client asks for → the program, whose threshold and mode are the policy's.
-        operator: see ``Policy``.
+        release, operator: see ``Policy``.
     """
 
     name: str
     programs: Mapping[str, Conscience]
+    release: ReleaseMode = "hold"
     operator: bool = False
 
     def program(self, model: str) -> Conscience:
@@ -77,18 +84,23 @@ class Tenant:
 class Tenants:
     """All tenants of a server; without a policy there is one, without a name, who may do everything.
 
+    Args:
+        programs: the model's name that clients ask for → the program that answers.
+        policies: a key each.
+        release: how answers are streamed where a policy does not say.
+
     Raises:
         ConfigurationError: no program, a policy that names one that is not there, or two policies with the same key or name.
     """
 
-    def __init__(self, programs: Mapping[str, Conscience], policies: Sequence[Policy] = ()) -> None:
+    def __init__(self, programs: Mapping[str, Conscience], policies: Sequence[Policy], release: ReleaseMode) -> None:
         if not programs:
             raise ConfigurationError("there is no program to serve")
-        self._by_digest = {_digest(policy.key): _tenant(policy, programs) for policy in policies}
+        self._by_digest = {_digest(policy.key): _tenant(policy, programs, release) for policy in policies}
         if len(self._by_digest) < len(policies):
             raise ConfigurationError("two policies have the same key", hint="give each its own")
         self.open = not policies
-        self.all = [*self._by_digest.values()] if policies else [Tenant("", dict(programs), operator=True)]
+        self.all = [*self._by_digest.values()] if policies else [Tenant("", dict(programs), release, operator=True)]
 
     def of(self, authorization: str | None) -> Tenant:
         """The tenant of a request by its header ``Authorization``. How long the comparison takes says nothing of a key.
@@ -115,7 +127,7 @@ def _digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _tenant(policy: Policy, programs: Mapping[str, Conscience]) -> Tenant:
+def _tenant(policy: Policy, programs: Mapping[str, Conscience], release: ReleaseMode) -> Tenant:
     names = {name: name for name in programs} if policy.programs is None else policy.programs
     if missing := sorted(set(names.values()) - set(programs)):
         raise ConfigurationError(
@@ -123,7 +135,8 @@ def _tenant(policy: Policy, programs: Mapping[str, Conscience]) -> Tenant:
             hint=f"there are: {', '.join(programs)}",
         )
     carried_out = {name: _under(policy, programs[name]) for name in set(names.values())}
-    return Tenant(policy.name, {asked: carried_out[name] for asked, name in names.items()}, policy.operator)
+    answering = {asked: carried_out[name] for asked, name in names.items()}
+    return Tenant(policy.name, answering, policy.release or release, policy.operator)
 
 
 def _under(policy: Policy, program: Conscience) -> Conscience:

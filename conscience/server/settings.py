@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conscience._base.validation import first_fault
+from conscience._types import ReleaseMode
 from conscience.constitution.loader import read_document
 from conscience.errors import ConfigurationError, InputError
 from conscience.observability.log import VerdictLog
@@ -90,6 +91,7 @@ class KeySettings(_Part):
     programs: str | tuple[str, ...] | Mapping[str, str] | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     mode: ModeSetting | None = None
+    release: ReleaseMode | None = None
     operator: bool = False
 
     def policies(self, name: str) -> list[Policy]:
@@ -103,7 +105,7 @@ class KeySettings(_Part):
             programs = (programs,)
         if isinstance(programs, tuple):
             programs = {asked: asked for asked in programs}
-        rest: dict[str, Any] = {"threshold": self.threshold, "mode": self.mode, "operator": self.operator}
+        rest: dict[str, Any] = {name: getattr(self, name) for name in ("threshold", "mode", "release", "operator")}
         return [Policy(name, key, programs, **rest) for key in _keys(self.env, name)]
 
 
@@ -113,6 +115,7 @@ class FileSettings(_Part):
     programs: Mapping[str, ProgramSettings] = Field(min_length=1)
     keys: Mapping[str, KeySettings] = Field(default_factory=dict)
     limits: Mapping[str, Any] = Field(default_factory=dict)
+    release: ReleaseMode = "hold"
     log: LogSettings | None = None
 
     def policies(self) -> list[Policy]:
