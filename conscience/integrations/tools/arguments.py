@@ -32,11 +32,11 @@ class Parameters:
     Args:
         called: the tool.
         injected: names of parameters that the application fills in.
-        known: names that a revision may use where the tool takes any; None for all.
+        known: names that a revision may use where the tool takes any, with their types; None for all names.
     """
 
     def __init__(
-        self, called: Callable[..., Any], injected: Collection[str] = (), known: Collection[str] | None = None
+        self, called: Callable[..., Any], injected: Collection[str] = (), known: Mapping[str, Any] | None = None
     ) -> None:
         self.called = called
         self.signature = signature_of(called)
@@ -48,7 +48,7 @@ class Parameters:
     @functools.cached_property
     def hints(self) -> Mapping[str, Any]:
         """Parameter name → its type; read when it is first needed, when all names of the tool's module are defined."""
-        return hints_of(self.called)
+        return {**hints_of(self.called), **(self.known or {})}
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         """The call's arguments by name.

@@ -59,7 +59,8 @@ def guard(fn: Any = None, *, program: Conscience, on_refusal: OnRefusal = "tell"
     if isinstance(fn, classmethod | staticmethod):
         return type(fn)(guard(fn.__func__, program=program, on_refusal=on_refusal, injected=injected))
     if isinstance(fn, dspy.Tool):
-        parameters = Parameters(fn.func, injected, None if fn.args is None else frozenset(fn.args))
+        types = fn.arg_types or {}
+        parameters = Parameters(fn.func, injected, {name: types.get(name, Any) for name in fn.args or ()})
         inner = Guarded(fn.func, str(fn.name), fn.desc or "", parameters, program, on_refusal).function()
         return GuardedTool(inner, fn.name, fn.desc, fn.args, fn.arg_types, fn.arg_desc)
     if not callable(fn) or hasattr(fn, "args_schema") or hasattr(fn, "on_invoke_tool"):

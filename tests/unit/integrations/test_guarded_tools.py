@@ -391,6 +391,39 @@ def test_every_argument_is_shown_and_comes_back_in_its_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("revised", "ran"),
+    [({"to": "Ann", "copies": "2"}, [{"to": "Ann", "copies": 2}]), ({"cc": "Ann"}, []), ({"copies": "x"}, [])],
+)
+def test_a_tool_of_any_arguments_takes_those_that_it_declares(revised: Any, ran: Any) -> None:
+    """As DSPy makes them of MCP's and LangChain's tools."""
+    calls: list[Any] = []
+
+    async def func(**kwargs: Any) -> None:
+        calls.append(kwargs)
+
+    args = {"to": {"type": "string"}, "copies": {"type": "integer"}}
+    tool = dspy.Tool(func, name="post", desc="Posts.", args=args, arg_types={"to": str, "copies": int})
+    lm = reviewer(json.dumps(revised))
+    asyncio.run(guard(tool, program=program(lm)).acall(to="SECRET", copies=1))
+    assert calls == ran
+    revision = next(messages for messages, _ in lm.calls if is_revision(messages))
+    assert "It takes: copies, to." in revision[-1]["content"]
+
+
+async def test_a_call_that_is_cancelled_while_it_is_reviewed_never_runs(post: Post) -> None:
+    """Nor is it remembered."""
+    lm = ScriptedLM(by_stage(gate=0.01), seconds=0.2)
+    tool = guard(post.asend, program=program(lm))
+    with conversation("Write."):
+        waiting = asyncio.ensure_future(tool(to="Ann"))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert post.sent == []
+
+
+@pytest.mark.parametrize(
     "hidden",
     [
         b"SECRET",
