@@ -149,7 +149,7 @@ def describe_run(program: Any, config: EvalConfig) -> RunManifest:
         for backend in backends.values():
             backend.check_prices()
     common: dict[str, Any] = {
-        "name": config.name or getattr(program, "name", "conscience"),
+        "name": config.name or getattr(program, "name", "") or "conscience",
         "oracle": _oracle_name(config.oracle),
         "seed": config.seed,
         "roles": {role: backend.name for role, backend in backends.items()},
