@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -29,7 +29,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, model_validator
 
+from conscience._base.flow import StageStarted
 from conscience._dspy.streams import words
+from conscience._types import ReleaseMode
 from conscience.chat import report
 from conscience.errors import ConfigurationError
 from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, areview, chat_tools, part_text, readable, review
@@ -44,14 +46,16 @@ class ConscienceRunnable(Runnable[ProgramInput, AIMessage]):
     """A program as a step of a chain: after a prompt, before an output parser.
 
     The answer is an ``AIMessage`` with the text of the outcome, and the rest in ``response_metadata["conscience"]``: status,
-    verdict, usage, and ``outputs``, the output fields by name. ``stream`` begins after the verdict.
+    verdict, usage, and ``outputs``, the output fields by name.
 
     Args:
         program: what answers.
+        release: when ``stream`` releases its text, as ``Conscience.stream`` does: "hold" or "window".
     """
 
-    def __init__(self, program: Conscience) -> None:
+    def __init__(self, program: Conscience, *, release: ReleaseMode = "hold") -> None:
         self.program = program
+        self.release: ReleaseMode = release
 
     def invoke(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         return self._call_with_config(self._answer, input, config, **kwargs)
@@ -59,13 +63,27 @@ class ConscienceRunnable(Runnable[ProgramInput, AIMessage]):
     async def ainvoke(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         return await self._acall_with_config(self._aanswer, input, config, **kwargs)
 
-    def stream(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:
-        yield from _pieces(self.invoke(input, config, **kwargs))
+    def stream(self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
+        yield from self.transform(iter([input]), config, **kwargs)
 
     async def astream(
         self, input: ProgramInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
-        for piece in _pieces(await self.ainvoke(input, config, **kwargs)):
+    ) -> AsyncIterator[AIMessage]:
+        async def given() -> AsyncIterator[ProgramInput]:
+            yield input
+
+        async for piece in self.atransform(given(), config, **kwargs):
+            yield piece
+
+    def transform(
+        self, input: Iterator[ProgramInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[AIMessage]:
+        yield from self._transform_stream_with_config(input, self._stream, config, **kwargs)
+
+    async def atransform(
+        self, input: AsyncIterator[ProgramInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        async for piece in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
             yield piece
 
     def _answer(self, input: ProgramInput) -> AIMessage:
@@ -77,6 +95,38 @@ class ConscienceRunnable(Runnable[ProgramInput, AIMessage]):
         request, inputs = _inputs(input)
         with _no_callbacks():
             return _answered(await self.program.acall(*request, **inputs))
+
+    def _stream(self, given: Iterator[ProgramInput]) -> Iterator[AIMessage]:
+        request, inputs = _inputs(_whole(list(given)))
+        with _no_callbacks(), closing(self.program.stream(*request, release=self.release, **inputs)) as events:
+            yield from filter(None, map(_piece, events))
+
+    async def _astream(self, given: AsyncIterator[ProgramInput]) -> AsyncIterator[AIMessage]:
+        request, inputs = _inputs(_whole([piece async for piece in given]))
+        with _no_callbacks():
+            async with aclosing(self.program.stream(*request, release=self.release, **inputs)) as events:
+                async for event in events:
+                    if (piece := _piece(event)) is not None:
+                        yield piece
+
+
+def _whole(pieces: Sequence[Any]) -> Any:
+    """An input that came in pieces."""
+    whole, *rest = pieces
+    for piece in rest:
+        whole = whole + piece
+    return whole
+
+
+def _piece(event: StageStarted | str | Outcome) -> AIMessageChunk | None:
+    """What a stream shows of an event; the last has what is known of the outcome."""
+    if isinstance(event, str):
+        return AIMessageChunk(content=event)
+    if not isinstance(event, Outcome):
+        return None
+    told = _answered(event)
+    usage, metadata = told.usage_metadata, told.response_metadata
+    return AIMessageChunk(content="", usage_metadata=usage, response_metadata=metadata, chunk_position="last")
 
 
 class ReviewedChatModel(BaseChatModel):

@@ -70,6 +70,36 @@ def test_a_program_says_how_its_review_ended() -> None:
     assert BAD not in repr(message)
 
 
+@pytest.mark.parametrize("release", ["hold", "window"])
+def test_a_streamed_program_adds_up_to_its_outcome(release: Any) -> None:
+    """Sync and async, held or in windows, with what is known of the outcome at the end."""
+    said = "One is fine. Two is fine too. Three will do as well, and it goes on for a while."
+    for draft, status in [(said, "clean"), (f"{said} Then {BAD}. And more.", "revised")]:
+        chain = ConscienceRunnable(program(lm=scripted(generate=draft)), release=release)
+
+        async def pieces(chain: ConscienceRunnable = chain) -> list[Any]:
+            return [piece async for piece in chain.astream("Count.")]
+
+        for seen in (list(chain.stream("Count.")), asyncio.run(pieces())):
+            whole = seen[0]
+            for piece in seen[1:]:
+                whole += piece
+            assert BAD not in repr(seen)
+            assert len(seen) > 2
+            assert whole.response_metadata["conscience"]["status"] == status
+            assert whole.response_metadata["conscience"]["outputs"]["response"] == whole.content
+
+
+def test_the_events_of_a_chain_tell_each_piece() -> None:
+    """As they are released."""
+
+    async def seen() -> list[Any]:
+        return [event async for event in ConscienceRunnable(program()).astream_events("Hello?")]
+
+    events = asyncio.run(seen())
+    assert [event["event"] for event in events] == ["on_chain_start", *["on_chain_stream"] * 3, "on_chain_end"]
+
+
 def test_a_mapping_holds_inputs_by_name() -> None:
     """Of a program with several."""
     written = "[[ ## answer ## ]]\nTea.\n\n[[ ## completed ## ]]"
