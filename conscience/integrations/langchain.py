@@ -37,6 +37,7 @@ from conscience.errors import ConfigurationError
 from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, areview, chat_tools, part_text, readable, review
 from conscience.outcome import Outcome
 from conscience.program import Conscience
+from conscience.streaming.events import ProgramStream
 
 ProgramInput = LanguageModelInput | Mapping[str, Any]
 """A text, chat messages or a prompt's value; or the inputs of the program by name."""
@@ -98,16 +99,17 @@ class ConscienceRunnable(Runnable[ProgramInput, AIMessage]):
 
     def _stream(self, given: Iterator[ProgramInput]) -> Iterator[AIMessage]:
         request, inputs = _inputs(_whole(list(given)))
-        with _no_callbacks(), closing(self.program.stream(*request, release=self.release, **inputs)) as events:
-            yield from filter(None, map(_piece, events))
+        with closing(self.program.stream(*request, release=self.release, **inputs)) as events:
+            while (event := _next(events)) is not None:
+                if (piece := _piece(event)) is not None:
+                    yield piece
 
     async def _astream(self, given: AsyncIterator[ProgramInput]) -> AsyncIterator[AIMessage]:
         request, inputs = _inputs(_whole([piece async for piece in given]))
-        with _no_callbacks():
-            async with aclosing(self.program.stream(*request, release=self.release, **inputs)) as events:
-                async for event in events:
-                    if (piece := _piece(event)) is not None:
-                        yield piece
+        async with aclosing(self.program.stream(*request, release=self.release, **inputs)) as events:
+            while (event := await _anext(events)) is not None:
+                if (piece := _piece(event)) is not None:
+                    yield piece
 
 
 def _whole(pieces: Sequence[Any]) -> Any:
@@ -116,6 +118,18 @@ def _whole(pieces: Sequence[Any]) -> Any:
     for piece in rest:
         whole = whole + piece
     return whole
+
+
+def _next(events: ProgramStream) -> Any:
+    """The next event; None at the end. Callbacks are switched off for each by itself: where a stream is left, its last step
+    may run in another context."""
+    with _no_callbacks():
+        return next(events, None)
+
+
+async def _anext(events: ProgramStream) -> Any:
+    with _no_callbacks():
+        return await anext(events, None)
 
 
 def _piece(event: StageStarted | str | Outcome) -> AIMessageChunk | None:

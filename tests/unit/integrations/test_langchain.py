@@ -90,6 +90,16 @@ def test_a_streamed_program_adds_up_to_its_outcome(release: Any) -> None:
             assert whole.response_metadata["conscience"]["outputs"]["response"] == whole.content
 
 
+async def test_a_stream_may_be_left_and_sync_calls_run_on_a_loop() -> None:
+    """Without a word of complaint."""
+    async for _ in ConscienceRunnable(program(), release="window").astream("Hello?"):
+        break
+    for _ in ConscienceRunnable(program(), release="window").stream("Hello?"):
+        break
+    assert ConscienceRunnable(program()).invoke("Hello?").content == "An answer."
+    assert reviewed("Fine.").invoke("Hello?").content == "Fine."
+
+
 def test_the_events_of_a_chain_tell_each_piece() -> None:
     """As they are released."""
 

@@ -71,6 +71,16 @@ async def test_an_output_that_may_not_be_shown_trips() -> None:
     assert BAD not in repr(told)
 
 
+async def test_a_program_that_observes_trips_nothing() -> None:
+    """On either side."""
+    judge = program(mode="observe")
+    tool = Tool(tool_input_guardrails=[tool_guardrail(judge)])
+    guardrails: Any = {"input_guardrails": [input_guardrail(judge)], "output_guardrails": [output_guardrail(judge)]}
+    agent = Agent(name="a", model=says(acts(BAD), f"Say {BAD}."), tools=[tool.tool], **guardrails)
+    assert (await Runner.run(agent, f"You {BAD}!")).final_output == f"Say {BAD}."
+    assert tool.done == [BAD]
+
+
 async def test_an_output_is_judged_in_the_light_of_the_run() -> None:
     """What was asked, what tools returned."""
     lm = scripted()

@@ -74,6 +74,7 @@ async def test_a_text_is_passed_revised_or_refused() -> None:
         (f"Say {BAD}.", program(max_revisions=0), REFUSED),
         ("Fine.", program(gate=DOWN), REFUSED),
         ("Fine.", program(gate=DOWN, on_error="open"), "Fine."),
+        (f"Say {BAD}.", program(mode="observe"), BAD),
     ]:
         agent = Agent(says(said))
         agent.output_validator(output_validator(judge))

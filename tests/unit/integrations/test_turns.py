@@ -17,6 +17,7 @@ from conscience.integrations._turns import (
     areview,
     chat_tool,
     chat_tools,
+    judge_of,
     part_text,
     readable,
     review,
@@ -100,6 +101,16 @@ def test_a_review_that_fails_ends_as_the_policy_says(on_error: Any, text: str) -
     assert text in shown.turn.text
     assert shown.outcome is not None
     assert shown.outcome.status == "unreviewed"
+
+
+def test_a_program_that_observes_alters_nothing() -> None:
+    """Whatever it will find; a guard that only judges lets it pass, too."""
+    for turn in (Turn(f"Say {BAD}."), Turn("", f"I think {BAD}.", (call(BAD),))):
+        for judge in (program(mode="observe"), judge_of(program(mode="observe"))):
+            shown = review(judge, ASKED, turn)
+            assert (shown.turn, shown.changed) == (turn, False)
+            assert shown.outcome is not None
+            assert shown.outcome.status == "observed"
 
 
 def test_the_conversation_is_read_before_the_turn() -> None:
