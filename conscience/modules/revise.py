@@ -64,6 +64,10 @@ class ReviseSignature(dspy.Signature):  # type: ignore[misc]
     response: str = dspy.OutputField(desc="the new answer")
 
 
+GO_ON_SIGNATURE = ReviseSignature.with_instructions(GO_ON)
+"""Asks for what follows a text that has been shown already; made once, as every signature is a class."""
+
+
 class Revise(dspy.Module):  # type: ignore[misc]
     """Writes a flagged draft anew.
 
@@ -111,7 +115,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
         form = draft.form or form_of(draft.outputs)
         said_so_far = released or draft.text or draft.response
         conversation, answer = continuing(draft.messages, said_so_far, tools="tools" in draft.sampling)
-        going_on = {"signature": self.predict.signature.with_instructions(GO_ON), "demos": []} if released else {}
+        going_on = {"signature": GO_ON_SIGNATURE, "demos": []} if released else {}
         prediction = yield model.call(
             self.predict,
             {
