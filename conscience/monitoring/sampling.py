@@ -133,7 +133,6 @@ def _case(record: VerdictRecord, weight: float, near: bool, repeated: bool) -> C
         "gated": record.gated,
         "status": record.status,
         "tenant": record.tenant,
-        "program": record.program,
     }
     return Case(
         id=record.id,

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import openai
 
+from conscience._types import ReleaseMode
 from conscience.chat.given import acorrected, corrected
 from conscience.errors import ConfigurationError
 from conscience.integrations.openai.doors import INSTEAD, Door, api_of, asked_of, door
 from conscience.integrations.openai.guard import KEY, Guard, Programs, ProgramSpec, check_reviewed, rebuilt
 from conscience.integrations.openai.report import reported, with_reports
 from conscience.integrations.openai.transport import LOOP
+from conscience.integrations.openai.windows import aopened, opened, streamed_request
 
 if TYPE_CHECKING:
     from openai.resources.responses import AsyncResponses, Responses
@@ -30,32 +32,41 @@ class _Reviewed:
 
     _guard: Guard | None
 
-    def __init__(self, *, program: ProgramSpec | Programs | Unreviewed | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        program: ProgramSpec | Programs | Unreviewed | None = None,
+        release: ReleaseMode = "hold",
+        **options: Any,
+    ) -> None:
         self._guard = None
         super().__init__(**options)
         if not isinstance(program, Unreviewed):
-            self._guard = Guard(program if isinstance(program, Programs) else Programs(program), self._unreviewed)
+            programs = program if isinstance(program, Programs) else Programs(program)
+            self._guard = Guard(programs, self._unreviewed, release)
 
-    def copy(self, *, program: ProgramSpec | None = None, **options: Any) -> Self:
+    def copy(self, *, program: ProgramSpec | None = None, release: ReleaseMode | None = None, **options: Any) -> Self:
         """A client with other options, as the package's own ``copy`` makes it.
 
         Args:
             program: another program; by default this client's.
+            release: another way to let out streams; by default this client's.
             options: those of the package.
         """
-        own: Any = program or (Unreviewed() if self._guard is None else self._guard.programs)
-        return self._copied(own, options)
+        if self._guard is None:
+            return self._copied(Unreviewed(), "hold", options)
+        return self._copied(program or self._guard.programs, release or self._guard.release, options)
 
     with_options = copy
 
-    def _copied(self, program: Any, options: Mapping[str, Any]) -> Self:
-        more = {**options.get("_extra_kwargs", {}), "program": program}
+    def _copied(self, program: Any, release: ReleaseMode, options: Mapping[str, Any]) -> Self:
+        more = {**options.get("_extra_kwargs", {}), "program": program, "release": release}
         made: Self = super().copy(**{**options, "_extra_kwargs": more})  # type: ignore[misc]
         return made
 
     def _unreviewed(self) -> Self:
         """The client with which the review itself asks: it retries by itself."""
-        return self._copied(Unreviewed(), {"max_retries": 0})
+        return self._copied(Unreviewed(), "hold", {"max_retries": 0})
 
     def _build_request(self, options: Any, **more: Any) -> Any:
         guard = self._guard
@@ -90,6 +101,10 @@ class _Reviewed:
     def live(self) -> Any:
         """Closed, as ``realtime`` is."""
         return Closed("live")
+
+
+def _streaming(more: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stream": False, "stream_cls": None, "retries_taken": 0, **more}
 
 
 def _without_sessions(resource: Any) -> Any:
@@ -127,6 +142,14 @@ class _Sync(_Reviewed):
         resource: Responses = _without_sessions(super().responses)  # type: ignore[misc]
         return resource
 
+    def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
+        asked = streamed_request(self._guard, options)
+        if self._guard is None or asked is None:
+            return super().request(cast_to, options, **more)  # type: ignore[misc]
+        cast_to = self._maybe_override_cast_to(cast_to, options)  # type: ignore[attr-defined]
+        response = opened(self, self._guard.program(asked.model), asked, options)
+        return self._process_response(cast_to=cast_to, options=options, response=response, **_streaming(more))
+
     def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
             response.read()
@@ -141,6 +164,15 @@ class _Async(_Reviewed):
         """The package's own, less its sessions."""
         resource: AsyncResponses = _without_sessions(super().responses)  # type: ignore[misc]
         return resource
+
+    async def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
+        asked = streamed_request(self._guard, options)
+        if self._guard is None or asked is None:
+            return await super().request(cast_to, options, **more)  # type: ignore[misc]
+        LOOP.set(asyncio.get_running_loop())
+        cast_to = self._maybe_override_cast_to(cast_to, options)  # type: ignore[attr-defined]
+        response = await aopened(self, self._guard.program(asked.model), asked, options)
+        return await self._process_response(cast_to=cast_to, options=options, response=response, **_streaming(more))
 
     async def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
@@ -158,6 +190,9 @@ class OpenAI(_Sync, openai.OpenAI):
         program: what reviews and revises: a ``Conscience``, or a file that one was saved to; by default one with the general
             constitution. What it has no model for is asked of the model of the request, over this client. Its instructions
             and demos, where it has some, go before the conversation.
+        release: when the text of a stream is let out: "hold", when all of it was reviewed; "window", about sentence by
+            sentence as it passes, see ``Conscience.stream``. Responses, several answers, structured answers and
+            log-probabilities are held all the same.
         options: those of ``openai.OpenAI``.
 
     Raises:

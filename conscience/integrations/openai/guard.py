@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import openai
 import orjson
 
 from conscience._base.forks import ForkLock
+from conscience._types import ReleaseMode
 from conscience.backends.backend import Backend
 from conscience.backends.roles import Roles
 from conscience.chat.given import Given, GivenCompletion
@@ -97,10 +99,14 @@ class Guard:
     Args:
         programs: shared with the client's copies.
         plain: makes a client like it that reviews nothing and does not retry.
+        release: when the text of a stream is let out, see ``Conscience.stream``.
     """
 
-    def __init__(self, programs: Programs, plain: Callable[[], Any]) -> None:
+    def __init__(self, programs: Programs, plain: Callable[[], Any], release: ReleaseMode = "hold") -> None:
+        if release not in get_args(ReleaseMode):
+            raise ConfigurationError(f"release={release!r} does not exist", hint="choose among hold, window")
         self.programs = programs
+        self.release: ReleaseMode = release
         self._plain = plain
         self._backends: dict[str, Backend] = {}
         self._lock = ForkLock()
@@ -112,19 +118,24 @@ class Guard:
             openai.APIResponseValidationError: the response cannot be read; it holds not a word of it.
         """
         body = _json(response)
-        model = str(door.asked.get("model") or body.get("model") or "model")
-        program = self.programs.reviewing(model, lambda: self._backend(model))
+        program = self.program(str(door.asked.get("model") or body.get("model") or "model"))
         of = GivenCompletion.of if door.api == "chat" else GivenResponse.of
         try:
             return program, of(program.generate, door.asked, body)
         except BackendError as error:
             raise _unreadable(response, error.message) from None
 
+    def program(self, model: str) -> Conscience:
+        """The program for answers of a model, which asks over the client whatever it has no model for."""
+        return self.programs.reviewing(model, lambda: self._backend(model))
+
     def _backend(self, model: str) -> Backend:
         with self._lock:
             if model not in self._backends:
                 # Nothing is kept on disk: what comes over a client of somebody's is theirs.
-                self._backends[model] = Backend(ClientTransport(self._plain(), model), cache=False)
+                client = self._plain()
+                seconds = getattr(client.timeout, "read", client.timeout) or math.inf
+                self._backends[model] = Backend(ClientTransport(client, model), cache=False, timeout=seconds)
             return self._backends[model]
 
 

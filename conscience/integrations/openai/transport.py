@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import openai
 import orjson
 
 from conscience._dspy.lm import LMError, lm_errors
+from conscience._dspy.streams import feed
 from conscience.backends.limits.timeouts import call_within
 from conscience.backends.models import table as model_table
 from conscience.backends.models.table import Route
@@ -19,18 +21,24 @@ from conscience.backends.transports import Answer
 from conscience.backends.wire.connection import HTTPFailure, Reply
 from conscience.backends.wire.replies import reply_error
 from conscience.backends.wire.requests import plain_messages
+from conscience.backends.wire.streaming import streamed_body
 from conscience.backends.wire.transport import OpenAIWireTransport, wire_failure
 from conscience.messages.chunks import STREAMING, Chunks
 from conscience.messages.completion import Message
 
 PATH = "/chat/completions"
 
+FAILURES: ContextVar[list[openai.OpenAIError] | None] = ContextVar("conscience_client_failures", default=None)
+"""Where the package's own errors are kept for a caller who is to be told of them in its words."""
+
+_END = object()
+
 LOOP: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("conscience_client_loop", default=None)
 """The event loop on which an async client was called: a review that is done behind an answer, in a thread, asks there."""
 
 
 class ClientTransport(OpenAIWireTransport):
-    """A model behind an openai client. Whatever it answers here is for the review alone.
+    """A model behind an openai client, for the review; for generation, too, where its stream is reviewed as it comes.
 
     Args:
         client: unguarded, and without retries of its own: those are the backend's.
@@ -61,14 +69,40 @@ class ClientTransport(OpenAIWireTransport):
     async def acall(
         self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float, chunks: Chunks | None = None
     ) -> Answer:
-        """Comes whole: who reviews is not streamed."""
-        body = self._body(messages, {name: value for name, value in params.items() if name not in STREAMING})
+        """With ``chunks`` it is what generates that is asked: its parameters are the caller's own."""
         try:
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
-                said = await self._openai.post(PATH, **_sent(body, seconds))
+                if chunks is not None:
+                    await feed(chunks, self._streamed(messages, params, seconds))
+                    body = streamed_body(chunks, messages, self.name)
+                    return body, self.price(body)
+                said = await self._asked(self._body(messages, params), seconds)
         except (TimeoutError, ValueError, openai.OpenAIError) as error:
             raise self._failure(error, seconds) from None
         return self._read(said)
+
+    async def _asked(self, body: Mapping[str, Any], seconds: float) -> Any:
+        if isinstance(self._openai, openai.AsyncOpenAI):
+            return await self._openai.post(PATH, **_sent(body, seconds))
+        return await asyncio.to_thread(partial(self._openai.post, PATH, **_sent(body, seconds)))
+
+    async def _streamed(
+        self, messages: Sequence[Message], params: Mapping[str, Any], seconds: float
+    ) -> AsyncGenerator[Any, None]:
+        """The chunks of a stream, by either kind of client."""
+        sent = _sent({"model": self._to.model, "messages": list(messages), **params}, seconds)
+        if isinstance(self._openai, openai.AsyncOpenAI):
+            async with await self._openai.post(PATH, stream=True, stream_cls=openai.AsyncStream[object], **sent) as stream:
+                async for chunk in stream:
+                    yield chunk
+            return
+        post = partial(self._openai.post, PATH, stream=True, stream_cls=openai.Stream[object], **sent)
+        plain = await asyncio.to_thread(post)
+        try:
+            while (chunk := await asyncio.to_thread(next, plain, _END)) is not _END:
+                yield chunk
+        finally:
+            plain.close()
 
     def _from_a_thread(self, body: Mapping[str, Any], seconds: float) -> Any:
         loop = LOOP.get()
@@ -82,7 +116,7 @@ class ClientTransport(OpenAIWireTransport):
             raise
 
     def _body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
-        asked = {name: value for name, value in params.items() if value is not None}
+        asked = {name: value for name, value in params.items() if value is not None and name not in STREAMING}
         more = asked.pop("extra_body", None) or {}
         shaped = self._shaped(asked)
         plain = plain_messages(messages, self._to)
@@ -94,6 +128,8 @@ class ClientTransport(OpenAIWireTransport):
         return self._answer(Reply(200, {"content-type": "application/json"}, content))
 
     def _failure(self, error: Exception, seconds: float) -> LMError:
+        if (failures := FAILURES.get()) is not None and isinstance(error, openai.OpenAIError):
+            failures.append(error)
         if isinstance(error, openai.APIStatusError):
             response = error.response
             headers = {name.lower(): value for name, value in response.headers.items()}

@@ -111,7 +111,7 @@ ROLE = st.sampled_from(["user", "assistant", "tool", "system", "x"])
 ANY_MESSAGE = st.dictionaries(st.sampled_from(["role", "content", "tool_calls", "type", "output"]), JSON | ROLE, max_size=4)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.dictionaries(NAMES, JSON | st.lists(ANY_MESSAGE, max_size=2), max_size=6), st.booleans())
 def test_any_body_is_a_request_or_refused_by_name(body: dict[str, Any], usable: bool) -> None:
     if usable:

@@ -231,6 +231,88 @@ async def test_the_async_client_does_the_same_for_many_at_once(server: Loopback)
             assert (await helper.get_final_completion()).choices[0].message.content == "A clean answer."
 
 
+# Windows ---------------------------------------------------------------------------------------------------------------
+
+
+def sse(text: str, step: int = 7) -> Raw:
+    """A text as a server streams it."""
+    parts = [{"role": "assistant", "content": ""}, *({"content": text[n : n + step]} for n in range(0, len(text), step)), {}]
+    lines = [
+        {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "fake",
+         "choices": [{"index": 0, "delta": part, "finish_reason": None if part else "stop"}]}
+        for part in parts
+    ]  # fmt: skip
+    body = "".join(f"data: {json.dumps(line)}\n\n" for line in lines)
+    return Raw(text=f"{body}data: [DONE]\n\n", content_type="text/event-stream")
+
+
+GOOD = "Paris is the capital of France, and has been for a long time. It lies on the river Seine in the north. "
+HARMFUL = f"{GOOD}{GOOD}{GOOD}BADWORD is what comes next, and then some more of it. {GOOD}"
+
+
+@pytest.fixture
+def streaming(server: Loopback) -> Loopback:
+    """What a harmful answer is revised to goes on from what was released."""
+
+    def behaviour(body: dict[str, Any], number: int) -> Any:
+        if is_gate(body) or is_critique(body):
+            harm = "BADWORD" in json.dumps(body["messages"][-2:])
+            return chat("Yes" if harm else "No", yes=0.95 if harm else 0.05) if is_gate(body) else well_behaved(body, number)
+        if not body.get("stream"):
+            return chat("That is all.")
+        return sse(HARMFUL if "UNSAFE" in json.dumps(body["messages"]) else GOOD * 3)
+
+    server.behaviour = behaviour
+    return server
+
+
+def test_windows_release_what_passed_and_nothing_after_a_flag(streaming: Loopback) -> None:
+    with OpenAI(base_url=streaming.url, api_key=KEY, release="window") as client:
+        chunks = list(client.chat.completions.create(model="m", messages=SAFE, stream=True, user="me", seed=3))
+        assert texts(chunks) == GOOD * 3
+        assert chunks[-1].conscience.status == "clean"
+        assert streaming.calls[0] | {"stream_options": None} == {
+            **{"model": "m", "messages": SAFE, "user": "me", "seed": 3, "stream": True, "stream_options": None}
+        }
+        chunks = list(client.with_options(timeout=9).chat.completions.create(model="m", messages=UNSAFE, stream=True))
+        assert texts(chunks).startswith(GOOD[:60])
+        assert "BADWORD" not in str(chunks)
+        assert chunks[-1].conscience.status in ("revised", "refused")
+        with client.chat.completions.stream(model="m", messages=SAFE) as helper:
+            assert helper.get_final_completion().choices[0].message.content == GOOD * 3
+        raw = client.chat.completions.with_raw_response.create(model="m", messages=SAFE, stream=True)
+        assert texts(raw.parse()) == GOOD * 3
+        left = client.chat.completions.create(model="m", messages=SAFE, stream=True)
+        next(iter(left))
+        left.close()
+
+
+async def test_windows_of_the_async_client(streaming: Loopback) -> None:
+    async with AsyncOpenAI(base_url=streaming.url, api_key=KEY, release="window") as client:
+        stream = await client.chat.completions.create(
+            model="m", messages=SAFE, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+        assert texts(chunks) == GOOD * 3
+        assert chunks[-1].usage is not None
+        streams = [client.chat.completions.create(model="m", messages=m, stream=True) for m in (SAFE, UNSAFE) * 3]
+        for number, opened in enumerate(await asyncio.gather(*streams)):
+            got = [chunk async for chunk in opened]
+            assert "BADWORD" not in str(got)
+            assert texts(got) == GOOD * 3 or number % 2
+        left = await client.chat.completions.create(model="m", messages=SAFE, stream=True)
+        await anext(left)
+        await left.close()
+
+
+def test_what_fails_before_a_window_is_the_packages_own_error(server: Loopback) -> None:
+    server.behaviour = lambda body, number: error(404, "no such model")
+    with OpenAI(base_url=server.url, api_key=KEY, release="window") as client, pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="m", messages=SAFE, stream=True)
+    with pytest.raises(ConfigurationError, match="release="):
+        OpenAI(api_key=KEY, release="now")  # type: ignore[arg-type]
+
+
 # The client itself -----------------------------------------------------------------------------------------------------
 
 
