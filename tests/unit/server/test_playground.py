@@ -10,12 +10,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.testclient import TestClient
 
 from conscience import Conscience
+from conscience.outcome import Status
 from conscience.server import Policy, create_app
 from conscience.server.playground import page as page_module
 from conscience.server.playground.scores import PackScores, ScoredCase
@@ -69,6 +70,17 @@ def test_the_page_makes_text_and_never_markup() -> None:
     )
     if node := shutil.which("node"):
         assert subprocess.run([node, "--check", "-"], input=script, text=True, capture_output=True, check=False).stderr == ""
+
+
+def test_the_page_knows_every_status_and_every_stage() -> None:
+    """In words, also those that came later than it did."""
+    script = (Path(page_module.__file__).parent / "playground.js").read_text(encoding="utf-8")
+    said = {
+        name: re.findall(r"(\w+): \"", text)
+        for name, text in re.findall(r"const (STATUS|STAGES) = \{(.*?)\};", script, re.DOTALL)
+    }
+    assert set(said["STATUS"]) == set(get_args(Status))
+    assert set(said["STAGES"]) == {"generate", "gate", "critique", "revise"}
 
 
 def test_every_field_has_a_label_and_every_id_is_there() -> None:
