@@ -173,8 +173,8 @@ class Verdict:
         principles: principle id → the probability that it is the one that is broken; empty where that was not asked.
         findings: what the critique found; empty where it did not run.
         method: "logprobs", "verbalised", "decision" (a decision model's own probabilities), "probes" (no model was asked),
-            "critique" (the gate had no answer), "checks" (certain without a model) or "none" (the text was not reviewed: it
-            is flagged, without a probability).
+            "critique" (the gate had no answer), "checks" (certain without a model), "linter" (it suspects the code) or
+            "none" (the text was not reviewed: it is flagged, without a probability).
         notes: what the reader should know: a fallback, an unanswered question.
     """
 
@@ -185,7 +185,7 @@ class Verdict:
     signals: Mapping[str, float] = field(default_factory=dict)
     principles: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    method: Literal["logprobs", "verbalised", "decision", "probes", "critique", "checks", "none"] = "logprobs"
+    method: Literal["logprobs", "verbalised", "decision", "probes", "critique", "checks", "linter", "none"] = "logprobs"
     notes: tuple[str, ...] = ()
 
     @classmethod

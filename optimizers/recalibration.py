@@ -320,7 +320,7 @@ def reached(scores: Sequence[float], drafts: Sequence[LabeledDraft], threshold: 
 
 
 def _signals(settings: GateSettings) -> list[Signal]:
-    return [signal for stage in settings.stages for signal in stage.signals]
+    return list(settings.signals)
 
 
 def _labels(drafts: Sequence[LabeledDraft]) -> Array:

@@ -239,7 +239,7 @@ def calls_of_program(program: Conscience) -> Calls:
     predictors = sum(isinstance(part, dspy.Predict) for _, part in program.generate.named_sub_modules())
     generate = 1 if program.generate.plain or not predictors else 2 * predictors
     settings = program.gate_settings
-    gate = calls_to_read([s for stage in settings.stages for s in stage.signals], program.roles.backend("review"))
+    gate = calls_to_read(settings.signals, program.roles.backend("review"))
     principles = int(settings.coverage_threshold < 1 and not settings.names_the_principles)
     chosen = len(program.constitution.principles) if settings.critique == "chooses" else 0
     review = gate + principles + max(2, chosen)  # a critique that cannot be parsed is asked for again

@@ -184,7 +184,7 @@ def _settings_for(artifact: Artifact, backend: Backend | None, name: str) -> Gat
 
 def _embedders_elsewhere(settings: GateSettings, backend: Backend | None) -> list[str]:
     """The embedding models of a gate that are served by somebody else than the models that review."""
-    probes = (signal for stage in settings.stages for signal in stage.signals if isinstance(signal, EmbeddingProbe))
+    probes = (signal for signal in settings.signals if isinstance(signal, EmbeddingProbe))
     models = sorted({probe.model for probe in probes if not is_local(probe.model) and not runs_in_process(probe.model)})
     providers = {provider_name(transport.name) for transport in backend.transports} if models and backend else set()
     return [model for model in models if provider_name(model) not in providers]

@@ -49,8 +49,8 @@ class Principle(_Text):
         question: a Yes/No question of its own for the gate; Yes means that the draft breaks it.
         change: what to do instead, for whoever mends a draft that breaks it.
         pattern: a regular expression that no kept answer holds; a draft that holds it breaks the principle for certain.
-        cwe: weaknesses, by their numbers in MITRE's list: code in which a linter finds one of them breaks the principle for
-            certain (``conscience/linting``).
+        cwe: weaknesses, by their numbers in MITRE's list: code in which a linter (``conscience/linting``) finds one of them
+            is flagged, unless a critique that votes thinks otherwise.
         check: a function of the text that says whether it breaks the principle. It stands in no file: a saved program is
             given it again with its constitution.
     """

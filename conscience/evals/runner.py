@@ -167,7 +167,7 @@ def describe_run(program: Any, config: EvalConfig) -> RunManifest:
         **common,
         threshold=settings.threshold,
         critique=settings.critique,
-        signals=tuple(signal.name for stage in settings.stages for signal in stage.signals),
+        signals=tuple(signal.name for signal in settings.signals),
         max_revisions=program.max_revisions,
         samples=program.samples if program.samples > 1 else None,
         on_unresolved=program.on_unresolved,

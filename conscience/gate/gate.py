@@ -21,6 +21,7 @@ from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question, log_odds, verbalised_log_odds
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import Calibration, GateSettings, Signal, sigmoid
+from conscience.gate.windows import most_doubtful, windows
 from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
 
@@ -46,7 +47,8 @@ class Gate(dspy.Module):  # type: ignore[misc]
         self.calibration = Calibration(settings)
 
     def score(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None = None) -> Flow[Verdict]:
-        """The verdict of the gate alone. ``probability`` is None where a question that counts got no usable answer.
+        """The verdict of the gate alone; on a long draft, that on the most doubtful of the whole and its windows.
+        ``probability`` is None where a question that counts got no usable answer.
 
         Args:
             draft: what is judged.
@@ -57,6 +59,22 @@ class Gate(dspy.Module):  # type: ignore[misc]
             BackendError: the model could not be asked.
             BudgetExceeded: the budget is spent.
         """
+        whole = yield from self._score(draft, model, covering)
+        embedded = any(isinstance(signal, EmbeddingProbe) for signal in self.calibration.settings.signals)
+        parts = windows(draft, embedded=embedded)
+        if whole.flagged or whole.probability is None or not parts:
+            return whole
+        makers = [partial(self._score, part, model, covering) for part in parts]
+        if model.supports("parallel"):
+            return most_doubtful(whole, (yield from run_concurrently(makers)))
+        verdicts: list[Verdict] = []
+        for make in makers:
+            verdicts.append((yield from make()))
+            if verdicts[-1].flagged:
+                break
+        return most_doubtful(whole, verdicts)
+
+    def _score(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None) -> Flow[Verdict]:
         settings = self.calibration.settings
         values: dict[str, float] = {}
         principles: dict[str, float] = {}
@@ -64,8 +82,7 @@ class Gate(dspy.Module):  # type: ignore[misc]
         methods: set[Method] = set()
         probability: float | None = None
         readings: dict[str, SignalReading] = {}
-        signals = [signal for stage in settings.stages for signal in stage.signals]
-        along = [*signals, *([] if covering is None else [covering])]
+        along = [*settings.signals, *([] if covering is None else [covering])]
         for stage in settings.stages:
             missing = [signal for signal in stage.signals if signal.name not in readings]
             readings |= yield from read_signals(missing, draft, model, along=along)

@@ -103,9 +103,14 @@ class GateSettings(BaseModel):
         return self.model_copy(update={"threshold": float(threshold)})
 
     @property
+    def signals(self) -> tuple[Signal, ...]:
+        """Those of all stages, in order; one that several stages weigh is there as often."""
+        return tuple(signal for stage in self.stages for signal in stage.signals)
+
+    @property
     def names_the_principles(self) -> bool:
         """Whether a signal asks about each principle."""
-        return any(isinstance(signal, RulesQuestion) for stage in self.stages for signal in stage.signals)
+        return any(isinstance(signal, RulesQuestion) for signal in self.signals)
 
     @model_validator(mode="after")
     def _consistent(self) -> GateSettings:
@@ -141,7 +146,7 @@ class Calibration(Parameter):  # type: ignore[misc]
         self.settings = GateSettings.model_validate(dict(state))
 
     def __repr__(self) -> str:
-        names = [signal.name for stage in self.settings.stages for signal in stage.signals]
+        names = [signal.name for signal in self.settings.signals]
         return f"Calibration({', '.join(names)}; threshold={self.settings.threshold:.3g})"
 
 

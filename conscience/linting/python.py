@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from conscience.errors import ConfigurationError
 from conscience.linting.weakness import Weakness, line_of
+
+EVALUATED = {"B102": 95, "B307": 95}
+"""Rules on exec and eval, which bandit counts to the commands of a shell."""
 
 
 def can_read_python() -> bool:
@@ -27,11 +32,7 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
     """
     if not can_read_python():
         raise ConfigurationError("Python is read by bandit", hint="run: pip install 'dspy-conscience[bandit]'")
-    from bandit.core.config import BanditConfig
-    from bandit.core.manager import BanditManager
-
-    logging.getLogger("bandit").setLevel(logging.CRITICAL)  # what it cannot read it also logs
-    manager = BanditManager(BanditConfig(), "file", quiet=True, ignore_nosec=True)
+    manager = _manager()
     with tempfile.TemporaryDirectory(prefix="conscience-lint-") as folder:
         file = Path(folder) / "answer.py"
         file.write_text(code, encoding="utf-8", errors="replace")
@@ -46,3 +47,13 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
         )
         for issue in issues
     ]
+
+
+def _manager() -> Any:
+    with warnings.catch_warnings():  # of its own dependencies, when it is first imported
+        warnings.simplefilter("ignore")
+        from bandit.core.config import BanditConfig
+        from bandit.core.manager import BanditManager
+
+    logging.getLogger("bandit").setLevel(logging.CRITICAL)  # what it cannot read it also logs
+    return BanditManager(BanditConfig(), "file", quiet=True, ignore_nosec=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import dspy
 
@@ -20,7 +21,7 @@ from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import GateSettings
 from conscience.messages.conversations import shortened
 from conscience.messages.rendering import Request
-from conscience.modules.checks import broken_for_certain, unread_code
+from conscience.modules.checks import broken_for_certain, linted
 from conscience.modules.critique import Critique
 from conscience.outcome import Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
@@ -104,10 +105,12 @@ class Review(dspy.Module):  # type: ignore[misc]
 
     def _score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         if findings := broken_for_certain(draft, self.constitution):
-            return self._broken(findings)
+            return self._broken(findings, "checks")
+        suspected, notes = linted(draft, self.constitution)
+        if suspected:
+            return self._broken(suspected, "linter")
         covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
         verdict = yield from self.gate.score(draft, model, covering)
-        notes = unread_code(draft, self.constitution)
         return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
 
     def _judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
@@ -117,6 +120,12 @@ class Review(dspy.Module):  # type: ignore[misc]
         if verdict.method == "checks":
             return verdict
         writer, mode = model.writer, self.gate_settings.critique
+        if verdict.method == "linter":
+            if writer is None or mode != "votes":
+                return verdict
+            yield StageStarted("critique")
+            findings = yield from self.critique.find(draft, self.constitution, writer)
+            return replace(verdict, flagged=bool(findings), findings=(*verdict.findings, *findings) if findings else ())
         if verdict.probability is None:
             if writer is None or mode == "off":
                 raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
@@ -141,8 +150,8 @@ class Review(dspy.Module):  # type: ignore[misc]
             return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
         return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
 
-    def _broken(self, findings: tuple[Finding, ...]) -> Verdict:
-        """The verdict on a draft that breaks principles for certain: no model is asked."""
+    def _broken(self, findings: tuple[Finding, ...], method: Literal["checks", "linter"]) -> Verdict:
+        """The verdict on a draft that breaks principles, as no model was asked."""
         principles = {finding.principle: 1.0 for finding in findings}
         return Verdict(
             flagged=True,
@@ -151,7 +160,7 @@ class Review(dspy.Module):  # type: ignore[misc]
             threshold=self.gate_settings.threshold,
             principles=principles,
             findings=findings,
-            method="checks",
+            method=method,
         )
 
     @property

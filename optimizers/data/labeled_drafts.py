@@ -30,12 +30,14 @@ class LabeledDraft:
         draft: reasoning, response and the messages behind them.
         misaligned: whether it goes against the constitution.
         own: whether the program wrote it (on-policy).
+        window: whether it is only a window of a long one, see ``conscience.gate.windows``.
     """
 
     case: Case
     draft: Draft
     misaligned: bool
     own: bool
+    window: bool = False
 
     @property
     def cluster(self) -> str:

@@ -7,6 +7,7 @@ call, is dropped. What is left is asked as a cascade.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,38 +118,42 @@ def compile_gate(
     cascade = Cascade(held_out, labels, fits.sample_weight[learn], [estimator.cost_tier for estimator in kept])
 
     def estimate() -> Threshold:
-        counted = [matrix.drafts[i] for i in learn[aligned]]
+        scores, counted = _most_doubtful(
+            cascade.probabilities(held_out)[0][aligned], [matrix.drafts[i] for i in learn[aligned]]
+        )
         pairs, weights = [draft.cluster for draft in counted], [draft.case.weight for draft in counted]
-        return estimated(list(cascade.probabilities(held_out)[0][aligned]), target_fpr, pairs=pairs, weights=weights)
+        return estimated(scores, target_fpr, pairs=pairs, weights=weights)
 
     cascade.set_bands(estimate().value)
     probabilities, steps_taken = cascade.probabilities(held_out)
-    threshold, aligned_scores = estimate(), list(map(float, probabilities[aligned]))
+    threshold = estimate()
+    aligned_scores, _ = _most_doubtful(probabilities[aligned], [matrix.drafts[i] for i in learn[aligned]])
+    scored = list(zip(*reversed(_most_doubtful(probabilities, [matrix.drafts[i] for i in learn])), strict=True))
     calibrating = [i for i, draft in enumerate(matrix.drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
-        aligned_scores = _scores(cascade, fitted, np.array(calibrating))
-        pairs = [matrix.drafts[i].cluster for i in calibrating]
-        weights = [matrix.drafts[i].case.weight for i in calibrating]
+        of_each = _scores(cascade, fitted, np.array(calibrating))
+        aligned_scores, drafts = _most_doubtful(of_each, [matrix.drafts[i] for i in calibrating])
+        pairs, weights = [draft.cluster for draft in drafts], [draft.case.weight for draft in drafts]
         threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
+        scored += zip(drafts, aligned_scores, strict=True)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, probabilities[~aligned])))
-    set_aside = dict(zip(calibrating, aligned_scores, strict=True)) if calibrating else {}
-    scored = {**dict(zip(map(int, learn), map(float, probabilities), strict=True)), **set_aside}
-    shares = [float((steps_taken[aligned] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
+    whole = np.array([not matrix.drafts[i].window for i in learn])
+    shares = [float((steps_taken[aligned & whole] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
     costs = [sum(kept[i].tokens for i in step.estimators) for step in cascade.steps]
     return CompiledGate(
         settings=GateSettings(
             stages=cascade.stages(fitted), threshold=min(1.0, threshold.value), critique=critique, backend=backend
         ),
         threshold=threshold,
-        drafts=tuple(matrix.drafts[i] for i in learn),
-        probabilities=tuple(map(float, probabilities)),
-        sample_weight=tuple(map(float, fits.sample_weight[learn])),
-        auroc=auroc(list(probabilities[~aligned]), list(probabilities[aligned])),
+        drafts=tuple(matrix.drafts[i] for i in learn[whole]),
+        probabilities=tuple(map(float, probabilities[whole])),
+        sample_weight=tuple(map(float, fits.sample_weight[learn[whole]])),
+        auroc=auroc(list(probabilities[~aligned]), list(probabilities[aligned & whole])),
         alone=tuple(fits.figures(estimator, estimator in kept) for estimator in fits.estimators),
         tokens=sum(share * cost for share, cost in zip(shares, costs, strict=True)),
         shares=tuple(shares),
         scores=summarized(
-            [(matrix.drafts[i], score) for i, score in scored.items()],
+            scored,
             threshold.value,
             target_fpr=target_fpr,
             certified=threshold.certified,
@@ -169,6 +174,18 @@ def summarized(
         weights=[draft.case.weight for draft, _ in scored],
         pairs=[draft.cluster for draft, _ in scored],
     )
+
+
+def _most_doubtful(
+    probabilities: Sequence[float] | Array, drafts: Sequence[LabeledDraft]
+) -> tuple[list[float], list[LabeledDraft]]:
+    """For each draft the highest probability among itself and its windows, as the gate has it; and the drafts."""
+    best: dict[str, tuple[float, LabeledDraft]] = {}
+    for probability, draft in zip(probabilities, drafts, strict=True):
+        before = best.get(draft.case.id)
+        if before is None or probability > before[0]:
+            best[draft.case.id] = (float(probability), draft)
+    return [probability for probability, _ in best.values()], [draft for _, draft in best.values()]
 
 
 def _scores(cascade: Cascade, fitted: Sequence[FittedEstimator], indices: Indices) -> list[float]:
@@ -316,8 +333,14 @@ def price_of_a_token(drafts: Sequence[LabeledDraft]) -> float:
 
 
 def _sample_weight(drafts: Sequence[LabeledDraft]) -> Array:
-    """What each draft counts; 1 on average."""
+    """What each draft counts; 1 on average. The windows of one count as much as one draft, together."""
     mixed = len({draft.own for draft in drafts}) == 2
-    weights = np.array([draft.case.weight * (OWN_WORTH if mixed and draft.own else 1.0) for draft in drafts])
+    parts = Counter(draft.case.id for draft in drafts if draft.window)
+
+    def weight(draft: LabeledDraft) -> float:
+        whole = draft.case.weight * (OWN_WORTH if mixed and draft.own else 1.0)
+        return whole / parts[draft.case.id] if draft.window else whole
+
+    weights = np.array([weight(draft) for draft in drafts])
     scaled: Array = weights / weights.mean()
     return scaled

@@ -5,8 +5,8 @@ It is asked for once; every answer is in the journal. All that comes after is ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from conscience.gate.gate import calls_to_read, read_signals
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
+from conscience.gate.windows import windows
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.gate.distributions import Distribution, Shown, shown
 from conscience.optimizers.gate.logistic import Array
@@ -103,6 +104,9 @@ def measure(
 ) -> SignalMatrix:
     """Asks every question about every draft, and has it embedded by every model. A draft that failed is left out.
 
+    The windows of a long aligned draft are measured like drafts: each is aligned, and the most doubtful one is what will
+    raise a false alarm. Which window of a misaligned draft is at fault, nobody has said.
+
     Args:
         drafts: in the order in which a short budget reaches them.
         questions: candidates.
@@ -122,6 +126,7 @@ def measure(
         model = runtime.bind(program, "review")
         return run_sync(_signals_of(labeled.draft, questions, distributions, wanted, wordings, model))
 
+    drafts = [*drafts, *(part for draft in drafts if not draft.misaligned for part in _windows(draft, bool(models)))]
     results = runtime.each(drafts, signals_of, most_calls=calls)
     measured = [(draft, signals) for draft, signals in zip(drafts, results, strict=False) if signals is not None]
     kept = tuple(draft for draft, _ in measured)
@@ -137,6 +142,10 @@ def measure(
         if _is_shown(answers := [signals.shown[j] for _, signals in measured])
     ]
     return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(read))
+
+
+def _windows(labeled: LabeledDraft, embedded: bool) -> Iterator[LabeledDraft]:
+    return (replace(labeled, draft=part, window=True) for part in windows(labeled.draft, embedded=embedded))
 
 
 def _is_shown(answers: Sequence[Shown]) -> bool:
@@ -229,6 +238,6 @@ def probabilities(settings: GateSettings, matrix: SignalMatrix) -> list[float]:
             return signal.value(distributions[signal.text, signal.framing].candidates_of(index))
         return float(matrix.values[index, columns[signal.name]])
 
-    signals = [signal for stage in settings.stages for signal in stage.signals]
+    signals = settings.signals
     indices = range(len(matrix.drafts))
     return [settings.probability({signal.name: value(signal, index) for signal in signals}) for index in indices]

@@ -101,6 +101,6 @@ async def scored(program: Conscience, case: Case) -> ScoredCase:
 
 def _probability(program: Conscience, verdict: Verdict) -> float | None:
     """What the signals alone come to: what flags for another reason has nothing to do with the threshold."""
-    if verdict.probability is None or verdict.method == "checks":
+    if verdict.probability is None or verdict.method in ("checks", "linter"):
         return None
     return program.gate_settings.probability(verdict.signals)

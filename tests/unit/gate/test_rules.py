@@ -64,6 +64,9 @@ def test_every_principle_fires_on_its_own_cases_and_on_no_other(name: str) -> No
     for case in cases:
         before = len(lm.calls)
         verdict = review(case.request, case.response or "", constitution=constitution, lm=lm)
+        if verdict.method == "linter":  # it suspects code without asking: the critique, which finds nothing here, decides
+            assert not verdict.flagged
+            continue
         assert verdict.gated == (case.label == "misaligned")
         if case.label == "misaligned":
             assert max(verdict.principles, key=lambda id: verdict.principles[id]) == case.group

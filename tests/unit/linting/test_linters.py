@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from conscience.linting import linters, python
 from conscience.linting.advice import ADVICE
 from conscience.linting.linters import weaknesses_in
 from conscience.linting.rules import rules
-from conscience.testing import ScriptedLM, by_stage
+from conscience.testing import ScriptedLM, by_stage, is_revision
 
 pytest.importorskip("bandit")
 
@@ -62,27 +63,43 @@ def test_every_weakness_has_a_principle_and_advice() -> None:
     assert of_rules <= set(ADVICE)
 
 
-def test_a_weakness_is_flagged_without_a_model_and_mended_by_one() -> None:
+FINDING = {"principle": "checks-stay-on", "quote": "verify=False", "why": "Anybody may listen.", "change": "Keep it."}
+FOUND = json.dumps({"findings": [FINDING]})
+
+
+def test_a_weakness_is_flagged_without_the_gate_and_mended() -> None:
     """The revision is told the line, what is wrong and what to do; it is read by the linter again."""
-    lm = ScriptedLM(by_stage(FETCH, gate=0.01, revise=SAFE))
+    lm = ScriptedLM(by_stage(FETCH, gate=0.01, critique=FOUND, revise=SAFE))
     outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches JSON.")
     assert (outcome.status, outcome.response) == ("revised", SAFE)
     assert outcome.draft_verdict is not None
-    assert (outcome.draft_verdict.method, list(outcome.draft_verdict.principles)) == ("checks", ["checks-stay-on"])
-    told = str(lm.calls[-2][0] if len(lm.calls) > 2 else lm.calls[1][0])
+    assert (outcome.draft_verdict.method, list(outcome.draft_verdict.principles)) == ("linter", ["checks-stay-on"])
+    assert [finding.why for finding in outcome.draft_verdict.findings][-1] == "Anybody may listen."
+    (told,) = [str(messages) for messages, _ in lm.calls if is_revision(messages)]
     assert "verify=False" in told
     assert ADVICE[295] in told
-    unmended = Conscience(constitution="code", lm=ScriptedLM(by_stage(FETCH, gate=0.01, revise=FETCH + "\nDone.")))
+    unmended = Conscience(
+        constitution="code", lm=ScriptedLM(by_stage(FETCH, gate=0.01, critique=FOUND, revise=FETCH + "\n"))
+    )
     assert unmended("Write a function that fetches JSON.").status == "refused"
+
+
+def test_a_critique_that_votes_may_clear_what_a_linter_suspects() -> None:
+    """A linter does not know what the code is for. A critique without a vote is not asked."""
+    lm = ScriptedLM(by_stage(FETCH, gate=0.01, critique='{"findings": []}', revise=SAFE))
+    program = Conscience(constitution="code", lm=lm)
+    outcome = program("Write a function for a test server with a certificate of its own.")
+    assert (outcome.status, outcome.response) == ("cleared", FETCH)
+    stands = program.with_gate(program.gate_settings.model_copy(update={"critique": "chooses"}))
+    assert stands("Write a function for a test server with a certificate of its own.").status == "revised"
 
 
 def test_code_in_a_field_of_its_own() -> None:
     """Without a fence, beside other fields."""
     code = "import pickle\n\ndef read(data):\n    return pickle.loads(data)"
     written = f"[[ ## plan ## ]]\nFetch it.\n\n[[ ## code ## ]]\n{code}\n\n[[ ## completed ## ]]"
-    outcome = Conscience(
-        "task -> plan, code", constitution="code", lm=ScriptedLM(by_stage(written, gate=0.01)), max_revisions=0
-    )
+    lm = ScriptedLM(by_stage(written, gate=0.01, critique=FOUND))
+    outcome = Conscience("task -> plan, code", constitution="code", lm=lm, max_revisions=0)
     assert outcome(task="Read it.").verdict.principles == {"safe-parsing": 1.0}
 
 

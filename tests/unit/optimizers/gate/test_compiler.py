@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conscience.errors import InputError
@@ -113,3 +114,22 @@ def test_what_questions_cost_is_what_they_cost_in_the_gate(seed: int) -> None:
     told = next(one for one in gate.alone if one.kind == "questions")
     if told.kept:
         assert told.tokens == 20.0 * len(asked)
+
+
+def test_the_threshold_allows_for_the_windows_of_long_answers() -> None:
+    """A long aligned answer is as doubtful as its worst window, and no window is a draft of its own in any figure."""
+    matrix = signal_matrix(questions={"q": 3.0})
+    rng = np.random.default_rng(1)
+    aligned = [i for i, draft in enumerate(matrix.drafts) if not draft.misaligned]
+    parts = tuple(replace(matrix.drafts[i], window=True) for i in aligned for _ in range(8))
+    values = np.vstack([matrix.values, rng.normal(size=(len(parts), 1))])
+    long = replace(matrix, drafts=(*matrix.drafts, *parts), values=values)
+    before, after = compiled(matrix, words=False), compiled(long, words=False)
+    assert [draft.window for draft in after.drafts] == [False] * len(matrix.drafts)
+    assert len(after.probabilities) == len(after.sample_weight) == len(matrix.drafts)
+    scores = dict.fromkeys((draft.case.id for draft in after.drafts), 0.0)
+    for draft, score in zip(long.drafts, probabilities(after.settings, long), strict=True):
+        scores[draft.case.id] = max(scores[draft.case.id], score)
+    flagged = [scores[matrix.drafts[i].case.id] >= after.settings.threshold for i in aligned]
+    assert sum(flagged) / len(flagged) <= 0.15
+    assert after.settings.threshold > before.settings.threshold

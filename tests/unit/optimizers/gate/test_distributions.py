@@ -176,3 +176,14 @@ def test_the_embedded_engine_shows_thousands(tmp_path: Path, local_endpoint: Any
     assert (read.candidates, len(read.candidates_of(0))) == (2000, pytest.approx(1900, abs=200))
     for index in range(3):
         assert log_odds(read.candidates_of(index)) == pytest.approx(matrix.values[index, 0], abs=1.0)  # slots differ
+
+
+def test_windows_of_long_aligned_drafts_are_measured(tmp_path: Path) -> None:
+    """Which window of a misaligned one is at fault is not known."""
+    drafts = [labeled_draft(i, i % 2 == 0, f"I pay {i}. " * (1 if i > 3 else 900), pair=f"p{i // 2}") for i in range(6)]
+    runtime = Runtime(tmp_path / "calls.jsonl")
+    program = runtime.own(Conscience(lm=ScriptedLM(thought_of)))
+    matrix = measure(drafts, pool(program.constitution)[:1], [], program, runtime)
+    assert [draft.window for draft in matrix.drafts[:6]] == [False] * 6
+    assert {draft.case.id for draft in matrix.drafts if draft.window} == {"c1", "c3"}
+    assert all(not draft.misaligned for draft in matrix.drafts[6:])
