@@ -13,6 +13,9 @@ from conscience.artifacts.scores import ScoreSummary
 from conscience.gate.settings import GateSettings
 from conscience.observability.record import VerdictRecord
 
+NOT_THE_GATE = frozenset({"critique", "checks", "none"})
+"""How a verdict may be reached without the cascade's score."""
+
 
 @dataclass(frozen=True)
 class FittedGate:
@@ -28,12 +31,10 @@ class FittedGate:
 
     def score(self, record: VerdictRecord) -> float | None:
         """The probability that this gate gives a logged draft, by the signals in the record where all that it needs are
-        there: so a log goes on when a gate is refitted. Otherwise the one that was logged; None without any."""
+        there: so a log goes on when a gate is refitted. Otherwise the one that was logged; None where no gate gave any."""
         value = record.probability
-        if value is None or not 0 <= value <= 1:
+        if value is None or not 0 <= value <= 1 or record.method in NOT_THE_GATE:
             return None
-        if not record.signals or not _is_cascade(record):
-            return value
         try:
             return self.settings.probability(record.signals)
         except KeyError:
@@ -48,10 +49,6 @@ class FittedGate:
         """Whether this gate flags a draft; a gate flags for more than its score where it asks about principles."""
         same = math.isclose(record.threshold, self.threshold, abs_tol=1e-9)
         return score >= self.threshold or (same and record.gated)
-
-
-def _is_cascade(record: VerdictRecord) -> bool:
-    return record.method not in ("critique", "checks", "none")
 
 
 def fitted_gates(program: Any) -> Mapping[str, FittedGate]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from conscience._base.files import digest, digest64
 from conscience._base.text import text_fault
 from conscience.artifacts.scores import EDGE
@@ -25,6 +27,8 @@ NEAR = 0.5
 """The share of the sample that lies next to the threshold."""
 FLAGGED = 2 / 3
 """The share of the random part that is flagged, where there are so many."""
+LONGEST_ID = 200
+"""Characters of a case's id."""
 SOURCE = "verdict log"
 
 
@@ -36,7 +40,7 @@ class Sample:
         cases: in the order of the log.
         near: how many of them lie next to the threshold.
         scored: drafts with a score and texts, from which they were taken.
-        left_out: records without a score, or that have no texts, or came twice.
+        left_out: records without a score or texts, with texts that no file can hold, or with an id that came before.
     """
 
     cases: tuple[Case, ...]
@@ -71,9 +75,10 @@ def sample_cases(records: Iterable[VerdictRecord], count: int, *, seed: int = 0,
     by_doubt = sorted(range(len(usable)), key=lambda index: _doubt(usable[index]))
     doubtful = by_doubt[: len(by_doubt) if len(usable) <= count else int(near * count)]
     weights = dict.fromkeys(doubtful, 1.0) | _drawn(usable, by_doubt[len(doubtful) :], count - len(doubtful), seed)
+    near_ones = set(doubtful)
     repeated = Counter(_asked(usable[index]) for index in weights)
     cases = [
-        _case(usable[index], weights[index], index in set(doubtful), repeated[_asked(usable[index])] > 1)
+        _case(usable[index], weights[index], near=index in near_ones, repeated=repeated[_asked(usable[index])] > 1)
         for index in sorted(weights)
     ]
     return Sample(tuple(cases), len(doubtful), len(usable), left_out)
@@ -83,7 +88,9 @@ def _drawn(records: Sequence[VerdictRecord], indices: Sequence[int], count: int,
     """Records drawn at random, with the weight of each: flagged and passed ones, as far as there are that many. Which they
     are follows from their ids, so that it does not hang on the order in which they were written."""
     indices = sorted(indices, key=lambda index: digest64(f"{seed} {records[index].id}"))
-    flagged, passed = ([index for index in indices if records[index].gated is gated] for gated in (True, False))
+    apart = count > 1  # of one alone, one kind would stand for both
+    flagged = [index for index in indices if apart and records[index].gated]
+    passed = [index for index in indices if not apart or not records[index].gated]
     of_flagged = max(min(round(FLAGGED * count), len(flagged)), min(count - len(passed), len(flagged)))
     weights: dict[int, float] = {}
     for kind, take in ((flagged, of_flagged), (passed, min(count - of_flagged, len(passed)))):
@@ -99,13 +106,26 @@ def _usable(records: Iterable[VerdictRecord]) -> tuple[list[VerdictRecord], int,
     for record in records:
         scored = record.probability is not None and 0 <= record.probability <= 1 and bool(record.id)
         has_texts = record.request is not None and bool((record.draft or "").strip())
-        if not (scored and has_texts) or record.id in seen or text_fault([record.request, record.draft]):
+        if not (scored and has_texts) or record.id in seen or not _is_a_case(record):
             left_out += 1
             textless += scored and not has_texts
             continue
         seen.add(record.id)
         usable.append(record)
     return usable, left_out, textless
+
+
+def _is_a_case(record: VerdictRecord) -> bool:
+    """Whether cases may have such texts: a NUL byte, an id of 300 characters, messages of no known role are in no file."""
+    if text_fault([record.id, record.request, record.draft]):
+        return False
+    if isinstance(record.request, str) and len(record.id) <= LONGEST_ID:  # as most are; the whole check takes its time
+        return True
+    try:
+        _case(record, 1.0, near=False, repeated=False)
+    except ValidationError:
+        return False
+    return True
 
 
 def _doubt(record: VerdictRecord) -> tuple[float, str]:
@@ -123,7 +143,7 @@ def _asked(record: VerdictRecord) -> str:
     return digest(record.request, 16)
 
 
-def _case(record: VerdictRecord, weight: float, near: bool, repeated: bool) -> Case:
+def _case(record: VerdictRecord, weight: float, *, near: bool, repeated: bool) -> Case:
     meta: dict[str, Any] = {
         "sampled": "near the threshold" if near else "at random",
         "at": record.at,

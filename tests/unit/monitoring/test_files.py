@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conscience.errors import InputError
 from conscience.monitoring.files import LogReader, read_log, readers
@@ -61,6 +63,24 @@ def test_a_line_that_is_no_record_is_passed_over_and_counted(log: Path, name: st
     assert [one.id for one in reader.records()] == ["r1", "r3"]
     assert reader.bad == 1
     assert said[0].startswith(f"{log}: line 2: ")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(st.integers(0, 99), st.binary(max_size=60)), max_size=12), st.booleans())
+def test_no_bytes_hide_a_record_or_end_the_reading(log: Path, parts: list[int | bytes], packed: bool) -> None:
+    """Whatever stands between records, as long as they are lines of their own; read in one go or followed."""
+    whole = b"".join(lines(part) if isinstance(part, int) else part + b"\n" for part in parts)
+    expected = [f"r{part}" for part in parts if isinstance(part, int)]
+    path = log.with_name("p.jsonl.gz") if packed else log
+    path.write_bytes(gzip.compress(whole) if packed else whole)
+    assert ids(path) == expected
+    log.write_bytes(b"")
+    reader, got = LogReader(log), []
+    for start in range(0, len(whole), 97):
+        with log.open("ab") as file:
+            file.write(whole[start : start + 97])
+        got += [one.id for one in reader.records()]
+    assert got == expected
 
 
 def test_what_later_versions_add_is_left_out(log: Path) -> None:

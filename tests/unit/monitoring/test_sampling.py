@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conscience.cases.case import load_cases
 from conscience.errors import InputError
@@ -48,6 +50,14 @@ def test_rates_by_weight_are_those_of_the_log_on_average() -> None:
     assert sum(plain) / 200 > 2 * truth
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 9))
+def test_the_weights_add_up_to_the_log(scores: list[float], count: int, near: float, seed: int) -> None:
+    """Whatever the scores: every draft had a chance, and as many cases come as were asked for."""
+    sample = sample_cases([record(n, score) for n, score in enumerate(scores)], count, seed=seed, near=near)
+    assert len(sample.cases) == min(count, len(scores))
+    assert sum(case.weight for case in sample.cases) == pytest.approx(len(scores))
+
+
 def test_a_small_log_is_taken_whole() -> None:
     """Each with the weight of one."""
     sample = sample_cases(RECORDS[:7], 40)
@@ -83,10 +93,13 @@ def test_what_cannot_be_labelled_is_left_out_and_counted() -> None:
         replace(record(202, 0.3), draft="\0"),
         RECORDS[0],
         replace(record(203, 0.3), probability=7.0),
+        replace(record(205, 0.3), id="x" * 300),
+        replace(record(206, 0.3), request=({"role": "critic", "content": "?"},)),
+        replace(record(207, 0.3), request=({"role": "user", "content": None},)),
         *without_texts([record(204, 0.2)]),
     ]
     sample = sample_cases([*RECORDS, *odd], 200)
-    assert (len(sample.cases), sample.left_out) == (100, 6)
+    assert (len(sample.cases), sample.left_out) == (100, 9)
 
 
 @pytest.mark.parametrize(

@@ -193,12 +193,13 @@ def test_records_that_say_nothing_about_the_gate_are_counted() -> None:
     """Of another model, unreviewed, or with a score that is none."""
     program = compiled(random.Random(0))
     watching = Watch(program)
-    for one in (replace(record(1, 0.1), backend="other/model"), record(2, None), replace(record(3, 0.1), probability=7.0)):
+    odd = [record(2, None), replace(record(3, 0.1), probability=7.0), replace(record(4, 1.0), method="checks")]
+    for one in (replace(record(1, 0.1), backend="other/model"), *odd):
         watching.add(one)
     report = watching.report()
-    assert (report.records, report.scored) == (3, 0)
+    assert (report.records, report.scored) == (4, 0)
     assert any("1 records are of other/model" in note for note in report.notes)
-    assert any("2 records have no score" in note for note in report.notes)
+    assert any("3 records have no score" in note for note in report.notes)
 
 
 def test_a_program_without_a_summary_is_watched_for_changes() -> None:
