@@ -37,6 +37,7 @@ class Background(Generic[T]):
         threads: at most.
         most: items that may wait; ``put`` refuses those beyond.
         batch: items that are done together, at most.
+        linger: seconds that are waited for more of them. What is put meanwhile wakes no thread, which costs more than it.
         last: whether it is flushed after those that may still fill it.
     """
 
@@ -48,10 +49,11 @@ class Background(Generic[T]):
         threads: int = 1,
         most: int = 1000,
         batch: int = 1,
+        linger: float = 0.0,
         last: bool = False,
     ) -> None:
         self._work, self._name, self._most_threads = work, name, threads
-        self._most, self._batch, self.last = most, batch, last
+        self._most, self._batch, self._linger, self.last = most, batch, linger, last
         self.renew()
         _queues.add(self)
 
@@ -61,7 +63,8 @@ class Background(Generic[T]):
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)
-        self._threads = self._waiting = self._busy = 0
+        self._hurry = threading.Condition(self._lock)
+        self._threads = self._waiting = self._busy = self._flushing = 0
 
     def put(self, item: T, *, most: int | None = None, wait: bool = False) -> bool:
         """Queues an item.
@@ -80,7 +83,10 @@ class Background(Generic[T]):
                     return False
                 self._changed.wait()
             self._items.append(item)
-            self._filled.notify()
+            if self._waiting:
+                self._filled.notify()
+            if len(self._items) >= min(self._batch, bound // 2):
+                self._hurry.notify()
             if self._threads < self._most_threads and len(self._items) > self._waiting:
                 return self._start()
         return True
@@ -118,6 +124,8 @@ class Background(Generic[T]):
                 if not woken and not self._items:
                     self._threads -= 1
                     return []
+            if self._linger and not self._flushing and len(self._items) < min(self._batch, self._most // 2):
+                self._hurry.wait(self._linger)
             items = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
             self._busy += 1
             self._changed.notify_all()
@@ -133,10 +141,15 @@ class Background(Generic[T]):
         """Waits until everything is done, so many seconds at most; whether it is."""
         end = time.monotonic() + timeout
         with self._lock:
-            while self._items or self._busy:
-                if (left := end - time.monotonic()) <= 0:
-                    return False
-                self._changed.wait(left)
+            self._flushing += 1
+            self._hurry.notify_all()
+            try:
+                while self._items or self._busy:
+                    if (left := end - time.monotonic()) <= 0:
+                        return False
+                    self._changed.wait(left)
+            finally:
+                self._flushing -= 1
         return True
 
 

@@ -28,6 +28,9 @@ LONGEST_TEXT = 100_000
 BATCH = 200
 """Records that are written at once."""
 
+LINGER = 0.05
+"""Seconds that a record may wait for others to be written with it."""
+
 
 class VerdictLog:
     """A file with a line for each call; see ``VerdictRecord`` for what is in it.
@@ -83,7 +86,7 @@ class VerdictLog:
         self._lost = self._unreported = self._written = 0
         self._warned = self._grows = False
         self._queue: Background[VerdictRecord] = Background(
-            self._write, name="conscience-log", most=options["backlog"], batch=BATCH, last=True
+            self._write, name="conscience-log", most=options["backlog"], batch=BATCH, linger=LINGER, last=True
         )
 
     @classmethod

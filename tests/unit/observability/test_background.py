@@ -127,3 +127,22 @@ queue.put(2)
 def test_a_process_that_ends_waits_only_so_long_and_says_what_is_left() -> None:
     done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "the process ends with work undone: 2 of conscience-observe\n")
+
+
+def test_what_comes_within_a_moment_is_done_together_and_a_flush_waits_for_none() -> None:
+    batches: list[int] = []
+    queue = Background(lambda items: batches.append(len(items)), name="test", batch=100, linger=30.0)
+    for number in range(20):
+        queue.put(number)
+    assert queue.flush(10)
+    assert batches == [20]
+
+
+def test_a_queue_that_fills_does_not_linger() -> None:
+    queue = Background(lambda items: None, name="test", batch=4, linger=30.0)
+    for number in range(4):
+        queue.put(number)
+    end = time.monotonic() + 10
+    while queue.pending:
+        assert time.monotonic() < end
+        time.sleep(0.001)

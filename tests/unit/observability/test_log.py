@@ -351,9 +351,9 @@ def test_a_disk_that_hangs_holds_up_no_answer_and_no_memory(
     log = VerdictLog(tmp_path / "verdicts.jsonl", backlog=5)
     goes_on = threading.Event()
 
-    def hangs(*args: Any, **options: Any) -> None:
+    def hangs(*args: Any, **options: Any) -> bool:
         assert goes_on.wait(30)
-        append_lines(*args, **options)
+        return append_lines(*args, **options)
 
     monkeypatch.setattr("conscience.observability.log.append_lines", hangs)
     program = Conscience("question -> answer", lm=ScriptedLM(by_stage("Fine.")), log=log)
@@ -361,7 +361,7 @@ def test_a_disk_that_hangs_holds_up_no_answer_and_no_memory(
         assert program(question="q").answer == "Fine."
     goes_on.set()
     kept = records(log)
-    assert 5 <= len(kept) <= 6
+    assert 5 <= len(kept) <= 10  # those that waited, and those that were being written
     assert log.lost == 20 - len(kept)
     assert caplog.text.count("records of verdicts are lost") == 1
 
