@@ -46,6 +46,8 @@ class Mutation:
 
 PROGRAM = ("tests/unit/test_program.py", "tests/contract/test_failures.py")
 COMPILING = ("tests/unit/optimizers/test_compilation.py",)
+TOOLS = ("tests/unit/integrations/test_guarded_tools.py",)
+TALKS = ("tests/unit/messages/test_conversations.py",)
 
 MUTATIONS = (
     Mutation("the compiler returns its student", "optimizers/self_correction.py",
@@ -72,8 +74,8 @@ MUTATIONS = (
              "return self.undecided_band is None or not", "return True or not", ("tests/unit/gate",)),
     Mutation("critique JSON is always an empty list", "conscience/modules/findings.py",
              "    return tuple(findings)\n", "    return ()\n", ("tests/unit/modules/test_findings.py",)),
-    Mutation("a revision is not reviewed", "conscience/program.py",
-             "            if not verdict.flagged:\n", "            if not verdict.flagged or call.revisions:\n", PROGRAM),
+    Mutation("a revision is not reviewed", "conscience/_calls/rounds.py",
+             "                    if not new.flagged:\n", "                    if True:\n", PROGRAM),
     Mutation("on_error closed shows the draft", "conscience/_calls/call.py",
              'shown = pending if self.on_error == "open" and not flagged else None', "shown = pending", PROGRAM),
     Mutation("on_error open shows what the gate flagged", "conscience/_calls/call.py",
@@ -87,7 +89,7 @@ MUTATIONS = (
     Mutation("a retry never retries", "conscience/backends/retry.py",
              "if not policy.retry(state):", "if True:", ("tests/unit/backends/test_retry.py",)),
     Mutation("the cache never stores", "conscience/backends/storage/cache.py",
-             "store.set(key, orjson.dumps(value).decode())", "pass", ("tests/unit/backends/test_cache.py",)),
+             '            _write(folder, f"{key[2:]}.json", data)\n', "", ("tests/unit/backends/test_cache.py",)),
     Mutation("a file is written in place", "conscience/_base/files.py",
              "os.replace(partial, path)", "path.write_bytes(partial.read_bytes())", ("tests/unit/base/test_files.py",)),
     Mutation("keys are not redacted", "conscience/_redaction.py",
@@ -104,6 +106,24 @@ MUTATIONS = (
              "code = error.exit_code", "code = 0", ("tests/unit/cli/test_main.py",)),
     Mutation("an imported program loses its own model", "conscience/cli/_options.py",
              "if self.lm is not None or not _has_model(program):", "if True:", ("tests/unit/cli/test_program_option.py",)),
+    Mutation("a tool runs whatever the review says", "conscience/integrations/tools/call.py",
+             'outcome.status in (*PASSED, "unreviewed"):', "True:", TOOLS),
+    Mutation("a refused tool runs as it was called", "conscience/integrations/tools/call.py",
+             "        told = REFUSED.format(", "        return None\n        told = REFUSED.format(", TOOLS),
+    Mutation("a tool runs while its arguments change", "conscience/integrations/tools/call.py",
+             "if written(self.parameters.shown(self.bound)) != self.arguments:", "if False:", TOOLS),
+    Mutation("bytes of an argument are named, not shown", "conscience/integrations/tools/arguments.py",
+             'return bytes(value).decode("utf-8", "backslashreplace")', "return plain_value(value)", TOOLS),
+    Mutation("a refused call is drawn again", "conscience/integrations/tools/conversations.py",
+             "return self._refused.get(skeleton(call))", "return None", TOOLS),
+    Mutation("a tool's result speaks to the reviewer", "conscience/messages/conversations.py",
+             '"content": quoted(**{_result_name(message): result})', '"content": result', TALKS),
+    Mutation("the last request is cut", "conscience/messages/conversations.py",
+             "    fixed = {last, *(", "    fixed = {*(", TALKS),
+    Mutation("bait in an old turn clears an answer", "conscience/modules/critique.py",
+             "                if reminded or not accuse_earlier_turns(findings, draft):\n",
+             "                findings = findings * (not accuse_earlier_turns(findings, draft))\n                if True:\n",
+             TALKS),
 )  # fmt: skip
 
 
