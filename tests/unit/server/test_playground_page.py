@@ -225,6 +225,18 @@ def test_every_control_has_a_name_and_is_reached_by_tab(browser: Any, address: s
     assert (live["status"], live["said"], live["trouble"]) == ("status", "status", "alert")
 
 
+def test_it_fits_a_narrow_screen(browser: Any, address: str) -> None:
+    """320 pixels, which is also a wide one enlarged four times: nothing has to be scrolled sideways but the table."""
+    narrow = {"width": 320, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    try:
+        opened(browser, address)
+        asked(browser, "Who proved it?")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def contrast(one: str, other: str) -> float:
     """By WCAG, of two colours as browsers write them."""
 
