@@ -129,7 +129,9 @@ DIALECTS: Mapping[str, Dialect] = {
         ("MISTRAL_AZURE_API_KEY", "MISTRAL_API_KEY"),
         ("MISTRAL_AZURE_API_BASE",),
         "https://api.mistral.ai/v1",
-        lacks=frozenset({"n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias"}),
+        lacks=frozenset(
+            {"n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias", "stream_options"}
+        ),
         renamed={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
         names=False,
     ),

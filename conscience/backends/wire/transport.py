@@ -117,7 +117,7 @@ class OpenAIWireTransport(LiteLLMTransport):
     ) -> Answer | None:
         """The async form of ``try_call``; with ``chunks``, the answer is streamed into them."""
         try:
-            sent = self._request(messages, params if chunks is None else _beside(params))
+            sent = self._request(messages, params if chunks is None else self._beside(params))
             if sent is None or chunks is None:
                 return None if sent is None else self._answer(await apost(*sent, seconds))
             body = await astreamed(sent, messages, seconds, chunks, self.name)
@@ -251,17 +251,16 @@ class OpenAIWireTransport(LiteLLMTransport):
                 shaped[other] = shaped.pop(name)
         return shaped
 
+    def _beside(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a streamed call: what asks for the stream goes beside those that are checked."""
+        streaming = {name: params[name] for name in STREAMING if name in params and name not in self._to.dialect.lacks}
+        asked = {name: value for name, value in params.items() if name not in STREAMING}
+        return {**asked, "extra_body": {**(asked.get("extra_body") or {}), **streaming}}
+
     def _refused(self, names: Sequence[str]) -> LMError:
         message = f"{self._to.provider} does not support parameters: {list(names)}, for model={self._to.model}"
         error: LMError = lm_errors.LMUnsupportedFeatureError(message, features=list(names), model=self.name, status=400)
         return error
-
-
-def _beside(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a streamed call, with what asks for the stream beside those that are checked."""
-    streaming = {name: params[name] for name in STREAMING if name in params}
-    asked = {name: value for name, value in params.items() if name not in STREAMING}
-    return {**asked, "extra_body": {**(asked.get("extra_body") or {}), **streaming}}
 
 
 def _dollars(value: Any) -> float | None:

@@ -7,20 +7,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conscience import Backend
 from conscience._dspy.lm import LMError
 from conscience.backends.models import table as model_table
 from conscience.backends.transports import LiteLLMTransport
 from conscience.backends.wire import transport as openai_wire
 from conscience.backends.wire.transport import wire_transport
+from conscience.messages.chunks import STREAMING, Chunks
 from conscience.messages.completion import Completion, clean
-from tests.support.loopback import Body, Loopback, Raw, chat
+from tests.support.loopback import Body, Loopback, Raw, Streamed, chat, chunk, stream
 from tests.support.quirks import ANSWERS, BETTER, FAILURES
 
 KEY = "sk-test-secret-0123"
+DONE = b"data: [DONE]\n\n"
 ASKED = [{"role": "user", "content": "hi"}]
 
 
@@ -350,3 +354,66 @@ def test_what_litellm_would_change_is_left_to_it(quirky: Loopback, params: Any, 
 )
 def test_other_providers_are_litellms(model: str) -> None:
     assert type(wire_transport(model, {})) is LiteLLMTransport
+
+
+STREAMS = {
+    "text": stream("Par", "is. ", "\u00fc \U0001f600"),
+    "thinking beside": Streamed([chunk(None, reasoning_content="Hm."), chunk("Paris."), chunk(finish="stop"), DONE]),
+    "a tool's call": Streamed(
+        [
+            chunk(
+                None, tool_calls=[{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]
+            ),
+            chunk(None, tool_calls=[{"index": 0, "function": {"arguments": "{}"}}]),
+            chunk(finish="tool_calls"),
+            DONE,
+        ]
+    ),
+    "cut at its limit": Streamed([chunk("Par"), chunk(finish="length"), chunk(usage=True), DONE]),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_the_same_is_read_of_a_stream(quirky: Loopback, name: str) -> None:
+    """Tokens aside, which both estimate where the server counts none."""
+    quirky.behaviour = lambda body, number: STREAMS[name]
+    read = []
+    for transport in (light(quirky), heavy(quirky)):
+        chunks = Chunks()
+        body, dollars = await transport.acall(ASKED, dict(STREAMING), 20.0, chunks)
+        assert chunks.pieces
+        read.append({**seen(body, dollars), "tokens": None})
+    assert read[0] == read[1]
+
+
+async def test_litellms_stream_is_closed_upstream(quirky: Loopback) -> None:
+    """When its reader leaves, as on the light wire."""
+    quirky.behaviour = lambda body, number: Streamed([chunk("one"), chunk(" ")], endless=True)
+    before = len(quirky.left)
+    answer = quirky.backend(engine="litellm").astream(ASKED, {})
+    assert await anext(answer) == "one"
+    await answer.aclose()
+    for _ in range(100):
+        if len(quirky.left) > before:
+            break
+        await asyncio.sleep(0.02)
+    assert len(quirky.left) == before + 1
+
+
+@pytest.mark.parametrize("engine", ["litellm", "auto"])
+async def test_a_dspy_lm_streams_by_each_of_its_engines(quirky: Loopback, engine: str) -> None:
+    """What it streams is what it answers."""
+    quirky.behaviour = lambda body, number: stream("Par", "is.")
+    lm = dspy.LM("openai/fake", api_base=quirky.url, api_key=KEY, engine=engine, cache=False)
+    *pieces, completion = [part async for part in Backend(lm, cache=False).astream(ASKED, {})]
+    assert ("".join(map(str, pieces)), completion.text) == ("Paris.", "Paris.")
+    assert len(pieces) == 2
+
+
+def test_a_provider_that_knows_no_usage_of_streams_is_not_asked_for_it(quirky: Loopback) -> None:
+    """As LiteLLM does not."""
+    quirky.behaviour = lambda body, number: stream("Paris.")
+    backend = Backend("mistral/mistral-large-latest", api_base=quirky.url, api_key=KEY, cache=False)
+    assert next(iter(backend.stream(ASKED, {}))) == "Paris."
+    assert quirky.calls[-1]["stream"] is True
+    assert "stream_options" not in quirky.calls[-1]

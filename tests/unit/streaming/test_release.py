@@ -329,3 +329,11 @@ def test_another_release_is_refused_by_name() -> None:
     """At once."""
     with pytest.raises(ConfigurationError, match="hold, window"):
         program().stream("q", release="words")  # type: ignore[arg-type]
+
+
+async def test_what_is_only_observed_leaves_as_it_comes() -> None:
+    """No window waits for a review, which is done behind the answer."""
+    model = program(gate=flags, options={"mode": "observe"})
+    pieces, outcome = await read(model)
+    assert len(pieces) > 1
+    assert (outcome.status, outcome.answer) == ("observed", TURNS)
