@@ -9,7 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from litellm.types.llms.openai import ResponsesAPIResponse
@@ -33,6 +33,9 @@ from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, part_te
 NOT_GENERATED = (EmbeddingResponse, ImageResponse, RerankResponse, TranscriptionResponse)
 """Answers in which no model says anything of its own."""
 
+SAYS = frozenset({"text", "content", "arguments", "input", "output", "message", "transcript", "parts", "delta"})
+"""Names under which an answer of an unknown kind may say something; one without them is a file, a batch or the like."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -54,7 +57,15 @@ def answers(response: Any) -> list[Said] | None:
         ]
     if isinstance(response, Mapping) and response.get("type") == "message" and isinstance(response.get("content"), list):
         return [_anthropic(response)]
-    return [] if isinstance(response, NOT_GENERATED) else None
+    return [] if isinstance(response, NOT_GENERATED) or not _says_something(_dumped(response)) else None
+
+
+def _says_something(value: Any, named: bool = False) -> bool:
+    if isinstance(value, Mapping):
+        return any(_says_something(inner, named or name in SAYS) for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return any(_says_something(inner, named) for inner in value)
+    return named and isinstance(value, str) and bool(value.strip())
 
 
 def _response(response: ResponsesAPIResponse) -> Said:
@@ -71,10 +82,12 @@ def _choice(choice: Choices) -> Said:
         calls = [ChatCompletionMessageToolCall(**call.to_message()) for call in reviewed.turn.calls]
         choice.message = type(message)(content=reviewed.turn.text or None, role="assistant", tool_calls=calls or None)
         choice.finish_reason = finish_reason(reviewed)
-        if getattr(choice, "logprobs", None) is not None:
-            choice.logprobs = None
+        for name in ("logprobs", "provider_specific_fields"):
+            if getattr(choice, name, None) is not None:
+                setattr(choice, name, None)
 
-    return Said(_message_turn(message), put)
+    turn, beside = _message_turn(message), getattr(choice, "provider_specific_fields", None)
+    return Said(replace(turn, reasoning=turn.reasoning + part_text(beside)) if beside else turn, put)
 
 
 def finish_reason(reviewed: ReviewedTurn) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -105,9 +106,11 @@ def part_text(part: Any) -> str:
     """All that a part of an answer says, as text: what is not text, as the data that it is, without its media."""
     if isinstance(part, str):
         return part
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    return json.dumps(_without_media(part), ensure_ascii=False, default=str)
+    text = part.get("text") if isinstance(part, Mapping) else None
+    if not isinstance(text, str):
+        return json.dumps(_without_media(part), ensure_ascii=False, default=str)
+    beside = {name: value for name, value in part.items() if name not in ("type", "text", "id", "index") and value}
+    return f"{text}\n{json.dumps(_without_media(beside), ensure_ascii=False, default=str)}" if beside else text
 
 
 def _without_media(value: Any) -> Any:
@@ -115,8 +118,10 @@ def _without_media(value: Any) -> Any:
         return {name: "…" if name in MEDIA else _without_media(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_media(inner) for inner in value]
-    return "…" if isinstance(value, str) and value.startswith("data:") else value
+    return "…" if isinstance(value, str) and _DATA_URL.match(value) else value
 
+
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[\w+/=\s-]*\Z")
 
 MEDIA = frozenset({"data", "base64", "b64_json", "bytes", "file_data", "signature", "encrypted_content"})
 """Names of what no reviewer can read."""

@@ -242,7 +242,17 @@ class ReviewedChatModel(BaseChatModel):
 
 def as_chat(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """LangChain's messages as OpenAI's."""
-    return readable(convert_to_openai_messages(list(messages)))
+    chat: list[dict[str, Any]] = []
+    for message in messages:
+        try:
+            chat += convert_to_openai_messages([message])
+        except ValueError:  # a part that LangChain itself cannot read
+            content = message.content if isinstance(message.content, list) else [message.content]
+            chat.append({"role": ROLES.get(message.type, "user"), "content": "\n".join(map(part_text, content))})
+    return readable(chat)
+
+
+ROLES = {"ai": "assistant", "AIMessageChunk": "assistant", "system": "system"}
 
 
 def read_turn(message: AIMessage) -> Turn:

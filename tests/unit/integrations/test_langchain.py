@@ -159,6 +159,7 @@ def test_a_reviewed_model_keeps_what_is_true_of_a_revision() -> None:
     "said",
     [
         AIMessage([{"type": "text", "text": f"Say {BAD}."}]),
+        AIMessage([{"type": "text", "text": "Fine.", "annotations": [{"title": BAD}]}]),
         AIMessage([{"type": "thinking", "thinking": BAD}, {"type": "text", "text": "Fine."}]),
         AIMessage([{"type": "server_tool_use", "name": "search", "input": {"query": BAD}}, "Fine."]),
         AIMessage("Fine.", additional_kwargs={"reasoning_content": BAD}),
@@ -184,6 +185,14 @@ def test_tools_are_bound_by_the_model_and_their_calls_reviewed() -> None:
     asked = [HumanMessage("Who?"), calls("Kim"), ToolMessage("Not Kim.", tool_call_id="call_1")]
     assert asyncio.run(bound.ainvoke(asked)).tool_calls == calls("Jo").tool_calls
     assert "Not Kim." in repr(lm.calls[1])
+
+
+def test_a_conversation_that_langchain_itself_cannot_convert_is_read_all_the_same() -> None:
+    """As texts."""
+    lm = scripted()
+    odd = HumanMessage([{"type": "text", "text": "Look."}, {"type": "image"}, {"type": "file", "file": {"x": 1}}])
+    assert reviewed("Fine.", judge=program(lm=lm)).invoke([odd]).content == "Fine."
+    assert "Look." in repr(lm.calls[0])
 
 
 def test_structured_output_is_of_what_was_reviewed() -> None:

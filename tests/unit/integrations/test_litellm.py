@@ -227,8 +227,12 @@ def test_embeddings_and_the_like_say_nothing() -> None:
     """They go on as they are, without a review."""
     from litellm.types.utils import EmbeddingResponse
 
-    response = EmbeddingResponse(model="m", data=[])
-    assert whole(response, program(gate=DOWN)) is response
+    for response in (
+        EmbeddingResponse(model="m", data=[]),
+        {"id": "file-1", "object": "file", "bytes": 3, "filename": "a.txt", "purpose": "batch"},
+        {"id": "batch-1", "object": "batch", "output_file_id": "file-2", "status": "completed"},
+    ):
+        assert whole(response, program(gate=DOWN)) is response
 
 
 def test_a_guardrail_without_a_model_is_told_when_the_proxy_starts() -> None:

@@ -157,6 +157,14 @@ def test_any_part_of_an_answer_has_a_text(part: Any) -> None:
     assert isinstance(part_text(part), str)
 
 
+def test_only_media_are_left_out_of_a_part() -> None:
+    """Not a text that begins like one."""
+    assert "iVBOR" not in part_text({"type": "image", "url": "data:image/png;base64,iVBORw0KGgo="})
+    assert BAD in part_text({"type": "note", "say": f"data: {BAD}"})
+    assert BAD in part_text({"type": "note", "say": f"data:text/plain;base64,x {BAD}!"})
+    assert BAD in part_text({"type": "text", "text": "Fine.", "citations": [{"title": BAD}]})
+
+
 def test_parts_of_other_providers_leave_a_conversation() -> None:
     """Their thoughts and their own forms of calls: no other provider takes them."""
     thought, text = {"type": "thinking", "thinking": "Hm", "signature": "x"}, {"type": "text", "text": "Hi."}
