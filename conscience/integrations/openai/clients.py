@@ -155,6 +155,8 @@ class _Sync(_Reviewed):
             response.read()
             response = rebuilt(response, through, corrected(*self._guard.given(through, response)))
             options = self._parsed(options)
+        if self._guard is not None:
+            check_reviewed(response)
         return super()._process_response(response=response, options=options, **more)  # type: ignore[misc]
 
 
@@ -180,6 +182,8 @@ class _Async(_Reviewed):
             LOOP.set(asyncio.get_running_loop())
             response = rebuilt(response, through, await acorrected(*self._guard.given(through, response)))
             options = self._parsed(options)
+        if self._guard is not None:
+            check_reviewed(response)
         return await super()._process_response(response=response, options=options, **more)  # type: ignore[misc]
 
 

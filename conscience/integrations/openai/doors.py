@@ -63,7 +63,7 @@ def api_of(method: str, url: str) -> Literal["chat", "responses"] | None:
     Raises:
         ConfigurationError: it leads to a model's text past the review.
     """
-    path = url.partition("?")[0].partition("#")[0].rstrip("/")
+    path = "/" + url.partition("?")[0].partition("#")[0].strip("/")
     if method.lower() == "post":
         for end, api in REVIEWED.items():
             if path.endswith(end):

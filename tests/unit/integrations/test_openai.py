@@ -174,9 +174,10 @@ def test_raw_and_streaming_responses_hold_what_was_reviewed(client: OpenAI) -> N
     assert raw.parse().conscience.status == "revised"
     with client.chat.completions.with_streaming_response.create(model="gpt-4o-mini", messages=UNSAFE) as streaming:
         assert b"BADWORD" not in b"".join(streaming.iter_bytes())
-    posted = client.post("/chat/completions", cast_to=httpx2.Response, body={"model": "m", "messages": UNSAFE})
-    assert "A clean answer." in posted.text
-    assert "BADWORD" not in posted.text
+    for path in ("/chat/completions", "chat/completions", "/chat/completions/?a=b", f"{client.base_url}chat/completions"):
+        posted = client.post(path, cast_to=httpx2.Response, body={"model": "m", "messages": UNSAFE})
+        assert "A clean answer." in posted.text
+        assert "BADWORD" not in posted.text
     extra = client.chat.completions.create(model="m", messages=SAFE, extra_body={"messages": UNSAFE, "stream": False})
     assert extra.conscience.status == "revised"
 
