@@ -96,3 +96,11 @@ def visible_again() -> Iterator[None]:
     """Ends ``unseen`` for what is called in here."""
     with dspy.settings.context(**dspy.settings.get("conscience_watchers", {})):
         yield
+
+
+@contextmanager
+def unremembered() -> Iterator[None]:
+    """Neither histories nor traces keep what is called in here: they would grow by thousands of calls, drafts included, in a
+    process that answers for days."""
+    with dspy.settings.context(disable_history=True, trace=None):
+        yield

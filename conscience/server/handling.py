@@ -16,6 +16,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from conscience._dspy.visible import unremembered
 from conscience.errors import ConscienceError
 from conscience.observability.context import request_context
 from conscience.server.bodies import ClientGone, Json, read_json
@@ -148,7 +149,7 @@ class Answering:
         exchange: Exchange = scope["exchange"]
         tenant = self._service.tenant(scope)
         answer = self._ask(tenant, await read_json(exchange.headers, receive, self._service.limits))
-        with request_context(id=exchange.id, tenant=tenant.name):
+        with request_context(id=exchange.id, tenant=tenant.name), unremembered():
             await while_there(receive, exchange.reply, self._in_turn(answer, scope, receive, exchange))
 
     async def _in_turn(self, answer: Answer, scope: Scope, receive: Receive, exchange: Exchange) -> None:

@@ -7,7 +7,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import dspy
 import pytest
+from dspy.clients.base_lm import GLOBAL_HISTORY  # noqa: TID251 - what must stay empty
 from starlette.testclient import TestClient
 
 from conscience import Conscience
@@ -181,6 +183,19 @@ def test_a_review_of_what_is_no_text_is_refused_by_name(client: TestClient, give
 def test_a_review_that_fails_is_an_outage(client: TestClient) -> None:
     said = client.post("/v1/review", json={"request": "unreviewed", "response": "x"})
     assert (said.status_code, said.json()["error"]["code"]) == (502, "model_error")
+
+
+def test_a_server_remembers_no_call() -> None:
+    """DSPy's histories and traces would hold thousands of requests, and drafts that nobody may see."""
+    program = scripted()
+    before = len(GLOBAL_HISTORY), len(dspy.settings.trace or ())
+    with TestClient(create_app({"m": program})) as client:
+        for stream in (False, True):
+            client.post(CHAT, json=body("harm", stream=stream))
+        client.post("/v1/review", json={"response": "x"})
+    assert (len(GLOBAL_HISTORY), len(dspy.settings.trace or ())) == before
+    assert not program.history
+    assert not program.get_lm().history
 
 
 # Keys ------------------------------------------------------------------------------------------------------------------
