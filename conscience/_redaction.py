@@ -222,13 +222,19 @@ def _held(reference: weakref.ref[Any]) -> list[str]:
     return [] if holder is None else [piece for secret in holder.secrets() for piece in _pieces(secret)]
 
 
-def _environment() -> list[str]:
+def _environment() -> tuple[str, ...]:
+    variables = getattr(os.environ, "_data", os.environ)  # undecoded: every line of a log comes here
+    return _of_environment(tuple(variables.items()))
+
+
+@lru_cache(maxsize=4)
+def _of_environment(variables: tuple[tuple[str | bytes, str | bytes], ...]) -> tuple[str, ...]:
     found: list[str] = []
-    for name, value in os.environ.items():
+    for name, value in (map(os.fsdecode, variable) for variable in variables):
         if "://" in value or (names_a_secret(name) and name not in _NO_SECRETS):
             secret = names_a_secret(name) and name not in _NO_SECRETS
             found.extend(piece for given in _values(value, secret=secret) for piece in _pieces(given))
-    return found
+    return tuple(found)
 
 
 # The forms of a credential ---------------------------------------------------------------------------------------------

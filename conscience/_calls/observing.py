@@ -39,14 +39,14 @@ def watched(call: Call, flow: Flow[Outcome], *, behind: bool = False) -> Flow[Ou
     Args:
         behind: whether this is the review of an answer that its caller has already.
     """
-    if not (call.log or call.hooks or telemetry.is_loaded() or logger.isEnabledFor(logging.INFO)):
+    if not (call.log or call.hooks or telemetry.is_used() or logger.isEnabledFor(logging.INFO)):
         try:
             return (yield from flow)
         except ConscienceError as error:
             call.failed(error)
             raise
     token = None if request_id.get() else request_id.set(call.id)
-    spans = _spans(call, behind) if telemetry.is_loaded() else None
+    spans = _spans(call, behind) if telemetry.is_used() else None
     try:
         outcome = yield from (flow if spans is None else _staged(flow, spans))
     except GeneratorExit:

@@ -18,7 +18,7 @@ from conscience.errors import InputError
 
 if TYPE_CHECKING:
     from conscience.monitoring.files import LogReader
-    from conscience.monitoring.watching import Watch, WatchReport
+    from conscience.monitoring.watching import WatchReport
     from conscience.observability.record import VerdictRecord
 
 POLL = 0.5
@@ -242,7 +242,10 @@ def watch_command(
     as_json: bool,
 ) -> None:
     """Tell when the scores in LOG are no longer those of compile time, or labels show more errors. Then exit with 1."""
-    watching = _watching(program, risk, labels)
+    from conscience.monitoring.watching import Watch, load_labelled
+
+    labelled = load_labelled(labels, since=since, program=name, tenant=tenant)
+    watching = Watch(program, risk=risk, labelled=labelled)
     log = _Log(logs, since, name, tenant)
     for record in log.records():
         watching.add(record)
@@ -261,13 +264,6 @@ def watch_command(
     _show(report, as_json)
     if report.told:
         raise click.exceptions.Exit(1)
-
-
-def _watching(program: str, risk: float, labels: tuple[str, ...]) -> Watch:
-    from conscience.cases.case import load_cases
-    from conscience.monitoring.watching import Watch
-
-    return Watch(program, risk=risk, labelled=[load_cases(path) for path in labels])
 
 
 def _check_compared(report: WatchReport, labels: tuple[str, ...]) -> None:

@@ -45,7 +45,8 @@ class LogReader:
         self.path = Path(path)
         self.bad = 0
         self.lost = 0
-        self.since, self._tell = since, on_bad
+        self.since = None if since is None else in_utc(since)
+        self._tell = on_bad
         self._read: dict[tuple[int, int], int] = {}  # device and inode → bytes read
         if self.path.is_dir():
             raise InputError(f"{path}: is a folder, not a log", hint="name the file that the program logs to")
@@ -120,8 +121,7 @@ class LogReader:
                 why = error.message if isinstance(error, InputError) else "not a record of a verdict"
                 self._is_bad(f"{name}: {where}: {why}")
             return None
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        if self.since is not None and time < self.since:
+        if self.since is not None and in_utc(time) < self.since:
             return None
         self.lost += record.lost
         return record
@@ -143,10 +143,13 @@ def readers(paths: Paths, *, since: datetime | None = None, on_bad: Tell | None 
     given: Sequence[Path] = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not given:
         raise InputError("no log is named")
-    if since is not None and since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
     alone = [path for path in dict.fromkeys(given) if not (_is_rotated(path) and _base(path) in given)]
     return [LogReader(path, since=since, on_bad=on_bad) for path in alone]
+
+
+def in_utc(time: datetime) -> datetime:
+    """The time; without a zone it is UTC's."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 _ROTATED = re.compile(r"(.+)\.(\d+)(\.gz)?$|(.+)\.gz$")

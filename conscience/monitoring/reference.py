@@ -47,8 +47,11 @@ class FittedGate:
 
     def flags(self, record: VerdictRecord, score: float) -> bool:
         """Whether this gate flags a draft; a gate flags for more than its score where it asks about principles."""
-        same = math.isclose(record.threshold, self.threshold, abs_tol=1e-9)
-        return score >= self.threshold or (same and record.gated)
+        return score >= self.threshold or (record.gated and self.has_threshold(record.threshold))
+
+    def has_threshold(self, threshold: float) -> bool:
+        """Whether a threshold is this gate's: what was flagged by another one says nothing about this."""
+        return math.isclose(threshold, self.threshold, abs_tol=1e-9)
 
 
 def fitted_gates(program: Any) -> Mapping[str, FittedGate]:

@@ -153,6 +153,7 @@ def _case(record: VerdictRecord, weight: float, *, near: bool, repeated: bool) -
         "gated": record.gated,
         "status": record.status,
         "tenant": record.tenant,
+        "program": record.program,
     }
     return Case(
         id=record.id,

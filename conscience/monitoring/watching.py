@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from conscience._base.files import digest64
 from conscience.cases.case import Case, Label, load_cases
 from conscience.errors import ConfigurationError
 from conscience.monitoring.checks import CHECKS, CheckResult, LabelChecks, ScoreChecks
-from conscience.monitoring.files import Paths, read_log
+from conscience.monitoring.files import Paths, in_utc, read_log
 from conscience.monitoring.reference import FittedGate, fitted_gates
+from conscience.monitoring.sampling import SOURCE
 from conscience.observability.record import VerdictRecord
 
 RISK = 0.05
@@ -151,10 +153,11 @@ class Watch:
 
     def _as_sampled(self, case: Case) -> tuple[_Watched, bool] | None:
         """What a case says of its record, where the log does not reach back to it."""
-        flagged, backend = case.meta.get("gated"), case.meta.get("backend", "")
-        if not isinstance(flagged, bool) or not isinstance(backend, str) or (gate := self._gate(backend)) is None:
+        flagged, threshold, backend = (case.meta.get(name) for name in ("gated", "threshold", "backend"))
+        gate = self._gate(backend if isinstance(backend, str) else "")
+        if gate is None or not isinstance(flagged, bool) or not isinstance(threshold, float):
             return None
-        return gate, flagged
+        return (gate, flagged) if gate.fitted.has_threshold(threshold) else None
 
     def _notes(self, open_cases: int, unknown: int) -> Iterable[str]:
         for backend, count in self._elsewhere.items():
@@ -183,11 +186,43 @@ class _Watched:
         self.scores = ScoreChecks(self.fitted.scores, self.risk)
 
 
+def load_labelled(
+    files: Sequence[str | Path], *, since: datetime | None = None, program: str | None = None, tenant: str | None = None
+) -> list[list[Case]]:
+    """Cases with labels, of each file, for ``Watch``.
+
+    Args:
+        since, program, tenant: of the records that are meant; cases that say that theirs are others are left out.
+
+    Raises:
+        CaseError: a file cannot be read.
+    """
+
+    begin = None if since is None else in_utc(since)
+
+    def is_meant(case: Case) -> bool:
+        if case.source != SOURCE:
+            return True
+        late = begin is None or _began(case, begin) >= begin
+        wanted = (("program", program), ("tenant", tenant))
+        return late and all(name is None or case.meta.get(key, "") == name for key, name in wanted)
+
+    return [list(filter(is_meant, load_cases(file))) for file in files]
+
+
+def _began(case: Case, otherwise: datetime) -> datetime:
+    """When the call of a case began."""
+    try:
+        return in_utc(datetime.fromisoformat(str(case.meta.get("at"))))
+    except ValueError:
+        return otherwise
+
+
 def watch(
     log: Paths,
     program: Any,
     *,
-    labels: Sequence[str] = (),
+    labels: Sequence[str | Path] = (),
     risk: float = RISK,
     since: datetime | None = None,
 ) -> WatchReport:
@@ -204,7 +239,7 @@ def watch(
         InputError: there is no such log.
         ArtifactError, CaseError: the program or the labels cannot be read.
     """
-    watching = Watch(program, risk=risk, labelled=[load_cases(path) for path in labels])
+    watching = Watch(program, risk=risk, labelled=load_labelled(labels, since=since))
     for record in read_log(log, since=since):
         watching.add(record)
     return watching.report()

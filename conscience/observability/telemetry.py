@@ -49,9 +49,16 @@ class _Instruments(NamedTuple):
     probability: Any
 
 
-def is_loaded() -> bool:
-    """Whether the application uses OpenTelemetry."""
-    return "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+def is_used() -> bool:
+    """Whether somebody takes spans or metrics: other packages load the API too, and then it leads nowhere."""
+    trace, metrics = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.metrics")
+    try:
+        return bool(
+            (trace and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider))
+            or (metrics and "Proxy" not in type(metrics.get_meter_provider()).__name__)
+        )
+    except Exception:  # a provider that the environment names, and that cannot be loaded
+        return False
 
 
 @lru_cache(maxsize=1)

@@ -10,13 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conscience import Conscience, Outcome, VerdictLog
+from conscience import Backend, Conscience, Observe, Outcome, VerdictLog
 from conscience.observability import flush
+from conscience.observability.mode import ModeSpec
 from conscience.testing import ScriptedLM, by_stage
 
 ANSWER = "The museum opens at nine and closes at five; on Mondays it is closed. " * 12
@@ -66,6 +69,41 @@ def run(rounds: int, calls: int) -> None:
         table({"off": found["off"], "spans and metrics": spans})
 
 
+async def side_by_side(one: Conscience, calls: int, together: int) -> tuple[float, float]:
+    """Milliseconds of CPU a call, and the median until an answer, with so many calls under way."""
+    seconds: list[float] = []
+
+    async def asks(worker: int) -> None:
+        for number in range(calls // together):
+            begun = time.perf_counter()
+            await one.acall(question=f"When does museum {worker}-{number} open?")
+            seconds.append(time.perf_counter() - begun)
+
+    cpu = time.process_time()
+    await asyncio.gather(*map(asks, range(together)))
+    flush()
+    return (time.process_time() - cpu) / calls * 1000, statistics.median(seconds) * 1000
+
+
+def observed(calls: int, together: int) -> None:
+    """Beside a server that takes 50 ms for each call: an observed answer waits for its generation alone."""
+    command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), "0.05"]
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        backend = Backend("openai/fake", cache=False, api_base=server.stdout.readline().strip(), api_key="x")
+        modes: dict[str, ModeSpec] = {"off": Observe(sample=0), "observe": "observe", "enforce": "enforce"}
+        found = {}
+        try:
+            for name, mode in modes.items():
+                one = Conscience("question -> answer", lm=backend, mode=mode, log=f"{folder}/verdicts.jsonl")
+                asyncio.run(side_by_side(one, together, together))
+                found[name] = [asyncio.run(side_by_side(one, calls, together)) for _ in range(3)]
+        finally:
+            server.kill()
+    print(f"\nbeside a server of 50 ms, {together} at once; off is the generation alone")
+    table(found)
+
+
 def table(found: dict[str, list[tuple[float, float]]]) -> None:
     print(f"{'':26}{'cpu ms':>8}{'ratio':>8}{'answer ms':>11}{'ratio':>8}")
     first = [statistics.median(column) for column in zip(*found["off"], strict=True)]
@@ -91,3 +129,4 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=20)
     given = parser.parse_args()
     run(given.rounds, given.calls)
+    observed(160, 8)

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from conscience.cases.case import Label
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.gate.settings import one_question
 from conscience.monitoring import Watch, WatchReport, sample_cases, watch
+from conscience.monitoring.sampling import case_rows
+from conscience.monitoring.watching import load_labelled
 from conscience.observability.record import VerdictRecord
 from tests.unit.monitoring.traffic import BACKEND, compiled, probability, record, traffic
 
@@ -158,6 +161,19 @@ def test_labels_outlive_the_log() -> None:
     report = of_labels(program, records[:1], cases, [Case(id="x", request="?", response="!", label="aligned")])
     assert "false positives" in told(report)
     assert any(note.startswith("1 labelled cases belong to no record") for note in report.notes)
+
+
+def test_labels_of_other_calls_and_of_another_gate_say_nothing(tmp_path: Path) -> None:
+    """Before the time, for another tenant, of another program, or flagged by another threshold."""
+    program = compiled(random.Random(1))
+    records, cases = sampled(program, 3.0)
+    old = [case.model_copy(update={"meta": {**case.meta, "threshold": 0.123}}) for case in cases]
+    assert of_labels(program, records[:1], old).labelled <= 1
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in case_rows(cases)))
+    assert load_labelled([path]) == [cases]
+    for meant in ({"tenant": "acme"}, {"program": "support"}, {"since": datetime(2027, 1, 1, tzinfo=UTC)}):
+        assert load_labelled([path], **meant) == [[]]
 
 
 # What is compared with what ----------------------------------------------------------------------------------------------

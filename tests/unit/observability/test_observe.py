@@ -38,16 +38,16 @@ def called(program: Conscience, way: str, **inputs: Any) -> Any:
         case "async":
             return asyncio.run(program.acall(**inputs))
         case _:
-            return asyncio.run(_streamed(program, inputs))[-1]
+            return asyncio.run(_streamed(program, inputs, way))[-1]
 
 
-async def _streamed(program: Conscience, inputs: dict[str, Any]) -> list[Any]:
-    events = [event async for event in program.stream(**inputs)]
+async def _streamed(program: Conscience, inputs: dict[str, Any], release: Any) -> list[Any]:
+    events = [event async for event in program.stream(release=release, **inputs)]
     assert "".join(event for event in events if isinstance(event, str)) == events[-1].response
     return events
 
 
-@pytest.mark.parametrize("way", ["sync", "async", "stream"])
+@pytest.mark.parametrize("way", ["sync", "async", "hold", "window"])
 @pytest.mark.parametrize(("stages", "status"), WOULD_BE, ids=[status for _, status in WOULD_BE])
 def test_the_draft_is_returned_and_the_status_it_would_have_had_is_logged(
     stages: Any, status: str, way: str, tmp_path: Path

@@ -163,12 +163,20 @@ from conscience import Conscience
 from conscience.testing import ScriptedLM, by_stage
 Conscience("question -> answer", lm=ScriptedLM(by_stage("Fine.")))(question="q")
 print([name for name in sys.modules if name.startswith("opentelemetry")])
+import opentelemetry.metrics
+import opentelemetry.trace
+from conscience.observability.telemetry import is_used
+print(is_used())
+from opentelemetry.sdk.trace import TracerProvider
+opentelemetry.trace.set_tracer_provider(TracerProvider())
+print(is_used())
 """
 
 
-def test_nothing_is_imported_for_who_does_not_use_it() -> None:
+def test_nothing_is_imported_nor_done_for_who_does_not_use_it() -> None:
+    """Nor where another package has loaded the API."""
     done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (done.stdout, done.stderr) == ("[]\nFalse\nTrue\n", "")
 
 
 # Logging ---------------------------------------------------------------------------------------------------------------
