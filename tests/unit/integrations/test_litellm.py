@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conscience import ConfigurationError, Conscience
 from tests.support import wires
 from tests.support.loopback import Raw
-from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, program
+from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, program, scripted
 
 pytest.importorskip("fastapi", reason="litellm[proxy] is not installed")
 pytestmark = pytest.mark.long  # by what it imports
@@ -258,3 +258,54 @@ def test_a_class_of_ones_own_has_the_hooks_itself() -> None:
         assert name in vars(Mine)
         assert name in vars(Mine2)
     assert vars(Mine2)["async_post_call_success_hook"] is not vars(Mine)["async_post_call_success_hook"]
+
+
+@pytest.mark.parametrize("route", ["chat", "messages", "responses", "completions"])
+def test_an_answer_is_judged_in_the_light_of_its_request(route: str) -> None:
+    """Of every route: instructions, earlier turns, what tools returned."""
+    from litellm.types.llms.openai import ResponsesAPIResponse
+    from litellm.types.utils import Choices, Message, ModelResponse, TextCompletionResponse
+
+    call = {"id": "c1", "type": "function", "function": {"name": "act", "arguments": '{"what": "look"}'}}
+    asked: dict[str, dict[str, Any]] = {
+        "chat": {
+            "messages": [
+                {"role": "system", "content": "You are a vet."},
+                {"role": "user", "content": "Umbrella?"},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": "It rains."},
+            ]
+        },
+        "messages": {
+            "system": "You are a vet.",
+            "max_tokens": 10,
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Umbrella?"}]},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "tool_use", "id": "c1", "name": "act", "input": {"what": "look"}}],
+                },
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "It rains."}]},
+            ],
+        },
+        "responses": {
+            "instructions": "You are a vet.",
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "Umbrella?"}]},
+                {"type": "function_call", "call_id": "c1", "name": "act", "arguments": '{"what": "look"}'},
+                {"type": "function_call_output", "call_id": "c1", "output": "It rains."},
+            ],
+        },
+        "completions": {"prompt": "You are a vet. It rains. Umbrella?"},
+    }
+    said: dict[str, Any] = {
+        "chat": ModelResponse(choices=[Choices(message=Message(role="assistant", content="Take one."))]),
+        "messages": wires.answer({"model": "claude"}, "Take one."),
+        "responses": ResponsesAPIResponse(**wires.answer({"input": ""}, "Take one.")),  # type: ignore[arg-type]
+        "completions": TextCompletionResponse(**wires.answer({"prompt": ""}, "Take one.")),  # type: ignore[arg-type]
+    }
+    lm = scripted()
+    whole(said[route], program(lm=lm), {"model": "m", **asked[route]})
+    seen = repr(lm.calls[0][0])
+    for text in ("You are a vet.", "Umbrella?", "It rains.", "Take one."):
+        assert seen.count(text) == 1, (text, seen)
