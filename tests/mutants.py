@@ -107,7 +107,7 @@ MUTATIONS = (
     Mutation("an imported program loses its own model", "conscience/cli/_options.py",
              "if self.lm is not None or not _has_model(program):", "if True:", ("tests/unit/cli/test_program_option.py",)),
     Mutation("a tool runs whatever the review says", "conscience/integrations/tools/call.py",
-             'outcome.status in (*PASSED, "unreviewed"):', "True:", TOOLS),
+             "if is_shown and isinstance(arguments, str):", "if isinstance(arguments, str):", TOOLS),
     Mutation("a refused tool runs as it was called", "conscience/integrations/tools/call.py",
              "        told = REFUSED.format(", "        return None\n        told = REFUSED.format(", TOOLS),
     Mutation("a tool runs while its arguments change", "conscience/integrations/tools/call.py",

@@ -122,14 +122,15 @@ class ToolCall:
 
     def settle(self, outcome: Outcome, constitution: Constitution) -> str | None:
         """Takes over what the review came to: what the model is told in place of a result, or None where the call runs, as
-        it is or with revised arguments. It goes by what the outcome returns and by nothing else.
+        it is or with revised arguments. It runs with what the outcome returns, and only where that is no refusal.
 
         A text that is known to be flagged may be shown where ``on_unresolved`` is "best"; a call like that never runs.
         """
         arguments = dict(outcome.items()).get("arguments")
         if written(self.parameters.shown(self.bound)) != self.arguments:
             return UNREVIEWED.format(tool=self.tool)  # they were changed meanwhile: this is not what was reviewed
-        if isinstance(arguments, str) and outcome.status in (*PASSED, "unreviewed"):
+        is_shown = outcome.status in PASSED or (outcome.status == "unreviewed" and outcome.draft is not None)
+        if is_shown and isinstance(arguments, str):
             if arguments != self.arguments:
                 self.bound = self.parameters.changed(self.bound, read(arguments))
                 self.arguments, self._changed = arguments, _why(outcome, constitution)

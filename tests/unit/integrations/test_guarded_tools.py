@@ -181,6 +181,8 @@ def test_a_call_that_is_revised_runs_with_other_arguments(form: str, post: Post)
         ({"revise": '{"to": 3, "more": 4}'}, {}, False),
         ({}, {"on_unresolved": "best"}, False),
         ({}, {"max_revisions": 0}, False),
+        ({}, {"refusal": lambda outcome: {"arguments": '{"to": "x"}'}}, False),  # what is said in place of an answer
+        ({"gate": Fault("auth")}, {"refusal": lambda outcome: {"arguments": '{"to": "x"}'}}, False),
         ({}, {"budget": {"calls": 0}}, False),
         ({}, {"budget": {"calls": 0}, "on_error": "open"}, True),
     ],
