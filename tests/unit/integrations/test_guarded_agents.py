@@ -1,4 +1,4 @@
-"""An agent whose tools are guarded: DSPy's own modules, run as they are, and the functions that other frameworks read."""
+"""An agent whose tools are guarded: DSPy's own modules, run as they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dspy
 import pytest
 
 from conscience import ConfigurationError, Conscience
-from conscience.integrations.tools import conversation, guard, guard_agent
+from conscience.integrations.tools import guard, guard_agent
 from conscience.testing import ScriptedLM, by_stage, is_gate
 from tests.unit.integrations.test_guarded_tools import FINDING, Post, gate, judged, program, reviewer
 
@@ -182,110 +182,3 @@ def test_what_cannot_be_guarded_is_refused(agent: Any) -> None:
     """Without tools there is nothing to guard; code in a sandbox runs past any guard."""
     with pytest.raises(ConfigurationError):
         guard_agent(agent, program=program())
-
-
-# Other frameworks read the function ------------------------------------------------------------------------------------
-
-
-def make_tools(judge: ScriptedLM, post: Post) -> tuple[Any, Any]:
-    """The same tool with and without a guard, with what frameworks read of it."""
-
-    async def send(to: str, copies: int = 1) -> str:
-        """Sends a mail.
-
-        Args:
-            to: who gets it.
-            copies: how many.
-        """
-        return await post.asend(to)
-
-    return send, guard(send, program=program(judge))
-
-
-async def test_langchain_reads_and_runs_it() -> None:
-    """The same schema; the model's message gets the reason."""
-    tools = pytest.importorskip("langchain_core.tools")
-    post, judge = Post(), reviewer()
-    plain, guarded = (tools.tool(tool) for tool in make_tools(judge, post))
-    assert guarded.args == plain.args
-    assert (guarded.name, guarded.description) == (plain.name, plain.description)
-    with conversation("Write to Ann."):
-        asked = {"type": "tool_call", "name": "send", "id": "1", "args": {"to": "SECRET"}}
-        assert "did not run" in (await guarded.ainvoke(asked)).content
-        assert await guarded.ainvoke({"to": "Ann"}) == "sent to Ann"
-    assert "Write to Ann." in str(judge.calls[-1])
-    sync = tools.tool(guard(post.send, program=program(judge)))
-    with conversation("Again."):
-        assert "did not run" in await sync.ainvoke({"to": "SECRET"})  # in a thread of LangChain's
-    assert "Again." in str(judge.calls[-1])
-    assert len(post.sent) == 1
-    with pytest.raises(ConfigurationError, match="guard the function"):
-        guard(plain, program=program(judge))
-
-
-async def test_pydantic_ai_reads_and_runs_it() -> None:
-    """With its context, which nobody sees; the whole conversation of the run is known without asking for it."""
-    ai = pytest.importorskip("pydantic_ai")
-    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart, ToolReturnPart
-    from pydantic_ai.models.function import FunctionModel
-
-    post, judge = Post(), reviewer()
-
-    async def send(ctx: ai.RunContext[str], to: str) -> str:
-        """Sends a mail.
-
-        Args:
-            to: who gets it.
-        """
-        return f"{ctx.deps}: {await post.asend(to)}"
-
-    told: list[str] = []
-
-    def model(messages: Any, info: Any) -> Any:
-        (described,) = info.function_tools
-        assert described.parameters_json_schema["properties"]["to"]["description"] == "who gets it."
-        told.extend(str(part.content) for part in messages[-1].parts if isinstance(part, ToolReturnPart))
-        if len(told) < 2:
-            return ModelResponse([ToolCallPart("send", {"to": ["SECRET", "Ann"][len(told)]})])
-        return ModelResponse([TextPart("Done.")])
-
-    send.__annotations__["ctx"] = ai.RunContext[str]
-    agent = ai.Agent(FunctionModel(model), deps_type=str, tools=[guard(send, program=program(judge))])
-    await agent.run("Write to Ann.", deps="hunter2-hunter2")
-    assert "did not run" in told[0]
-    assert told[1] == "hunter2-hunter2: sent to Ann"
-    assert "hunter2" not in str(judge.calls[0])
-    assert "Write to Ann." in str(judge.calls[0])
-    assert "did not run" in str(judge.calls[-1])  # what the first call came to
-    assert len(post.sent) == 1
-
-
-async def test_openai_agents_reads_and_runs_it() -> None:
-    """The same schema, strict as it is."""
-    agents = pytest.importorskip("agents")
-    from agents.tool_context import ToolContext
-
-    post, judge = Post(), reviewer()
-    plain, guarded = (agents.function_tool(tool) for tool in make_tools(judge, post))
-    assert guarded.params_json_schema == plain.params_json_schema
-    assert (guarded.name, guarded.description) == (plain.name, plain.description)
-    for to, said in (("SECRET", "did not run"), ("Ann", "sent to Ann")):
-        arguments = json.dumps({"to": to})
-        context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=arguments)
-        assert said in await guarded.on_invoke_tool(context, arguments)
-    assert len(post.sent) == 1
-
-    async def send(ctx: Any, to: str) -> str:
-        return await post.asend(to)
-
-    send.__annotations__["ctx"] = ToolContext[None]
-    with_context = agents.function_tool(guard(send, program=program(judge)))
-    items: Any = [
-        {"role": "user", "content": "Write to Bob."},
-        {"type": "web_search_call", "id": "1", "status": "completed"},
-    ]
-    context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=arguments, turn_input=items)
-    assert await with_context.on_invoke_tool(context, arguments) == "sent to Ann"
-    assert "Write to Bob." in str(judge.calls[-1])
-    with pytest.raises(ConfigurationError, match="guard the function"):
-        guard(plain, program=program(judge))

@@ -12,12 +12,14 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from conscience import ConfigurationError, Conscience
 from conscience.integrations.langchain import ConscienceRunnable, ReviewedChatModel
+from conscience.integrations.tools import conversation, guard
 from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, mends, program, scripted
 
 
@@ -294,3 +296,28 @@ def test_verdicts_are_not_kept_by_langchain() -> None:
         assert len(lm.calls) == 2
     finally:
         set_llm_cache(before)
+
+
+async def test_a_guarded_function_makes_the_same_tool() -> None:
+    """The same schema, without the configuration; the model's message gets the reason, in threads of LangChain's too."""
+    sent = []
+    lm = scripted("{}")
+
+    def send(to: str, config: RunnableConfig, copies: int = 1) -> str:
+        """Sends a mail."""
+        sent.append((to, config["metadata"]["key"]))
+        return f"sent to {to}"
+
+    send.__annotations__["config"] = RunnableConfig
+    plain, guarded = tool(send), tool(guard(send, program=program(lm=lm)))
+    assert (guarded.name, guarded.description, guarded.args) == (plain.name, plain.description, plain.args)
+    config: RunnableConfig = {"metadata": {"key": "hunter2-hunter2"}}
+    with conversation("Write to Ann."):
+        asked = {"type": "tool_call", "name": "send", "id": "1", "args": {"to": BAD}}
+        assert "did not run" in (await guarded.ainvoke(asked, config)).content
+        assert await guarded.ainvoke({"to": "Ann"}, config) == "sent to Ann"
+    assert sent == [("Ann", "hunter2-hunter2")]
+    assert all("Write to Ann." in str(messages) for messages, _ in lm.calls)
+    assert "hunter2" not in str(lm.calls)
+    with pytest.raises(ConfigurationError, match="guard the function"):
+        guard(plain, program=program())

@@ -16,11 +16,13 @@ from agents import (
 )
 from agents.exceptions import UserError
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
+from agents.tool_context import ToolContext
 from openai.types.responses import ResponseTextDeltaEvent
 from pydantic import BaseModel
 
-from conscience import BackendError
+from conscience import BackendError, ConfigurationError
 from conscience.integrations.openai_agents import ReviewedModel, input_guardrail, output_guardrail, tool_guardrail
+from conscience.integrations.tools import conversation, guard
 from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, mends, program, scripted
 
 
@@ -216,3 +218,38 @@ def _nothing(tracing: ModelTracing = ModelTracing.DISABLED) -> tuple[Any, ...]:
 
 def _rest() -> dict[str, Any]:
     return {"previous_response_id": None, "conversation_id": None, "prompt": None}
+
+
+async def test_a_guarded_function_makes_the_same_tool() -> None:
+    """The same schema, strict as it is; the SDK's context tells the conversation where nobody else does."""
+    lm = scripted("{}")
+    sent = []
+
+    async def send(ctx: ToolContext[None], to: str, copies: int = 1) -> str:
+        """Sends a mail.
+
+        Args:
+            to: who gets it.
+        """
+        sent.append(to)
+        return f"sent to {to}"
+
+    send.__annotations__["ctx"] = ToolContext[None]
+    plain, guarded = function_tool(send), function_tool(guard(send, program=program(lm=lm)))
+    assert guarded.params_json_schema == plain.params_json_schema
+    assert (guarded.name, guarded.description) == (plain.name, plain.description)
+    searched = {"type": "web_search_call", "id": "1", "status": "completed"}
+
+    async def called(to: str, *items: Any) -> str:
+        given = f'{{"to": "{to}"}}'
+        context = ToolContext(None, tool_name="send", tool_call_id="1", tool_arguments=given, turn_input=list(items))
+        return str(await guarded.on_invoke_tool(context, given))
+
+    with conversation("Write to Ann."):
+        assert "did not run" in await called(BAD)
+    assert await called("Ann", {"role": "user", "content": "Write to Bob."}, searched) == "sent to Ann"
+    assert sent == ["Ann"]
+    assert "Write to Ann." in str(lm.calls[0])
+    assert "Write to Bob." in str(lm.calls[-1])
+    with pytest.raises(ConfigurationError, match="guard the function"):
+        guard(plain, program=program())

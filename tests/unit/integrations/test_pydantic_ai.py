@@ -15,6 +15,7 @@ from pydantic_ai.models.test import TestModel
 
 from conscience import BackendError, ConfigurationError, UnresolvedError
 from conscience.integrations.pydantic_ai import ReviewedModel, output_validator
+from conscience.integrations.tools import guard
 from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, mends, program, scripted
 
 
@@ -246,3 +247,30 @@ def test_batches_are_refused() -> None:
     """They would be decoded without a review."""
     with pytest.raises(ConfigurationError, match="batches"):
         ReviewedModel(says("Fine."), program()).batch_decode(None, None)  # type: ignore[arg-type]
+
+
+async def test_a_guarded_function_makes_the_same_tool() -> None:
+    """With its context, which nobody sees; what the run has said and done so far is known from it."""
+    lm = scripted("{}")
+    sent = []
+
+    async def send(ctx: RunContext[str], to: str) -> str:
+        """Sends a mail.
+
+        Args:
+            to: who gets it.
+        """
+        sent.append(to)
+        return f"{ctx.deps}: sent to {to}"
+
+    send.__annotations__["ctx"] = RunContext[str]
+    model = says(ToolCallPart("send", {"to": BAD}), ToolCallPart("send", {"to": "Ann"}), "Done.")
+    agent = Agent(model, deps_type=str, tools=[guard(send, program=program(lm=lm))])
+    run = await agent.run("Write to Ann.", deps="hunter2-hunter2")
+    told = [str(part.content) for message in run.all_messages() for part in message.parts if part.part_kind == "tool-return"]
+    assert "did not run" in told[0]
+    assert told[1] == "hunter2-hunter2: sent to Ann"
+    assert sent == ["Ann"]
+    assert "Write to Ann." in str(lm.calls[0])
+    assert "hunter2" not in str(lm.calls)
+    assert "did not run" in str(lm.calls[-1])  # what the first call came to
