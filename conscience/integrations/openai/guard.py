@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import openai
-import orjson
 
 from conscience._base.forks import ForkLock
 from conscience._types import ReleaseMode
@@ -22,7 +21,7 @@ from conscience.chat.replies import chunks
 from conscience.chat.response_replies import response_events
 from conscience.errors import BackendError, ConfigurationError
 from conscience.integrations.openai.doors import Door, api_of
-from conscience.integrations.openai.transport import ClientTransport
+from conscience.integrations.openai.transport import ClientTransport, dumped
 from conscience.messages.completion import Body, clean
 from conscience.modules.task import own_instructions, plain_messages
 from conscience.program import Conscience, load
@@ -142,7 +141,7 @@ class Guard:
 def rebuilt(response: Any, door: Door, body: Body) -> Any:
     """The response with the body that was reviewed, as a stream where one was asked for."""
     if not door.stream:
-        content, kind = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), "application/json"
+        content, kind = dumped(body), "application/json"
     else:
         content, kind = _events(door, body), "text/event-stream; charset=utf-8"
     hidden = ("content-length", "content-encoding", "transfer-encoding", "content-type")
@@ -177,13 +176,10 @@ def check_reviewed(response: Any) -> None:
 
 def _events(door: Door, body: Body) -> bytes:
     if door.api == "chat":
-        lines = [f"data: {_text(chunk)}\n\n" for chunk in chunks(body, include_usage=door.include_usage)]
-        return "".join([*lines, "data: [DONE]\n\n"]).encode()
-    return "".join(f"event: {event['type']}\ndata: {_text(event)}\n\n" for event in response_events(body)).encode()
-
-
-def _text(body: Body) -> str:
-    return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS).decode()
+        lines = [b"data: %b\n\n" % dumped(chunk) for chunk in chunks(body, include_usage=door.include_usage)]
+        return b"".join([*lines, b"data: [DONE]\n\n"])
+    events = response_events(body)
+    return b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), dumped(event)) for event in events)
 
 
 def _json(response: Any) -> Body:

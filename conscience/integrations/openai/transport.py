@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import ContextVar
@@ -124,7 +125,7 @@ class ClientTransport(OpenAIWireTransport):
         return {"model": self._to.model, "messages": sent, **(asked if shaped is None else shaped), **more}
 
     def _read(self, said: Any) -> Answer:
-        content = said.encode() if isinstance(said, str) else orjson.dumps(said)
+        content = said.encode(errors="replace") if isinstance(said, str) else dumped(said)
         return self._answer(Reply(200, {"content-type": "application/json"}, content))
 
     def _failure(self, error: Exception, seconds: float) -> LMError:
@@ -141,6 +142,14 @@ class ClientTransport(OpenAIWireTransport):
         # Not a word of it: what cannot be read may be an answer.
         failure: LMError = lm_errors.LMServerError(f"the answer cannot be read: {type(error).__name__}", model=self.name)
         return failure
+
+
+def dumped(value: Any) -> bytes:
+    """A value that JSON was read into, as JSON again."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # whole numbers beyond 64 bits, halves of a surrogate pair, or nested deeper than it goes
+        return json.dumps(value).encode()
 
 
 def _sent(body: Mapping[str, Any], seconds: float) -> dict[str, Any]:

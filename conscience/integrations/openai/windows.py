@@ -17,7 +17,7 @@ from conscience.chat.windows import can_be_told_early
 from conscience.errors import BackendError
 from conscience.integrations.openai.doors import api_of, asked_of, door
 from conscience.integrations.openai.guard import REVIEWED, Guard
-from conscience.integrations.openai.transport import FAILURES
+from conscience.integrations.openai.transport import FAILURES, dumped
 from conscience.messages.completion import Body
 from conscience.program import Conscience
 
@@ -141,7 +141,7 @@ def _of(request: Any, name: str) -> Any:
 
 
 def _line(piece: Body) -> bytes:
-    return b"data: " + orjson.dumps(piece, option=orjson.OPT_NON_STR_KEYS) + b"\n\n"
+    return b"data: %b\n\n" % dumped(piece)
 
 
 def _plain(value: Any) -> Any:

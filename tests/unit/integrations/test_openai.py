@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import httpx2
 import openai
 import pytest
@@ -323,6 +324,17 @@ def test_everything_goes_over_the_callers_own_connections(server: Loopback) -> N
     client = OpenAI(base_url=server.url, api_key=lambda: KEY, http_client=http)
     client.chat.completions.create(model="m", messages=UNSAFE)
     assert sent == [f"Bearer {KEY}"] * 5
+
+
+@pytest.mark.parametrize("package", [httpx, httpx2], ids=lambda package: package.__name__)
+def test_connections_of_either_http_package_and_transports_of_a_test_are_used(package: Any) -> None:
+    def answer(request: Any) -> Any:
+        return package.Response(200, json=behaviour(json.loads(request.content), 1) | {"created": 10**30})
+
+    http = package.Client(transport=package.MockTransport(answer))
+    client = OpenAI(base_url="http://nowhere/v1", api_key=KEY, http_client=http)
+    assert client.chat.completions.create(model="m", messages=UNSAFE).conscience.status == "revised"
+    assert texts(client.chat.completions.create(model="m", messages=UNSAFE, stream=True)) == "A clean answer."
 
 
 def test_copies_keep_the_program_or_take_another(client: OpenAI, server: Loopback) -> None:
