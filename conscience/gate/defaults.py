@@ -12,8 +12,9 @@ from conscience.backends.roles import Roles
 from conscience.constitution.schema import Constitution
 from conscience.gate.settings import GateSettings, ask_by, one_question
 
-LOCAL_THRESHOLD = 0.8
-"""For the embedded model's answer to a constitution's own question, which says Yes to nearly every answer with .3 to .7."""
+SMALL_THRESHOLD = 0.8
+"""For what a small model answers to a constitution's own question. SmolLM2-135M says Yes to nearly every answer with .3 to
+.7, Qwen2.5-Coder-1.5B to harmless code with .50 to .62: at .5 all of that would be refused."""
 
 
 def settings_for(constitution: Constitution, roles: Roles) -> GateSettings:
@@ -21,17 +22,20 @@ def settings_for(constitution: Constitution, roles: Roles) -> GateSettings:
 
     A large model is taken at its word on the introspective question and the principles, asked as one, and its critique
     votes. A small one (``conscience.backends.models.size``) has none, be it on a decision model's verdict: the broken
-    principle is chosen. The embedded model's word is worth less still. For the general constitution it comes with a
-    calibration of its own; see the file's ``about`` for how it was made and what it reaches. Of another it is asked the
-    question alone: asked which principle is broken, it says Yes with .9 whatever the answer is.
+    principle is chosen. And its Yes has to be a clear one. The embedded model's word is worth less still. For the general
+    constitution it comes with a calibration of its own; see the file's ``about`` for how it was made and what it reaches. Of
+    another it is asked the question alone: asked which principle is broken, it says Yes with .9 whatever the answer is.
     """
     backend = roles.own("review")
     critic = roles.own("generate") if backend is not None and backend.decides else backend
     settings = ask_by(constitution)
     if backend is not None and backend.name == LOCAL:
-        settings = _shipped("local")
-        if _asked(constitution) != _asked(Constitution.load("general")):
-            settings = one_question(constitution.question).model_copy(update={"threshold": LOCAL_THRESHOLD})
+        if _asked(constitution) == _asked(Constitution.load("general")):
+            settings = _shipped("local")
+        else:
+            settings = one_question(constitution.question).with_threshold(SMALL_THRESHOLD)
+    elif backend is not None and not backend.decides and is_small(backend.name):
+        settings = settings.with_threshold(SMALL_THRESHOLD)
     if critic is not None and is_small(critic.name):
         return settings.model_copy(update={"critique": "chooses"})
     return settings

@@ -151,8 +151,9 @@ def test_a_models_size_is_read_from_its_name(model: str, size: float | None) -> 
 
 @pytest.mark.parametrize(("reviewer", "critique"), [("x/y-1.5b", "chooses"), ("x/y-7b", "votes"), ("x/y", "votes")])
 def test_an_uncompiled_gate_of_a_small_model_chooses(reviewer: str, critique: str) -> None:
-    """Every other critique votes."""
-    assert settings_for(CODE, Roles.of(ScriptedLM([], name=reviewer))).critique == critique
+    """Every other critique votes; and a small one's Yes has to be a clear one."""
+    settings = settings_for(CODE, Roles.of(ScriptedLM([], name=reviewer)))
+    assert (settings.critique, settings.threshold) == (critique, 0.8 if critique == "chooses" else 0.5)
 
 
 def test_the_calibration_that_is_shipped_is_that_of_a_general_constitution_without_changes() -> None:
