@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Any
 
 from conscience.observability.mode import ModeSpec, check_mode
 
@@ -37,10 +38,17 @@ def request_context(*, id: str | None = None, tenant: str | None = None, mode: M
     with ExitStack() as stack:
         for variable, name in ((request_id, id), (_tenant, tenant)):
             if name is not None:
-                stack.callback(variable.reset, variable.set(printable(name)))
+                stack.callback(_reset, variable, variable.set(printable(name)))
         if mode is not None:
-            stack.callback(call_mode.reset, call_mode.set(check_mode(mode)))
+            stack.callback(_reset, call_mode, call_mode.set(check_mode(mode)))
         yield
+
+
+def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    try:
+        variable.reset(token)
+    except ValueError:  # it was set in a context that has ended, as a framework's generators are begun in one thread and
+        pass  # ended in another
 
 
 _tenant = tenant  # which an argument hides

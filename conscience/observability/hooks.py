@@ -69,13 +69,24 @@ def _follow(hook: OutcomeHook, result: Awaitable[Any], loop: asyncio.AbstractEve
         running = None
     if running is not None:
         _as_task(hook, awaited, running)
-    elif loop is not None and loop.is_running():
-        loop.call_soon_threadsafe(_as_task, hook, awaited, loop)
-    else:
+    elif loop is None or not _handed_over(loop, hook, awaited):
         asyncio.run(awaited)
 
 
+def _handed_over(loop: asyncio.AbstractEventLoop, hook: OutcomeHook, awaited: Any) -> bool:
+    """Whether the loop of the call still runs, and takes it."""
+    try:
+        if loop.is_running():
+            loop.call_soon_threadsafe(_as_task, hook, awaited, loop)
+            return True
+    except RuntimeError:  # it was closed just now
+        pass
+    return False
+
+
 def _as_task(hook: OutcomeHook, awaited: Any, loop: asyncio.AbstractEventLoop) -> None:
+    if len(_pending) >= MOST_PENDING:
+        _pending.difference_update([task for task in list(_pending) if task.done()])  # of loops that ended before they told
     if len(_pending) >= MOST_PENDING:
         awaited.close()
         logger.warning("on_outcome: %s is left out: %d hooks are running", _name(hook), MOST_PENDING)

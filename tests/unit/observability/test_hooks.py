@@ -158,3 +158,19 @@ def test_copies_of_a_program_tell_the_same_hooks() -> None:
     stricter = first.with_gate(first.gate_settings.model_copy(update={"threshold": 0.95}))
     assert (first(question="q").status, stricter(question="q").status) == ("revised", "clean")
     assert alerts.told == ["revised", "clean"]
+
+
+def test_hooks_of_loops_that_ended_are_no_reason_to_leave_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "MOST_PENDING", 2)
+    told: list[str] = []
+
+    async def slow(outcome: Outcome) -> None:
+        await asyncio.sleep(0.02 if told else 60)
+
+    async def hook(outcome: Outcome) -> None:
+        told.append(outcome.status)
+
+    for _ in range(4):
+        asyncio.run(program(slow).acall(question="q"))  # whose loop ends before its hook does
+    asked(program(hook), "async")
+    assert told == ["revised"]

@@ -300,3 +300,12 @@ def test_what_is_set_later_is_checked_as_well(name: str, tmp_path: Path) -> None
 def test_what_makes_no_sense_is_refused_by_name(make: Callable[[], Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         make()
+
+
+def test_a_request_may_begin_in_one_thread_and_end_in_another() -> None:
+    """As a dependency of FastAPI's that is a plain generator does."""
+    context = request_context(id="r-1", tenant="acme", mode="observe")
+    beginning = threading.Thread(target=context.__enter__)
+    beginning.start()
+    beginning.join()
+    context.__exit__(None, None, None)
