@@ -73,6 +73,7 @@ def create_app(
         service.ready = True
         yield
         service.ready = False
+        await service.last_words()
         await asyncio.to_thread(flush)  # a worker that a signal ends comes no further
         service.metrics.close()
 

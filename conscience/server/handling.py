@@ -32,6 +32,8 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 UNREVIEWED = "the review failed"
 """All that a client is told of why."""
+LAST_WORDS = 1.0
+"""Seconds at most."""
 GONE = 499
 """The status by which a request counts whose client left."""
 
@@ -96,6 +98,7 @@ class Service:
     Attributes:
         routes: endpoint → its path, as metrics and logs call it; what is under none counts as one.
         ready: whether every model was made ready.
+        handled: the tasks that handle a request now.
     """
 
     def __init__(self, tenants: Tenants, limits: Limits, *, only_local: bool) -> None:
@@ -104,8 +107,14 @@ class Service:
         self.only_local = only_local
         self.routes: Mapping[Any, str] = {}
         self.ready = False
+        self.handled: set[asyncio.Task[Any]] = set()
         self.metrics = Metrics()
         self.admission = Admission(limits, self.metrics.load)
+
+    async def last_words(self) -> None:
+        """Waits a moment for those whose requests have just been broken off to hear of it."""
+        if self.handled:
+            await asyncio.wait(set(self.handled), timeout=LAST_WORDS)
 
     def tenant(self, scope: Scope) -> Tenant:
         """Who asks.
@@ -214,7 +223,13 @@ class Handling:
         exchange = Exchange(given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}", headers, Reply(send))
         exchange.reply.headers = [(b"x-request-id", exchange.id.encode()), (b"x-content-type-options", b"nosniff")]
         scope["exchange"] = exchange
-        code = await self._handled(scope, receive, exchange)
+        task = asyncio.current_task()
+        assert task is not None
+        self._service.handled.add(task)
+        try:
+            code = await self._handled(scope, receive, exchange)
+        finally:
+            self._service.handled.discard(task)
         self._tell(scope, exchange, code)
 
     async def _handled(self, scope: Scope, receive: Receive, exchange: Exchange) -> str | None:
@@ -224,16 +239,19 @@ class Handling:
         except ClientGone:
             return "client_gone"
         except asyncio.CancelledError:
-            await exchange.reply.break_off(shutting_down())
+            await self._end(scope, receive, exchange, shutting_down())
             raise
         except Exception as error:
             told = explained(error, exchange)
-            if exchange.reply.status:
-                await exchange.reply.break_off(told)
-            else:
-                await Json(told.body(), told.status, told.headers)(scope, receive, exchange.reply)
+            await self._end(scope, receive, exchange, told)
             return told.code or told.kind
         return None
+
+    async def _end(self, scope: Scope, receive: Receive, exchange: Exchange, told: ApiError) -> None:
+        if exchange.reply.status:
+            await exchange.reply.break_off(told)
+        else:
+            await Json(told.body(), told.status, told.headers)(scope, receive, exchange.reply)
 
     def _tell(self, scope: Scope, exchange: Exchange, code: str | None) -> None:
         seconds = time.perf_counter() - exchange.started

@@ -90,7 +90,7 @@ class Tenants:
         release: how answers are streamed where a policy does not say.
 
     Raises:
-        ConfigurationError: no program, a policy that names one that is not there, or two policies with the same key or name.
+        ConfigurationError: no program, a policy that names one that is not there, or two policies with the same key.
     """
 
     def __init__(self, programs: Mapping[str, Conscience], policies: Sequence[Policy], release: ReleaseMode) -> None:
