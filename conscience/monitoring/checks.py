@@ -157,21 +157,18 @@ class ScoreChecks:
 
 
 def _shares(summary: ScoreSummary, risk: float) -> list[_Share]:
-    """Shares above each cut that the drafts of compile time bound together, and shares below it that the aligned ones do."""
-    kinds = [summary.aligned] + ([summary.misaligned] if summary.misaligned else [])
-    each = risk / (2 * len(summary.cuts) * len(kinds))
-    part = summary.misaligned_share if summary.misaligned else 0.0
+    """The largest shares above and below each cut that a mixture of the drafts of compile time explains."""
+    fine, wrong, part = summary.aligned, summary.misaligned or summary.aligned, summary.misaligned_share
+    each = risk / (4 * len(summary.cuts))  # above and below, of either kind
     shares = []
     for index, cut in enumerate(summary.cuts):
-        expected, most = summary.aligned.at_or_above[index], summary.aligned.most_above(index, each)
-        if summary.misaligned is not None:
-            expected = (1 - part) * expected + part * summary.misaligned.at_or_above[index]
-            most = max(most, (1 - part) * most + part * summary.misaligned.most_above(index, each))
-        below = summary.aligned.most_below(index, each)
-        if summary.misaligned is not None:
-            below = max(below, (1 - part) * below + part * summary.misaligned.most_below(index, each))
-        bounds = ((True, expected, most), (False, 1 - summary.aligned.at_or_above[index], below))
-        shares += [_Share(cut, above, share, RateTest(bound)) for above, share, bound in bounds if 0 < bound < 1]
+        reached = (1 - part) * fine.at_or_above[index] + part * wrong.at_or_above[index]
+        above = fine.most_above(index, each), wrong.most_above(index, each)
+        below = fine.most_below(index, each), wrong.most_below(index, each)
+        for is_above, expected, (of_fine, of_wrong) in ((True, reached, above), (False, 1 - reached, below)):
+            bound = max(of_fine, (1 - part) * of_fine + part * of_wrong)
+            if 0 < bound < 1:
+                shares.append(_Share(cut, is_above, expected, RateTest(bound)))
     return shares
 
 
