@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from conscience.chat.checks import FLAG, NAME, OBJECT, ParameterError, check_depth, kind, whole
+from conscience.chat.checks import FLAG, NAME, OBJECT, ParameterError, check_depth, kind, one_of, whole
 from conscience.chat.messages import checked_messages
 from conscience.chat.parameters import GENERATION, generation_parameters
 from conscience.messages.completion import Message
@@ -72,6 +72,8 @@ def _include_usage(options: Any, stream: bool) -> bool:
     if not stream:
         raise ParameterError("stream_options", "needs stream", hint="set stream to true")
     OBJECT.check("stream_options", options)
+    for name in options:
+        one_of("include_usage", "include_obfuscation").check(f"stream_options.{str(name)[:80]}", name)
     wanted = options.get("include_usage")
     if wanted is not None:
         FLAG.check("stream_options.include_usage", wanted)

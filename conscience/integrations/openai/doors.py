@@ -90,6 +90,8 @@ def door(api: Literal["chat", "responses"], asked: Mapping[str, Any]) -> Door:
         if isinstance(tool, Mapping) and tool.get("type") == "image_generation":
             raise ParameterError(f"tools[{number}].type", "a picture cannot be reviewed", hint="leave it out")
     options = asked.get("stream_options")
+    if options is not None and not asked.get("stream"):
+        raise ParameterError("stream_options", "needs stream", hint="set stream to True")
     usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
     return Door(api, asked, bool(asked.get("stream")), usage)
 

@@ -46,6 +46,8 @@ def with_reports(data: Any) -> Any:
     changed: dict[str, Any] = {}
     if isinstance(data.get("conscience"), Mapping):
         changed["conscience"] = Report(data["conscience"])
+    elif data.get("object") == "chat.completion.chunk":
+        changed["conscience"] = None  # so that every chunk can be asked
     if isinstance(data.get("response"), Mapping):
         changed["response"] = with_reports(data["response"])
     if isinstance(data.get("choices"), list):

@@ -168,6 +168,7 @@ def test_a_refusal_of_a_structured_answer_is_a_refusal_not_an_answer() -> None:
         ({"n": True}, "n"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_all": True}}, "stream_options.include_all"),
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tool_choice": "required"}, "tool_choice"),

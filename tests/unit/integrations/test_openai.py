@@ -114,7 +114,8 @@ def test_a_stream_holds_what_was_reviewed(client: OpenAI) -> None:
     assert texts(chunks) == "A clean answer."
     assert "BADWORD" not in str(chunks)
     assert chunks[-1].usage.total_tokens == 10
-    assert chunks[-2].conscience.status == "revised"
+    assert chunks[0].conscience.status == chunks[-2].conscience.status == "revised"
+    assert chunks[1].conscience is None
 
 
 def test_the_packages_stream_helper_and_parse_work(client: OpenAI) -> None:
@@ -167,6 +168,21 @@ def test_a_conversation_with_every_role_and_pictures_goes_as_it_is(client: OpenA
     generated, gate = server.calls
     assert generated["messages"] == messages
     assert gate["messages"][:2] == messages[:2]
+
+
+@pytest.mark.parametrize("release", ["hold", "window"])
+def test_a_reply_goes_on_as_the_next_requests_turn(client: OpenAI, server: Loopback, release: Any) -> None:
+    reply = client.chat.completions.create(model="m", messages=SAFE, tools=TOOLS)
+    call = reply.choices[0].message.tool_calls[0]
+    turns = [*SAFE, reply.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    server.calls.clear()
+    if release == "window":
+        server.behaviour = lambda body, number: sse("Paris.") if body.get("stream") else behaviour(body, number)
+    list(client.with_options(release=release).chat.completions.create(model="m", messages=iter(turns), stream=True))
+    sent = server.calls[0]["messages"]
+    assert [turn["role"] for turn in sent] == ["user", "assistant", "tool"]
+    assert sent[1]["tool_calls"][0]["function"] == {"name": "remove", "arguments": "{}"}
+    assert "conscience" not in json.dumps(sent)
 
 
 def test_raw_and_streaming_responses_hold_what_was_reviewed(client: OpenAI) -> None:
@@ -416,6 +432,7 @@ def test_other_resources_work_unchanged(client: OpenAI, server: Loopback) -> Non
         lambda c: c.realtime.connect(model="m"),
         lambda c: c.chat.completions.create(model="m", messages=SAFE, modalities=["text", "audio"]),
         lambda c: c.chat.completions.create(model="m", messages=SAFE, functions=[{"name": "f"}]),
+        lambda c: c.chat.completions.create(model="m", messages=SAFE, stream_options={"include_usage": True}),
         lambda c: c.responses.create(model="m", input="x", background=True),
         lambda c: c.responses.create(model="m", input="x", previous_response_id="resp_1"),
         lambda c: c.responses.create(model="m", input="x", tools=[{"type": "image_generation"}]),
