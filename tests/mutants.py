@@ -117,7 +117,7 @@ MUTATIONS = (
     Mutation("a refused call is drawn again", "conscience/integrations/tools/conversations.py",
              "return self._refused.get(skeleton(call))", "return None", TOOLS),
     Mutation("a tool's result speaks to the reviewer", "conscience/messages/conversations.py",
-             '"content": quoted(**{_result_name(message): result})', '"content": result', TALKS),
+             "RETURNED.format(result=quoted(**{_result_name(message): result}))", "result", TALKS),
     Mutation("the last request is cut", "conscience/messages/conversations.py",
              "    fixed = {last, *(", "    fixed = {*(", TALKS),
     Mutation("bait in an old turn clears an answer", "conscience/modules/critique.py",
