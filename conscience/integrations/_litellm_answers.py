@@ -1,6 +1,6 @@
 """The answers that a LiteLLM proxy returns, as turns: where each stands in its response, and how another one is put there.
 
-An answer is changed in place, so that what the proxy logs afterwards is what was shown.
+An answer is changed in place: what the proxy makes of it afterwards is made of what was shown.
 """
 
 from __future__ import annotations
