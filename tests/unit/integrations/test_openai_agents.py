@@ -25,6 +25,8 @@ from conscience.integrations.openai_agents import ReviewedModel, input_guardrail
 from conscience.integrations.tools import conversation, guard
 from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, mends, program, scripted
 
+pytestmark = pytest.mark.long  # by what it imports
+
 
 @pytest.fixture(autouse=True)
 def _no_traces() -> None:
