@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from conscience import Conscience, Outcome
+from conscience import Backend, Conscience, Outcome
 from conscience.backends.embedded import local as embedded
 from conscience.backends.embedded.weights import verified
 from conscience.errors import ContextTooLong
+from conscience.messages.completion import Completion
 from conscience.testing import ScriptedLM
 
 pytestmark = pytest.mark.local
@@ -222,3 +223,18 @@ def test_a_larger_model_by_name(coder: str) -> None:
     assert program.roles.backend("review").name == "local:qwen2.5-coder-0.5b@1d9614638d18"
     review = outcome.usage.by_role["review"]
     assert review.reused_tokens > review.input_tokens / 2
+
+
+def test_the_embedded_model_streams() -> None:
+    """Token by token, with its usage; a program releases what of it has passed."""
+    backend = Backend("local", cache=False, max_tokens=48)
+    asked = "Name three rivers, each in a sentence of its own."
+    *pieces, completion = backend.stream([{"role": "user", "content": asked}], {})
+    assert isinstance(completion, Completion)
+    assert len(pieces) > 5
+    assert "".join(map(str, pieces)) == completion.text
+    assert completion.tokens()[1] > 5
+    *events, outcome = Conscience("question -> answer", lm=backend, threshold=1.0).stream(asked, release="window")
+    assert isinstance(outcome, Outcome)
+    assert "".join(event for event in events if isinstance(event, str)) == outcome.response
+    assert outcome.usage.by_role["review"].calls >= 1

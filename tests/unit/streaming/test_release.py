@@ -186,6 +186,18 @@ async def test_a_generation_that_breaks_before_a_release_is_made_again() -> None
     assert any("went on to the next model" in event for event in outcome.events)
 
 
+async def test_a_window_of_an_answer_that_broke_off_meanwhile_is_not_released() -> None:
+    """It passed too late: another answer has taken its place."""
+    writer = ScriptedLM([Fault("server", after=f"{GOOD} And the third")], chunks=30)
+    other = ScriptedLM(["Quite another answer than that. It has an end, too."], seconds=0.2)
+    reviewer = ScriptedLM(by_stage(gate=0.1), seconds=0.05)
+    model = Conscience("question -> answer", lm={"generate": [writer, other], "review": reviewer})
+    pieces, outcome = await read(model)
+    assert pieces[0] == "Quite another answer than that."
+    assert outcome.status == "clean"
+    assert "first sentence" in str(reviewer.calls[0])
+
+
 async def test_a_spent_budget_ends_what_can_no_longer_be_reviewed() -> None:
     """As a review that fails."""
     options = {"budget": {"calls": 2}, "refusal": "No."}
