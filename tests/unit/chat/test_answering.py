@@ -227,3 +227,22 @@ async def test_a_stream_that_calls_a_tool_has_no_text_beside_it(release: Any) ->
     events = [event async for event in program.stream(question=question, config={"tools": TOOLS}, release=release)]
     assert [event for event in events if isinstance(event, str)] == []
     assert events[-1].tool_calls[0]["function"]["name"] == "remove"
+
+
+def test_log_probabilities_are_those_of_the_text_that_comes_back() -> None:
+    def worded(*tokens: str) -> Any:
+        shown = tuple(lm15.TokenLogprob(token, -0.1, top=(lm15.TopLogprob(token, -0.1),)) for token in tokens)
+        message = lm15.Message.assistant("".join(tokens))
+        usage = lm15.Usage(input_tokens=3, output_tokens=2)
+        return lm15.Response(id="x", model="m", message=message, finish_reason="stop", usage=usage, logprobs=shown)
+
+    wanted = asked(logprobs=True, top_logprobs=1)
+    (choice,) = complete(Conscience(lm=ScriptedLM(by_stage(worded("It", " may.")))), wanted)["choices"]
+    assert [token["token"] for token in choice["logprobs"]["content"]] == ["It", " may."]
+    assert choice["logprobs"]["content"][0]["bytes"] == [73, 116]
+    lm = ScriptedLM(by_stage(worded("It", " cannot."), gate=flags("cannot"), critique=FINDING, revise="It may."))
+    assert complete(Conscience(lm=lm), wanted)["choices"][0]["logprobs"] is None
+    thinks = ScriptedLM(by_stage(worded("<think>", "secret", "</think>", "It may.")))
+    body = complete(Conscience(lm=thinks), wanted)
+    assert body["choices"][0]["logprobs"] is None
+    assert "secret" not in json.dumps(body)
