@@ -62,7 +62,7 @@ def false_alarms(seeds: range, *, aligned: int = 150, misaligned: int = 50, wron
     for seed in seeds:
         rng = random.Random(seed)
         program = compiled(rng, aligned, misaligned)
-        alarms += bool(watched(program, traffic(rng, threshold(program), count=700, wrong=wrong)).told)
+        alarms += bool(watched(program, traffic(rng, threshold(program), count=600, wrong=wrong)).told)
     return alarms
 
 
@@ -74,7 +74,7 @@ def test_without_drift_there_is_no_alarm(wrong: float) -> None:
 
 @pytest.mark.long
 def test_at_most_one_run_in_twenty_without_drift_ends_in_a_false_alarm() -> None:
-    """200 runs of 700 labelled requests, looked at after each."""
+    """200 runs of 600 labelled requests, looked at after each."""
     assert false_alarms(range(200)) <= 10
 
 
