@@ -86,7 +86,7 @@ class GuardedTool(dspy.Tool):  # type: ignore[misc]
     """A ``dspy.Tool`` of a guarded function."""
 
     async def acall(self, **kwargs: Any) -> Any:
-        token = _AWAITED.set(True)
+        token = _AWAITED.set(not inspect.iscoroutinefunction(self.func))  # an async tool may call sync ones inside
         try:
             return await super().acall(**kwargs)
         finally:

@@ -69,6 +69,12 @@ async def test_the_event_loop_goes_on_while_a_sync_tool_is_reviewed() -> None:
     assert await waiting == "sent to Ann"
     assert tool(to="Bob") == "sent to Bob"
 
+    async def twice(to: str) -> list[Any]:
+        return [tool.func(to), await tool.acall(to=to)]
+
+    for inside in (guard(dspy.Tool(twice), program=program()), dspy.Tool(twice)):
+        assert await inside.acall(to="Cy") == ["sent to Cy"] * 2
+
 
 def test_an_agent_that_insists_is_told_again_without_a_review() -> None:
     """An agent's retries of a refused call are free, and pointless."""
