@@ -324,6 +324,15 @@ def test_a_full_disk_loses_records_and_says_so_once_but_no_answer(
     assert (log.lost, log.written) == (3, 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_device_that_is_full_is_no_answers_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    log = VerdictLog("/dev/full")
+    program = Conscience("question -> answer", lm=bad_then_good(), log=log)
+    assert [program(question="q").answer for _ in range(3)] == ["Good."] * 3
+    assert flush(30)
+    assert (log.lost, log.written, caplog.text.count("No space left")) == (3, 0, 1)
+
+
 def test_what_a_full_disk_has_no_room_for_is_not_left_torn(tmp_path: Path) -> None:
     """Whole lines of a batch that fit are kept, and the rest of the next one is taken back."""
     path = tmp_path / "verdicts.jsonl"
