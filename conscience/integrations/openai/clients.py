@@ -17,10 +17,10 @@ import openai
 from conscience._types import ReleaseMode
 from conscience.chat.given import acorrected, corrected
 from conscience.errors import ConfigurationError
-from conscience.integrations.openai.doors import INSTEAD, Door, api_of, asked_of, door
+from conscience.integrations.openai.doors import INSTEAD, Door, api_of, asked_of, beside_of, door
 from conscience.integrations.openai.guard import KEY, Guard, Programs, ProgramSpec, check_reviewed, rebuilt
 from conscience.integrations.openai.report import reported, with_reports
-from conscience.integrations.openai.transport import LOOP
+from conscience.integrations.openai.transport import LOOP, going_with
 from conscience.integrations.openai.windows import aopened, opened, streamed_request
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class _Reviewed:
         sent = {k: v for k, v in guard.programs.prompted(found).items() if k not in ("stream", "stream_options")}
         options.json_data, options.extra_json, options.content = sent, None, None
         request = super()._build_request(options, **more)  # type: ignore[misc]
-        request.extensions[KEY] = Door(api, json.loads(request.content), found.stream, found.include_usage)
+        asked = json.loads(request.content)
+        request.extensions[KEY] = Door(api, asked, found.stream, found.include_usage, beside_of(options))
         return request
 
     def _parsed(self, options: Any) -> Any:
@@ -147,13 +148,15 @@ class _Sync(_Reviewed):
         if self._guard is None or asked is None:
             return super().request(cast_to, options, **more)  # type: ignore[misc]
         cast_to = self._maybe_override_cast_to(cast_to, options)  # type: ignore[attr-defined]
-        response = opened(self, self._guard.program(asked.model), asked, options)
+        with going_with(beside_of(options)):
+            response = opened(self, self._guard.program(asked.model), asked, options)
         return self._process_response(cast_to=cast_to, options=options, response=response, **_streaming(more))
 
     def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
             response.read()
-            response = rebuilt(response, through, corrected(*self._guard.given(through, response)))
+            with going_with(through.beside):
+                response = rebuilt(response, through, corrected(*self._guard.given(through, response)))
             options = self._parsed(options)
         if self._guard is not None:
             check_reviewed(response)
@@ -173,14 +176,16 @@ class _Async(_Reviewed):
             return await super().request(cast_to, options, **more)  # type: ignore[misc]
         LOOP.set(asyncio.get_running_loop())
         cast_to = self._maybe_override_cast_to(cast_to, options)  # type: ignore[attr-defined]
-        response = await aopened(self, self._guard.program(asked.model), asked, options)
+        with going_with(beside_of(options)):
+            response = await aopened(self, self._guard.program(asked.model), asked, options)
         return await self._process_response(cast_to=cast_to, options=options, response=response, **_streaming(more))
 
     async def _process_response(self, *, response: Any, options: Any, **more: Any) -> Any:
         if self._guard is not None and (through := response.request.extensions.get(KEY)) is not None:
             await response.aread()
             LOOP.set(asyncio.get_running_loop())
-            response = rebuilt(response, through, await acorrected(*self._guard.given(through, response)))
+            with going_with(through.beside):
+                response = rebuilt(response, through, await acorrected(*self._guard.given(through, response)))
             options = self._parsed(options)
         if self._guard is not None:
             check_reviewed(response)

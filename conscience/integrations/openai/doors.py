@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from conscience.chat.checks import ParameterError
@@ -49,12 +49,14 @@ class Door:
         asked: the body of the request, as the caller wrote it and with the program's own prompts.
         stream: whether the caller wants a stream.
         include_usage: whether its last chunk tells the usage.
+        beside: headers and query that the caller sent with it.
     """
 
     api: Literal["chat", "responses"]
     asked: Mapping[str, Any]
     stream: bool
     include_usage: bool
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def api_of(method: str, url: str) -> Literal["chat", "responses"] | None:
@@ -94,6 +96,18 @@ def door(api: Literal["chat", "responses"], asked: Mapping[str, Any]) -> Door:
         raise ParameterError("stream_options", "needs stream", hint="set stream to True")
     usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
     return Door(api, asked, bool(asked.get("stream")), usage)
+
+
+def beside_of(options: Any) -> dict[str, Any]:
+    """The headers and the query that a caller sent with a request, less those that are about it alone."""
+    given = options.headers if isinstance(options.headers, Mapping) else {}
+    own = ("accept", "content-type", "content-length", "idempotency-key")
+    headers = {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, str) and name.lower() not in own and not name.lower().startswith("x-stainless")
+    }
+    return {"headers": headers, "params": dict(options.params or {})}
 
 
 def asked_of(json_data: Any, extra_json: Any, content: Any) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import openai
@@ -31,6 +33,9 @@ PATH = "/chat/completions"
 
 FAILURES: ContextVar[list[openai.OpenAIError] | None] = ContextVar("conscience_client_failures", default=None)
 """Where the package's own errors are kept for a caller who is to be told of them in its words."""
+
+BESIDE: ContextVar[Mapping[str, Any]] = ContextVar("conscience_client_beside", default=MappingProxyType({}))
+"""What goes with every call of the review because it went with the request: headers and query of the caller's own."""
 
 _END = object()
 
@@ -153,4 +158,15 @@ def dumped(value: Any) -> bytes:
 
 
 def _sent(body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    return {"cast_to": object, "body": body, "options": {"timeout": None if math.isinf(seconds) else seconds}}
+    options = {**BESIDE.get(), "timeout": None if math.isinf(seconds) else seconds}
+    return {"cast_to": object, "body": body, "options": options}
+
+
+@contextmanager
+def going_with(beside: Mapping[str, Any]) -> Iterator[None]:
+    """Calls that are made in here go with these headers and this query."""
+    token = BESIDE.set(beside)
+    try:
+        yield
+    finally:
+        BESIDE.reset(token)

@@ -342,6 +342,21 @@ def test_everything_goes_over_the_callers_own_connections(server: Loopback) -> N
     assert sent == [f"Bearer {KEY}"] * 5
 
 
+@pytest.mark.parametrize("release", ["hold", "window"])
+def test_the_callers_own_headers_and_query_go_with_the_review_too(streaming: Loopback, release: Any) -> None:
+    with OpenAI(base_url=streaming.url, api_key=KEY, release=release) as client:
+        options: Any = {"extra_headers": {"x-tenant": "a"}, "extra_query": {"v": "1"}}
+        if release == "hold":
+            streaming.behaviour = behaviour
+        list(client.chat.completions.create(model="m", messages=UNSAFE, stream=True, **options))
+        assert len(streaming.calls) > 3
+        assert {headers.get("x-tenant") for headers in streaming.headers} == {"a"}
+        assert {path.partition("?")[2] for path in streaming.paths} == {"v=1"}
+        before = len(streaming.calls)
+        list(client.chat.completions.create(model="m", messages=SAFE, stream=True))
+        assert {headers.get("x-tenant") for headers in streaming.headers[before:]} == {None}
+
+
 @pytest.mark.parametrize("package", [httpx, httpx2], ids=lambda package: package.__name__)
 def test_connections_of_either_http_package_and_transports_of_a_test_are_used(package: Any) -> None:
     def answer(request: Any) -> Any:
