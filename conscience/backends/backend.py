@@ -305,7 +305,7 @@ class Backend:
                 return answer(transport.call(messages, sent, seconds))
 
             async def acall() -> Answer:
-                return await heard(transport, messages, sent, seconds, answer, payers, deadline)
+                return await heard(transport, messages, params, sent, seconds, answer, payers, deadline)
 
             if isinstance(transport, LMTransport):  # shows itself
                 return payers.step(IOStep(call, acall))

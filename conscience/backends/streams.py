@@ -33,8 +33,13 @@ class Listener(Protocol):
     def committed(self) -> bool:
         """Whether something of the attempt under way has been let out: no other may take its place."""
 
-    def begins(self, messages: Sequence[Message], params: Mapping[str, Any]) -> None:
-        """An attempt begins: what was heard of another one is void."""
+    def begins(self, messages: Sequence[Message], params: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+        """An attempt begins, and what was heard of another one is void.
+
+        Args:
+            messages, params: what was asked.
+            sent: the parameters as the model is sent them, with its own settings.
+        """
 
     def hears(self, chunks: Chunks) -> None:
         """More of the attempt has come."""
@@ -62,6 +67,7 @@ async def heard(
     transport: Transport,
     messages: Sequence[Message],
     params: Mapping[str, Any],
+    sent: Mapping[str, Any],
     seconds: float,
     answer: Callable[[Answer], Answer],
     payers: Payers,
@@ -70,7 +76,8 @@ async def heard(
     """One attempt at one model, heard by whoever listens.
 
     Args:
-        transport, messages, params, seconds: see ``Transport.acall``.
+        transport, messages, sent, seconds: see ``Transport.acall``.
+        params: what the call was asked with.
         answer: what takes the reply for an answer, or raises.
         payers: pay for a stream that breaks or is left, by an estimate of its tokens.
         deadline: tells whether it was the budget's seconds that ended.
@@ -81,20 +88,20 @@ async def heard(
     """
     listener = _listener.get()
     if listener is None:
-        return answer(await transport.acall(messages, params, seconds))
-    if not params.get("stream"):  # refused, or it was never asked for
-        params = {name: value for name, value in params.items() if name not in STREAMING}
-        return answer(await transport.acall(messages, params, seconds))
+        return answer(await transport.acall(messages, sent, seconds))
+    listener.begins(messages, params, sent)
+    if not sent.get("stream"):  # the model refuses it
+        plain = {name: value for name, value in sent.items() if name not in STREAMING}
+        return answer(await transport.acall(messages, plain, seconds))
     chunks = _Heard(listener)
-    listener.begins(messages, params)
     ended = False
     try:
-        reply = await transport.acall(messages, params, seconds, chunks)
+        reply = await transport.acall(messages, sent, seconds, chunks)
         ended = True
         return answer(reply)
     except LMError as error:
         if not listener.committed:
-            listener.begins(messages, params)
+            listener.begins(messages, params, sent)
             raise
         failure = backend_failure([(transport, error)], messages, out_of_time=deadline.missed)
     finally:
@@ -135,7 +142,7 @@ class TokenStream:
         self._messages: Sequence[Message] = ()
         self._sent = 0
 
-    def begins(self, messages: Sequence[Message], params: Mapping[str, Any]) -> None:
+    def begins(self, messages: Sequence[Message], params: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         self._messages = messages
 
     def hears(self, chunks: Chunks) -> None:

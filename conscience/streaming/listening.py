@@ -51,7 +51,7 @@ class PartialAnswer:
     def __init__(self, *, thinks_aloud: bool = False) -> None:
         self.committed = False
         self.attempt = 0
-        self.held_because = ""
+        self._formed = ""
         self._thinks_aloud = thinks_aloud
         self._news = asyncio.Event()
         self._messages: Sequence[Message] = ()
@@ -60,11 +60,18 @@ class PartialAnswer:
         self._looks = 0
         self._unseen = 0
 
-    def begins(self, messages: Sequence[Message], params: Mapping[str, Any]) -> None:
+    def begins(self, messages: Sequence[Message], params: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         self.attempt += 1
         self._messages, self._params, self._chunks = messages, params, None
-        formed = next((name for name in _FORMED if _asks(params, name)), "n" if (params.get("n") or 1) > 1 else "")
-        self.held_because = f"{formed} asks for more than a text" if formed else ""
+        formed = next((name for name in _FORMED if _asks(sent, name)), "n" if (sent.get("n") or 1) > 1 else "")
+        self._formed = f"{formed} asks for more than a text" if formed else ""
+
+    @property
+    def held_because(self) -> str:
+        """Why nothing of the attempt may leave, or could; empty where something may, and of an answer that was kept."""
+        if self._formed or not self.attempt:
+            return self._formed
+        return "" if self._chunks is not None else "the model does not stream"
 
     def hears(self, chunks: Chunks) -> None:
         self._chunks = chunks
@@ -98,7 +105,7 @@ class PartialAnswer:
 
     def _window(self, released: str) -> Window | None:
         chunks = self._chunks
-        if chunks is None or self.held_because or chunks.calls_a_tool:
+        if chunks is None or self._formed or chunks.calls_a_tool:
             return None
         completion = so_far(chunks, self._messages)
         text = completion.text

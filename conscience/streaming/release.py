@@ -158,4 +158,4 @@ class _Windows:
 
 def _same(draft: Draft, judged: Draft) -> bool:
     """Whether a verdict on the one is a verdict on the other."""
-    return replace(draft, truncated=judged.truncated, sampling=judged.sampling) == judged
+    return replace(draft, truncated=judged.truncated) == judged

@@ -307,6 +307,14 @@ async def test_what_cannot_be_streamed_is_held(generate: Any, inputs: Any, why: 
     assert [event.name for event in events if isinstance(event, StageStarted)] == ["generate", "gate"]
 
 
+async def test_a_model_that_does_not_stream_is_told_of() -> None:
+    """Its answer is released as one that is held."""
+    with Loopback(lambda body, number: chat("No", yes=0.05) if is_gate(body) else chat(GOOD)) as server:
+        _, outcome = await read(Conscience("question -> answer", lm=server.backend()))
+    assert (outcome.status, outcome.answer) == ("clean", GOOD)
+    assert outcome.events == ("stream: held until the review: the model does not stream",)
+
+
 async def test_calls_of_tools_are_held() -> None:
     """The text before them may leave; they come with the outcome, reviewed with name and arguments."""
     call = {"index": 0, "id": "1", "type": "function", "function": {"name": "rm", "arguments": '{"path": "/"}'}}
