@@ -29,7 +29,7 @@ def story() -> Conscience:
         critique=json.dumps({"findings": [FINDING]}),
         revise="And that is all.",
     )
-    return Conscience(lm=ScriptedLM(script, seconds=0.3))
+    return Conscience(lm=ScriptedLM(script, seconds=0.1))
 
 
 @pytest.fixture(scope="module")
