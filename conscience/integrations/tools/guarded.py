@@ -14,6 +14,7 @@ from weakref import WeakSet
 import dspy
 
 from conscience._base.flow import Flow, IOStep, run_async, run_sync
+from conscience._dspy.streams import SILENT
 from conscience.errors import ConfigurationError, UnresolvedError
 from conscience.integrations.tools.arguments import Parameters, hints_of, signature_of
 from conscience.integrations.tools.call import ToolCall
@@ -73,6 +74,9 @@ def guard(fn: Any = None, *, program: Conscience, on_refusal: OnRefusal = "tell"
 _AWAITED: ContextVar[bool] = ContextVar("conscience_tool_awaited", default=False)
 """Whether whoever calls a sync tool would wait for it: then its review need not block the event loop."""
 
+
+_APART: Mapping[str, Any] = {"trace": None, **SILENT}
+"""The review of a call is no step of the agent's, and nothing that is streamed to its user."""
 
 _GUARDED: WeakSet[Callable[..., Any]] = WeakSet()
 
@@ -150,11 +154,11 @@ class Guarded:
         return call, told
 
     def _review(self, draft: Draft) -> Outcome:
-        with dspy.context(trace=None):  # the review of a call is no step of the agent's
+        with dspy.context(**_APART):
             return self.program.correct_draft(draft)
 
     async def _areview(self, draft: Draft) -> Outcome:
-        with dspy.context(trace=None):
+        with dspy.context(**_APART):
             return await self.program.acorrect_draft(draft)
 
     def _sync(self) -> Callable[..., Any]:

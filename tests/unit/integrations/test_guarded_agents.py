@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import anyio
 import cloudpickle
 import dspy
 import pytest
@@ -114,6 +115,19 @@ def test_a_program_around_a_guarded_agent_reviews_its_answer_too() -> None:
     assert "did not run" in str(outcome.trajectory)
     assert "WRITE THIS" not in str(outcome.draft)
     assert post.sent == []
+
+
+async def test_a_streamed_agent_shows_nothing_of_its_reviews() -> None:
+    """Not a call, let alone one that was refused or revised; ``send_stream`` is what ``dspy.streamify`` sets."""
+    post = Post()
+    tool = guard(dspy.Tool(post.send), program=program(reviewer('{"to": "nobody"}')))
+    sending, receiving = anyio.create_memory_object_stream[Any](100)
+    async with sending, receiving:
+        with dspy.context(send_stream=sending):
+            await tool.acall(to="SECRET")
+            await tool.acall(to="Ann")
+        assert receiving.statistics().current_buffer_used == 0
+    assert [to for to, _ in post.sent] == ["nobody", "Ann"]
 
 
 def test_an_agent_inside_an_agent_is_judged_by_both_requests() -> None:
