@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conscience import Backend, Conscience, Observe, Outcome, VerdictLog
-from conscience.observability import flush
+from conscience.observability import flush, telemetry
 from conscience.observability.mode import ModeSpec
 from conscience.testing import ScriptedLM, by_stage
 
@@ -65,8 +65,14 @@ def run(rounds: int, calls: int) -> None:
                 found[name].append(asyncio.run(measured(one, calls)))
         table(found)
         add_spans()
-        spans = [(asyncio.run(measured(made["off"], calls))) for _ in range(rounds)]
-        table({"off": found["off"], "spans and metrics": spans})
+        is_used = telemetry.is_used
+        spans: dict[str, list[tuple[float, float]]] = {"off": [], "spans and metrics": []}
+        for _ in range(rounds):
+            for name, taken in (("off", lambda: False), ("spans and metrics", is_used)):
+                telemetry.is_used = taken
+                spans[name].append(asyncio.run(measured(made["off"], calls)))
+        telemetry.is_used = is_used
+        table(spans)
 
 
 async def side_by_side(one: Conscience, calls: int, together: int) -> tuple[float, float]:
