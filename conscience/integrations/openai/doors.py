@@ -89,13 +89,21 @@ def door(api: Literal["chat", "responses"], asked: Mapping[str, Any]) -> Door:
     if modalities is not None and list(modalities) != ["text"]:
         raise ParameterError("modalities", "only text can be reviewed", hint='leave it out, or set it to ["text"]')
     for number, tool in enumerate(asked.get("tools") or ()):
-        if isinstance(tool, Mapping) and tool.get("type") == "image_generation":
-            raise ParameterError(f"tools[{number}].type", "a picture cannot be reviewed", hint="leave it out")
+        if isinstance(tool, Mapping):
+            _check_tool(f"tools[{number}]", tool)
     options = asked.get("stream_options")
     if options is not None and not asked.get("stream"):
         raise ParameterError("stream_options", "needs stream", hint="set stream to True")
     usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
     return Door(api, asked, bool(asked.get("stream")), usage)
+
+
+def _check_tool(at: str, tool: Mapping[str, Any]) -> None:
+    if tool.get("type") == "image_generation":
+        raise ParameterError(f"{at}.type", "a picture cannot be reviewed", hint="leave it out")
+    approval = tool.get("require_approval")
+    if tool.get("type") == "mcp" and (approval == "never" or (isinstance(approval, Mapping) and "never" in approval)):
+        raise ParameterError(f"{at}.require_approval", "calls would run before they were reviewed", hint="leave it out")
 
 
 def beside_of(options: Any) -> dict[str, Any]:

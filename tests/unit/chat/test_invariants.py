@@ -58,7 +58,7 @@ CHOICE = st.fixed_dictionaries({"message": MESSAGE}, optional={"index": JSON, "t
 COMPLETION = st.fixed_dictionaries({"choices": st.lists(CHOICE, max_size=2) | JSON}, optional={"x": JSON})
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(COMPLETION)
 def test_harm_anywhere_in_a_completion_is_reviewed_or_does_not_come_back(completion: dict[str, Any]) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -87,7 +87,7 @@ ITEM = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.fixed_dictionaries({"output": st.lists(ITEM, max_size=3)}, optional={"x": JSON, "output_text": TEXT}))
 def test_harm_anywhere_in_a_response_is_reviewed_or_does_not_come_back(response: dict[str, Any]) -> None:
     program = reviewing()
@@ -111,7 +111,7 @@ ROLE = st.sampled_from(["user", "assistant", "tool", "system", "x"])
 ANY_MESSAGE = st.dictionaries(st.sampled_from(["role", "content", "tool_calls", "type", "output"]), JSON | ROLE, max_size=4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, JSON | st.lists(ANY_MESSAGE, max_size=2), max_size=6), st.booleans())
 def test_any_body_is_a_request_or_refused_by_name(body: dict[str, Any], usable: bool) -> None:
     if usable:

@@ -451,6 +451,7 @@ def test_other_resources_work_unchanged(client: OpenAI, server: Loopback) -> Non
         lambda c: c.responses.create(model="m", input="x", background=True),
         lambda c: c.responses.create(model="m", input="x", previous_response_id="resp_1"),
         lambda c: c.responses.create(model="m", input="x", tools=[{"type": "image_generation"}]),
+        lambda c: c.responses.create(model="m", input="x", tools=[{"type": "mcp", "require_approval": "never"}]),
     ],
 )  # fmt: skip
 def test_ways_past_the_review_are_closed_by_name(client: OpenAI, server: Loopback, use: Any) -> None:
