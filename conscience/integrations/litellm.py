@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NoReturn
 
 from fastapi import HTTPException
@@ -37,6 +38,7 @@ from litellm.types.guardrails import GuardrailEventHooks
 from litellm.types.llms.openai import ResponsesAPIResponse
 from litellm.types.utils import CallTypes, ModelResponse, ModelResponseStream, TextCompletionResponse
 
+from conscience._base.files import digest
 from conscience.chat import report
 from conscience.chat.given import text_field_of
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError, ReviewError
@@ -63,6 +65,9 @@ from conscience.integrations._turns import (
 from conscience.outcome import Outcome
 from conscience.program import Conscience, load
 
+MARK_LENGTH = 32
+"""Hexadecimal digits of a digest."""
+
 PROVIDER = "conscience"
 """By which name LiteLLM's logs know who judged."""
 
@@ -83,6 +88,8 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
     reason ``content_filter``. A body that is no stream has a ``conscience`` object that tells how the review ended, as have
     LiteLLM's logs. A review that failed ends as the program's policy says: closed with the refusal text and the status
     ``unreviewed``, which is no verdict.
+
+    Whether it runs for a request is LiteLLM's to decide: a hook that is called reviews.
 
     Args:
         program: what reviews and revises, or the file of a compiled one; by default the general constitution.
@@ -112,31 +119,34 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
             program = Conscience(lm=lm) if program is None else load(program, lm=lm)
         self.program = program
         self.judge = judge_of(self.program)
+        self._mark = f"conscience-{token_hex(16)}"  # which nobody upstream can know
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: Any) -> Any:
         """``mode: pre_call``: what the user wrote last goes to no model where it is against the constitution itself."""
-        if self.should_run_guardrail(data=data, event_type=GuardrailEventHooks.pre_call) is True:
-            await self._judge_request(data, call_type, GuardrailEventHooks.pre_call)
+        await self._judge_request(data, call_type, GuardrailEventHooks.pre_call)
         return data
 
     async def async_moderation_hook(self, data: dict[str, Any], user_api_key_dict: Any, call_type: Any) -> Any:
         """``mode: during_call``: the same, beside the model's own work."""
-        if self.should_run_guardrail(data=data, event_type=GuardrailEventHooks.during_call) is True:
-            await self._judge_request(data, call_type, GuardrailEventHooks.during_call)
+        await self._judge_request(data, call_type, GuardrailEventHooks.during_call)
         return data
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
         """``mode: post_call``: what the model answered."""
-        if self.should_run_guardrail(data=data, event_type=GuardrailEventHooks.post_call) is not True:
-            return response
         said = answers(response)
         if said is None:
             _unknown(type(response).__name__)
-        reviewed = await self._review([answer.turn for answer in said], data, _call_type(response))
+        turns = [answer.turn for answer in said]
+        marks = getattr(response, "_hidden_params", None)  # no part of the body
+        if isinstance(marks, dict) and marks.get(self._mark) == _digest(turns):
+            return response  # a guardrail of one model is called by the router, and again by the proxy
+        reviewed = await self._review(turns, data, _call_type(response))
         for answer, result in zip(said, reviewed, strict=True):
             if result.changed:
                 answer.put(result)
         _tell(response, reviewed)
+        if isinstance(marks, dict):
+            marks[self._mark] = _digest([answer.turn for answer in answers(response) or ()])
         return response
 
     async def async_post_call_streaming_iterator_hook(
@@ -232,6 +242,11 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
             )
 
 
+def _digest(turns: Sequence[Turn]) -> str:
+    """What stands for these turns, and for no others."""
+    return digest([repr(turn) for turn in turns], MARK_LENGTH)
+
+
 def _call_type(response: Any) -> CallTypes:
     if isinstance(response, ResponsesAPIResponse):
         return CallTypes.aresponses
@@ -243,8 +258,9 @@ def _conversation(data: dict[str, Any], call_type: Any) -> list[dict[str, Any]]:
     if data.get("prompt") is not None:
         prompt = data["prompt"]
         return [{"role": "user", "content": prompt if isinstance(prompt, str) else part_text(prompt)}]
-    handler = load_guardrail_translation_mappings().get(CallTypes(call_type))
-    return readable((handler().get_structured_messages(data) if handler is not None else None) or [])
+    handler = load_guardrail_translation_mappings().get(call_type)
+    messages = handler().get_structured_messages(data) if handler is not None else data.get("messages")
+    return readable([message for message in messages or () if isinstance(message, Mapping)])
 
 
 def _tell(response: Any, reviewed: Sequence[ReviewedTurn]) -> None:

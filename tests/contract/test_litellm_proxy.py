@@ -29,7 +29,11 @@ model_list:
     litellm_params: {{model: openai/fake, api_base: "{url}", api_key: sk-test-secret-0123}}
   - model_name: claude
     litellm_params: {{model: anthropic/claude, api_base: "{root}", api_key: sk-test-secret-0123}}
+  - model_name: guarded
+    litellm_params: {{model: openai/fake, api_base: "{url}", api_key: sk-test-secret-0123, guardrails: [once more]}}
 guardrails:
+  - guardrail_name: once more
+    litellm_params: {{guardrail: reviewed.Reviewed, mode: post_call}}
   - guardrail_name: answers
     litellm_params: {{guardrail: reviewed.Reviewed, mode: post_call, default_on: true}}
   - guardrail_name: questions
@@ -206,6 +210,14 @@ def test_an_answer_is_reviewed_once(proxy: Proxy) -> None:
         before = proxy.reviews()
         assert proxy.ask("/v1/chat/completions", request("", "gpt", "Hello?", **more)).status_code == 200
         assert proxy.reviews() - before == 1, more
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_guardrail_of_one_model_is_called_for_it(proxy: Proxy, stream: bool) -> None:
+    """Beside the one that is on by default."""
+    before = proxy.reviews()
+    assert proxy.ask("/v1/chat/completions", request("", "guarded", "Hello?", stream=stream)).status_code == 200
+    assert proxy.reviews() - before == 2
 
 
 @pytest.mark.parametrize("guardrail", ["questions", "beside"])
