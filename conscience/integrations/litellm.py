@@ -11,8 +11,8 @@
 
 It covers chat and text completions, OpenAI's Responses and Anthropic's Messages, whole and streamed: calls of tools with
 their arguments, every choice, and the thoughts that are shown. A stream begins after the verdict. An answer of a kind that
-it does not know is kept back. LiteLLM's pass-through routes call no guardrail of this kind. A program made in Python goes in
-by a class of one's own, which LiteLLM then names::
+it does not know is kept back. LiteLLM's pass-through routes and realtime sessions call no guardrail of this kind. A program
+made in Python goes in by a class of one's own, which LiteLLM then names::
 
     class Reviewed(ConscienceGuardrail):
         def __init__(self, **options):
