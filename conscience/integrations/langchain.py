@@ -266,8 +266,8 @@ def read_turn(message: AIMessage) -> Turn:
             texts.append(part_text(part))
         elif kind not in CALLS_AGAIN:
             thoughts.append(part_text(part))
-    calls = [ToolCall.of(call["name"], call["args"], call["id"]) for call in message.tool_calls]
-    calls += [ToolCall.of(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls]
+    asked = [*getattr(message, "tool_calls", ()), *getattr(message, "invalid_tool_calls", ())]
+    calls = [ToolCall.of(call["name"], call["args"], call["id"]) for call in asked]
     if (old := beside.get("function_call")) is not None:
         calls.append(ToolCall.of(old.get("name"), old.get("arguments")))
     return Turn("\n".join(filter(None, texts)), "\n".join(filter(None, thoughts)), tuple(calls))
@@ -296,8 +296,9 @@ def _result(said: BaseMessage, reviewed: ReviewedTurn) -> ChatResult:
                     name=said.name,
                     usage_metadata=getattr(said, "usage_metadata", None),
                     tool_calls=[
-                        tool_call(name=call.name, args=json.loads(call.arguments), id=call.id)
+                        tool_call(name=call.name, args=arguments, id=call.id)
                         for call in reviewed.turn.calls
+                        if isinstance(arguments := call.arguments_object(), dict)
                     ],
                     additional_kwargs=_parsed(said, reviewed.turn.text) if ok else {"refusal": reviewed.turn.text},
                     response_metadata={**metadata, "finish_reason": "stop" if ok else "content_filter", **told},

@@ -189,6 +189,21 @@ def test_tools_are_bound_by_the_model_and_their_calls_reviewed() -> None:
     assert "Not Kim." in repr(lm.calls[1])
 
 
+def test_a_message_of_another_class_and_broken_calls_are_read() -> None:
+    """A model may answer with a ChatMessage; what cannot be stored leaves a call."""
+    from langchain_core.messages import ChatMessage
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+    class Odd(Model):
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=ChatMessage(f"Say {BAD}.", role="assistant"))])
+
+    odd = ReviewedChatModel(model=Odd(messages=iter(())), program=program())
+    assert odd.invoke("Hello?").content == MENDED
+    broken = AIMessage("Fi\0ne.", invalid_tool_calls=[{"name": "act", "args": "{", "id": "1", "error": None}])
+    assert reviewed(broken).invoke("Hello?").content == "Fine."
+
+
 def test_a_conversation_that_langchain_itself_cannot_convert_is_read_all_the_same() -> None:
     """As texts."""
     lm = scripted()
