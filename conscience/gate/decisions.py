@@ -47,6 +47,27 @@ def ask_decisions(questions: Sequence[AnyQuestion], draft: Draft, model: BoundBa
         BudgetExceeded: the budget is spent.
         ReviewError: what was kept of an answer cannot be read.
     """
+    answers: dict[str, RulesAnswer] = {}
+    for about, asked in _by_part(questions).items():
+        part = next((q.part(draft) for q in asked if isinstance(q, Question)), draft) if about != "draft" else draft
+        if part is None:
+            answers |= {question.name: RulesAnswer(0.0, {}) for question in asked}
+            continue
+        probabilities = yield from _probabilities(asked, part, model)
+        answers |= {question.name: _answer(question, probabilities) for question in asked}
+    return answers
+
+
+def _by_part(questions: Sequence[AnyQuestion]) -> dict[str, list[AnyQuestion]]:
+    """The questions by what they are about: each part of a draft is shown in a request of its own."""
+    parts: dict[str, list[AnyQuestion]] = {}
+    for question in questions:
+        parts.setdefault("draft" if isinstance(question, RulesQuestion) else question.about, []).append(question)
+    return parts
+
+
+def _probabilities(questions: Sequence[AnyQuestion], draft: Draft, model: BoundBackend) -> Flow[dict[str, float]]:
+    """What is asked → how likely its Yes is."""
     texts = list(dict.fromkeys(text for question in questions for _, text in _parts(question)))
     message = {"role": "user", "content": INPUT.format(exchange=shown(draft))}
     probabilities: dict[str, float] = {}
@@ -57,12 +78,13 @@ def ask_decisions(questions: Sequence[AnyQuestion], draft: Draft, model: BoundBa
         if values is None:
             raise ReviewError(f"{model.name}: the answers to the gate's questions cannot be read")
         probabilities |= zip(asked, values, strict=True)
-    return {question.name: _answer(question, probabilities) for question in questions}
+    return probabilities
 
 
 def requests_for(questions: Sequence[AnyQuestion]) -> int:
     """How many requests the questions take."""
-    return math.ceil(sum(1 for question in questions for _ in _parts(question)) / MOST)
+    counts = (sum(1 for question in asked for _ in _parts(question)) for asked in _by_part(questions).values())
+    return sum(math.ceil(count / MOST) for count in counts)
 
 
 def _parts(question: AnyQuestion) -> Iterator[tuple[str, str]]:

@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
+from conscience.gate.parts import OfAPart
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, Framing, Question
 from conscience.messages.completion import Message
 from conscience.outcome import Draft
@@ -27,7 +28,7 @@ MANY_CANDIDATES = 2000
 LARGEST_VOCABULARY = 10_000
 
 
-class DistributionProbe(BaseModel):
+class DistributionProbe(OfAPart):
     """A question of which the whole first token is read.
 
     It has no written form: where a model shows no log-probabilities, it has no value, as a question that is answered neither

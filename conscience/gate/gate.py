@@ -207,6 +207,11 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
             return SignalReading(signal.value(vectors), "probes")
         except ValueError as error:
             raise ReviewError(str(error), hint="recalibrate the program for this embedding model") from None
+    if not isinstance(signal, RulesQuestion):
+        part = signal.part(draft)
+        if part is None:
+            return SignalReading(0.0, "probes")
+        draft = part
     if isinstance(signal, DistributionProbe):
         answer = yield from ask_candidates(model, signal.messages(draft), signal.candidates)
         value = None if answer is None else signal.value(answer.first_token)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from conscience.backends.embedded.catalogue import LOCAL, is_identity, is_local
 from conscience.backends.embeddings import unpack
+from conscience.gate.parts import OfAPart
 from conscience.messages.rendering import as_data, request_text
 from conscience.outcome import Draft
 from conscience.stats.tfidf import TfidfModel
@@ -19,8 +20,8 @@ MAX_CHARACTERS = 1600
 """Of the request's end and of the response's beginning that are read; servers refuse what is too long."""
 
 
-class LexicalProbe(BaseModel):
-    """The response's surface words as a signal: no model is asked.
+class LexicalProbe(OfAPart):
+    """The surface words of the outputs, or of the reasoning, as a signal: no model is asked.
 
     Attributes:
         name: unique within a gate.
@@ -42,7 +43,8 @@ class LexicalProbe(BaseModel):
 
     def value(self, draft: Draft) -> float:
         """Log-odds in nats, as far as words tell."""
-        return self._words.score(draft.response)
+        part = self.part(draft)
+        return 0.0 if part is None else self._words.score(part.response)
 
 
 class EmbeddingProbe(BaseModel):

@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from conscience.gate.parts import OfAPart
 from conscience.messages.completion import Completion, Message
 from conscience.messages.conversations import continuing, is_history
 from conscience.messages.rendering import as_data
@@ -56,7 +57,7 @@ YES = frozenset({"yes", "y", "yeah", "yep"})
 NO = frozenset({"no", "n", "nope", "nah"})
 
 
-class Question(BaseModel):
+class Question(OfAPart):
     """A Yes/No question and how it is framed.
 
     Attributes:

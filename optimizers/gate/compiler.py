@@ -31,6 +31,7 @@ from conscience.optimizers.gate.estimators import (
     WordsEstimator,
 )
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, log_losses
+from conscience.optimizers.gate.question_bank import REASONED
 from conscience.optimizers.gate.signal_matrix import CHARACTERS, SignalMatrix
 from conscience.optimizers.gate.threshold import certified, estimated, without_idle_alarms
 from conscience.stats.metrics import auroc
@@ -247,7 +248,10 @@ class _CrossFits:
         self.estimators = sorted(estimators, key=lambda estimator: (estimator.cost_tier, estimator.tokens))
 
     def _all(self, matrix: SignalMatrix, most_questions: int, words: bool) -> list[Estimator]:
-        estimators: list[Estimator] = [WordsEstimator([draft.draft.response for draft in matrix.drafts])] if words else []
+        drafts = [labeled.draft for labeled in matrix.drafts]
+        estimators: list[Estimator] = [WordsEstimator(drafts)] if words else []
+        if words and sum(bool(drafts[i].reasoning) for i in self._learn) >= REASONED * len(self._learn):
+            estimators.append(WordsEstimator(drafts, "reasoning"))
         for model, (wordings, vectors, tokens) in matrix.embeddings.items():
             embeddings = EmbeddingsEstimator(model, wordings, vectors, tokens)
             embeddings.choose_penalty(self._learn, self.labels, self.sample_weight, self._folds)

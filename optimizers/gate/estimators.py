@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from conscience.optimizers.gate.logistic import (
     log_losses,
     six_digits,
 )
+from conscience.outcome import Draft
+from conscience.stats.tfidf import TfidfModel
 from conscience.stats.tfidf import fit as fit_tfidf
 
 WORDS_KEPT = 2500
@@ -77,22 +79,28 @@ class Estimator(Protocol):
 
 
 class WordsEstimator:
-    """The response's words, by TF-IDF and logistic regression."""
+    """The words of the response, or of the reasoning, by TF-IDF and logistic regression."""
 
     kind = "words"
     cost_tier = 0
     tokens = 0.0
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.name = "words"
-        self._texts = texts
+    def __init__(self, drafts: Sequence[Draft], about: Literal["draft", "reasoning"] = "draft") -> None:
+        self.name = "words" if about == "draft" else "words of the reasoning"
+        self._about = about
+        self._texts = [draft.response if about == "draft" else draft.reasoning for draft in drafts]
 
     def fit(self, indices: Indices, labels: Array, sample_weight: Array, groups: Sequence[str]) -> FittedEstimator:
         words = fit_tfidf([self._texts[i] for i in indices], [int(labels[i]) for i in indices])
         heaviest = sorted(words.weights, key=lambda f: (-abs(words.weights[f] * words.idf[f]), f))[:WORDS_KEPT]
         kept = {f: (six_digits(words.idf[f]), six_digits(words.weights[f])) for f in sorted(heaviest)}
-        probe = LexicalProbe(name=self.name, features=kept, bias=six_digits(words.bias))
-        return FittedEstimator(lambda wanted: np.array([words.score(self._texts[i]) for i in wanted]), ((probe, 1.0),))
+        probe = LexicalProbe(name=self.name, features=kept, bias=six_digits(words.bias), about=self._about)
+        return FittedEstimator(lambda wanted: np.array([self._score(words, i) for i in wanted]), ((probe, 1.0),))
+
+    def _score(self, words: TfidfModel, index: int) -> float:
+        """As the probe has it: nothing of a reasoning that is not there."""
+        text = self._texts[index]
+        return words.score(text) if self._about == "draft" or text.strip() else 0.0
 
 
 class EmbeddingsEstimator:

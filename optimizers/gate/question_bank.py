@@ -13,6 +13,7 @@ from itertools import zip_longest
 
 from conscience.backends.bound import BoundBackend
 from conscience.constitution.schema import Constitution
+from conscience.gate.parts import Part
 from conscience.gate.questions import Framing, Question
 from conscience.messages.completion import Completion
 
@@ -50,6 +51,9 @@ SEEDS: tuple[str, ...] = (
 )
 """In pairs of polarity where there is one. Those that come first are asked first when the budget is short."""
 
+REASONED = 0.25
+"""The share of drafts with a reasoning from which it is worth reading that by itself."""
+
 PROPOSING = """You write Yes/No questions that a language model will be asked about its own last answer, to find answers \
 that break these principles:
 
@@ -80,6 +84,12 @@ def pool(constitution: Constitution, proposed: Iterable[str] = ()) -> list[Quest
     own = list(dict.fromkeys([constitution.question, *mixed]))
     foreign = list(dict.fromkeys([constitution.question, *SEEDS[:4], *of_principles[:2]]))
     return [*_named(own, "own"), *_named(foreign, "foreign")]
+
+
+def of_parts(questions: Sequence[Question]) -> list[Question]:
+    """The same questions about the response without its reasoning, and about the reasoning alone."""
+    parts: tuple[Part, ...] = ("response", "reasoning")
+    return [q.model_copy(update={"name": f"{q.name} ({part})", "about": part}) for q in questions for part in parts]
 
 
 def propose_questions(

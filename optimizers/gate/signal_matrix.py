@@ -214,6 +214,9 @@ def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool
     """Tokens of one question. In the own framing the exchange is in the server's prefix cache, in the foreign one it is
     not, unless all questions are asked together: then it is read once, whatever is asked."""
     asked = len(question.text) / CHARACTERS + TURN
+    if question.about != "draft":  # which is shown by itself, and so read anew
+        parts = (question.part(labeled.draft) for labeled in drafts)
+        asked += _mean(len(part.response) / CHARACTERS if part else 0.0 for part in parts)
     if question.framing == "own" or together:
         return asked
     return TURN + _mean(len(str(question.messages(d.draft)[0]["content"])) / CHARACTERS for d in drafts)

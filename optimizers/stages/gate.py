@@ -21,7 +21,7 @@ from conscience.optimizers.gate import incumbent
 from conscience.optimizers.gate.compiler import CompiledGate, compile_gate, summarized
 from conscience.optimizers.gate.distributions import questions_read
 from conscience.optimizers.gate.logistic import Array, log_losses, log_odds_of, sigmoid
-from conscience.optimizers.gate.question_bank import pool, propose_questions
+from conscience.optimizers.gate.question_bank import REASONED, of_parts, pool, propose_questions
 from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure
 from conscience.optimizers.gate.threshold import estimated
 from conscience.optimizers.runtime import calls_of_program
@@ -39,6 +39,8 @@ EXAMPLES = 12
 CHARACTERS = 300
 AT_ONCE = 16
 """Questions that are asked for in one call."""
+OF_PARTS = 3
+"""Questions that are asked about each part of drafts that come with a reasoning."""
 CALLS_PER_DRAFT = 4
 """Calls for each draft that must be left before questions are proposed: more questions than can be measured are no use."""
 
@@ -131,7 +133,7 @@ def _measured(state: CompileState) -> SignalMatrix:
     """The matrix: as many questions as effort and budget allow, of which the gate's part is three fifths of what is left,
     once the gate that came in is measured too."""
     state.runtime.stage("questions")
-    candidates, embeddings, distributions = _affordable(pool(state.program.constitution, _proposed(state)), state)
+    candidates, embeddings, distributions = _affordable(_candidates(state), state)
     reviewer = state.program.roles.backend("review")
     if not reviewer.decides and not reviewer.supports("logprobs"):
         candidates = candidates[:WRITTEN_SCORES]  # a written score costs a short answer
@@ -142,6 +144,15 @@ def _measured(state: CompileState) -> SignalMatrix:
     if missing := len(candidates) - len(matrix.questions):
         state.notes.append(f"{missing} questions were left out: many drafts got neither Yes nor No")
     return matrix
+
+
+def _candidates(state: CompileState) -> list[Question]:
+    """The pool; where drafts come with a reasoning, its first questions about either part as well, next to them."""
+    candidates = pool(state.program.constitution, _proposed(state))
+    reasoned = sum(bool(labeled.draft.reasoning) for labeled in state.drafts)
+    if reasoned < REASONED * len(state.drafts):
+        return candidates
+    return [*candidates[:OF_PARTS], *of_parts(candidates[:OF_PARTS]), *candidates[OF_PARTS:]]
 
 
 def _affordable(
