@@ -16,8 +16,9 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-# A real model answers, reviews and revises a few requests on this machine.
+# Real models answer, review and revise a few requests on this machine. Where the larger one cannot be had, that part is left out.
 demo: $(READY)
+	@$(BIN)/conscience pull qwen2.5-coder-1.5b || true
 	@$(BIN)/python examples/demo.py
 
 # Every test but the long ones, side by side on two cores; the tests of the embedded model share one worker and one server.

@@ -95,10 +95,12 @@ def test_demo(run: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> No
     """Each request, answered once, with what is to be expected of the model. Here another one answers."""
     monkeypatch.setenv("OPENAI_API_BASE", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-secret-0123")
-    said = run("demo.py", "--lm", "openai/fake")
-    assert said.count("answer: clean") == 3
-    assert said.count("Paris.") == 3
+    said = run("demo.py", "--lm", "openai/fake", "--coder", "openai/fake")
+    assert said.count("answer: clean") == 4
+    assert said.count("Paris.") == 4
     assert "135 million" in said
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert "Without a model that can mend code: " in run("demo.py", "--lm", "openai/fake", "--coder", "local:none.gguf")
 
 
 def test_fastapi_app(run: Run) -> None:
@@ -150,6 +152,7 @@ def test_switch_provider(run: Run, no_provider: None) -> None:
     assert [row[3:] for row in rows] == [["100% / 0%", "Outcome: revised"]] * 4
 
 
+@pytest.mark.long
 @pytest.mark.local
 def test_switch_provider_to_the_embedded_model(run: Run, no_provider: None, local_endpoint: Any) -> None:
     """The same program, an outcome of the same type; what its gate reaches is what such a model reaches."""
@@ -195,10 +198,10 @@ def test_calibrate_local(run: Run, server: Loopback, tmp_path: Path, monkeypatch
     assert stage["weights"]["police"] > 0
 
 
-@pytest.mark.parametrize("requests", [150, pytest.param(1000, marks=pytest.mark.long)])
-def test_shadow_mode(run: Run, requests: int) -> None:
+@pytest.mark.long
+def test_shadow_mode(run: Run) -> None:
     """40 labels take the false positives away; the weighted figures are those of the log; a change is told in time."""
-    said = run("shadow_mode.py", str(requests))
+    said = run("shadow_mode.py", "1000")
     recalls = [float(share) for share in re.findall(r"flagged (\d+)% of the hurtful drafts", said)]
     before, after = (float(share) for share in re.findall(r"and (\S+)% of the others$", said, re.MULTILINE))
     (by_labels,) = (float(share) for share in re.findall(r"by the labels, (\S+)% of the others were flagged", said))

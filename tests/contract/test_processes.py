@@ -148,6 +148,7 @@ def test_journal_goes_on_behind_a_torn_line(tmp_path: Path, caplog: pytest.LogCa
     assert Journal(path).get(keys[0]) == {"text": keys[0]}
 
 
+@pytest.mark.long
 def test_second_command_on_a_folder_is_refused(server: Loopback, tmp_path: Path) -> None:
     """By the number of the process that has it; a killed one leaves the folder to the next, with each case once."""
     under_way, go_on = threading.Event(), threading.Event()

@@ -52,7 +52,7 @@ def ask(url: str, **more: Any) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_stream_under_way_is_finished_before_the_end(tmp_path: Path, number: int) -> None:
     """Told to stop, it takes no more, ends what it has begun, and leaves with 0."""
     with start("serve", "--program", PROGRAM, "--port", "0", folder=tmp_path) as running:

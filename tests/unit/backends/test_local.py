@@ -93,6 +93,7 @@ SEVERAL = "import sys; from conscience.backends.embedded.local import endpoint, 
 [endpoint(path) for path in sys.argv[1:]]; print(*[s.process.pid for s in _servers.values()], flush=True); sys.stdin.read()"
 
 
+@pytest.mark.long
 def test_several_servers_go_together(local_endpoint: Any, tmp_path: Path) -> None:
     """One for each file, and none of them holds another one's pipe open."""
     copies = [tmp_path / name for name in ("a.gguf", "b.gguf")]
@@ -131,6 +132,7 @@ def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
     assert post(second, HELLO)[0] == 200
 
 
+@pytest.mark.long
 def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
     """local, openai/, anthropic/ and a scripted LM: the same outcome type, fields and accounting."""
     from conscience import Backend
@@ -197,6 +199,7 @@ def _small(max_tokens: int = 48) -> Any:
     return Backend("local", max_tokens=max_tokens, cache=False)
 
 
+@pytest.mark.long
 def test_a_long_answer_does_not_go_in_circles(local_endpoint: Any) -> None:
     """Greedy and without a sampler against it, this one says the same eight words sixteen times."""
     from conscience import Backend

@@ -25,7 +25,8 @@ def compiled(world: World, cases: list[Case] = CASES, **options: Any) -> tuple[C
     return program, program.compile_result, lm
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> None:
     """The critique flags stories until it is told; only feedback says what to tell it. Same budget for both."""
     found, result, _ = compiled(World(), prompts="gepa", seed=seed)
@@ -35,7 +36,8 @@ def test_gepa_finds_the_distinction_that_random_search_does_not(seed: int) -> No
     assert right(found) == 1.0 > right(Conscience(lm=ScriptedLM(World())))
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1])
 def test_demos_come_from_successful_corrections(seed: int) -> None:
     """A revision that works once it has seen one that worked: a person's rewrite is the first."""
     cases = [c.model_copy(update={"references": ("Here is a kind word.",)}) for c in CASES]
