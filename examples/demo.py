@@ -37,7 +37,7 @@ def main() -> None:
     print()
     print("This model has 135 million parameters: it shows how the step works, not how well a real model judges.\n")
     try:
-        code = ["ask", "--lm", options.coder, "--constitution", "code", "--max-tokens", "250", "--timeout", "600"]
+        code = ["ask", "--lm", options.coder, "--constitution", "code", "--max-tokens", "300", "--timeout", "600"]
         cli.main([*code, "--full", CODE], standalone_mode=False)
     except ConscienceError as error:  # its weights are a gigabyte, and may not be here
         print(f"Without a model that can mend code: {error}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conscience.linting.weakness import Weakness
+
 ADVICE: Mapping[int, str] = {
     20: "Read XML with defusedxml.ElementTree.",
     22: "Resolve the path, and refuse it where it leaves the folder.",
@@ -48,3 +50,16 @@ ADVICE: Mapping[int, str] = {
     1336: "Pass values to the template as variables, and do not build the template of them.",
 }
 """Number of a weakness in MITRE's list → a sentence."""
+
+OF_RULES: Mapping[str, str] = {
+    "js-eval": "Parse the text, with JSON.parse or a small parser of its own, and never run it.",
+    "js-random": "Take each random number from crypto.randomInt of the module crypto, in place of Math.random.",
+    "sh-pipe": "Download to a file, check it with sha256sum against a known digest, and only then run it.",
+    "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
+}
+"""Rule → a sentence, where the language says it better."""
+
+
+def advice_on(weakness: Weakness) -> str | None:
+    """What to do instead of something weak; None where nothing is known of it."""
+    return OF_RULES.get(weakness.rule) or ADVICE.get(weakness.cwe)

@@ -62,8 +62,8 @@ def broken_rules(language: str, code: str) -> list[Weakness]:
     bare = _COMMENTS[language].sub(lambda found: found[1] or "\n" * found[0].count("\n"), code)
     broken = []
     for rule in rules()[language]:
-        places = [match.start() for pattern in rule.patterns if (match := pattern.search(bare))]
-        if places:
-            line = bare.count("\n", 0, min(places)) + 1
+        places = [match.end() - 1 for pattern in rule.patterns if (match := pattern.search(bare))]
+        if places:  # a match ends where the fault is, and may begin with the name of what is made there
+            line = bare.count("\n", 0, max(0, min(places))) + 1
             broken.append(Weakness(rule.id, rule.cwe, rule.message, line, line_of(code, line)))
     return broken

@@ -4,7 +4,7 @@ a suspicion."""
 from __future__ import annotations
 
 from conscience.constitution.schema import Constitution, Principle
-from conscience.linting.advice import ADVICE
+from conscience.linting.advice import advice_on
 from conscience.linting.linters import weaknesses_in
 from conscience.messages.rendering import value_text
 from conscience.outcome import Draft, Finding
@@ -38,7 +38,7 @@ def linted(draft: Draft, constitution: Constitution) -> tuple[tuple[Finding, ...
     for principle in constitution.principles:
         if own := [weakness for each in read for weakness in each.weaknesses if weakness.cwe in principle.cwe]:
             why = " ".join(dict.fromkeys(f"{weakness.message}." for weakness in own))
-            instead = " ".join(dict.fromkeys(ADVICE.get(weakness.cwe, principle.change or "") for weakness in own))
+            instead = " ".join(dict.fromkeys(advice_on(weakness) or principle.change or "" for weakness in own))
             findings.append(_finding(principle, own[0].quote, why, instead or principle.short))
     unread = any(each.unread for each in read)
     return tuple(findings), ("no linter read the Python: pip install 'dspy-conscience[bandit]'",) if unread else ()

@@ -104,7 +104,7 @@ def test_models_are_listed_with_what_is_here(weights: Path) -> None:
 @pytest.mark.long
 def test_ctrl_c_and_kill_keep_what_came(tmp_path: Path) -> None:
     """In a process of its own, of a file as large as the built-in one; the same command goes on."""
-    with Publisher(random.Random(3).randbytes(1) * SMOLLM2.bytes, lambda number: Answer(pause=0.002)) as publisher:
+    with Publisher(random.Random(3).randbytes(1) * SMOLLM2.bytes, lambda number: Answer(pause=0.02)) as publisher:
         arguments = ["pull", "--from", f"{publisher.url}/x", "--to", str(tmp_path / "weights")]
         partial = tmp_path / "weights" / f"{SMOLLM2.file}.partial"
         came = 0
