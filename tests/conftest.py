@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ for name in [n for n in os.environ if n.endswith(("_API_KEY", "_API_BASE", "_BAS
 
 from conscience.backends.embedded.weights import weights_folder  # noqa: E402 - the environment comes first
 from tests.support.loopback import Loopback  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # run in the background of a shell, where Ctrl-C is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
