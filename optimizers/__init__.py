@@ -10,8 +10,10 @@ Imports as ``conscience.optimizers``:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
+
+from conscience._base.exports import exported
 
 _HOME = {
     "CompileResult": "compilation",
@@ -33,16 +35,8 @@ if TYPE_CHECKING:
     from conscience.optimizers.self_correction import SelfCorrection as SelfCorrection
 
 
-def _exported(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    exported = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    exported.__module__ = __name__  # reprs and tracebacks name what users import
-    return exported
-
-
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for an export
-    __getattr__ = _exported
+    __getattr__ = partial(exported, __name__, _HOME)
 
 
 def __dir__() -> list[str]:

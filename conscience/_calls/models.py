@@ -9,6 +9,7 @@ import dspy
 from conscience.backends.backend import Backend
 from conscience.backends.embeddings import preparing
 from conscience.gate.probes import EmbeddingProbe
+from conscience.linting.python import can_read_python, prepare
 from conscience.usage import ROLES, Role
 
 
@@ -34,10 +35,11 @@ def warm(program: Any) -> None:
     """See ``Conscience.warm``."""
     for backend in models_of(program):
         backend.warm()
-    for stage in program.gate_settings.stages:
-        for signal in stage.signals:
-            if isinstance(signal, EmbeddingProbe):
-                preparing(signal.model).run()
+    for signal in program.gate_settings.signals:
+        if isinstance(signal, EmbeddingProbe):
+            preparing(signal.model).run()
+    if any(principle.cwe for principle in program.constitution.principles) and can_read_python():
+        prepare()
 
 
 def check_models(program: Any) -> None:

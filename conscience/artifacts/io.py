@@ -131,7 +131,7 @@ def load_into(program: Any, source: Artifact | str | Path, name: str = "", *, de
     program.set_constitution(artifact.constitution)
     if (threshold := program.chosen_threshold) is not None:
         lowest = threshold if "threshold" in decided else min(threshold, settings.threshold)
-        settings = settings.model_copy(update={"threshold": lowest})
+        settings = settings.with_threshold(lowest)
     program.review.gate_settings = settings
     _load_policy(program, artifact.policy, name, decided)
     program.calibrations = artifact.calibrations

@@ -212,7 +212,7 @@ def _app(plan: Plan) -> Any:
         threshold = policy.pop("threshold", None)
         program = one.setup.built(**policy)
         if threshold is not None:
-            program = program.with_gate(program.gate_settings.model_copy(update={"threshold": threshold}))
+            program = program.with_gate(program.gate_settings.with_threshold(threshold))
         program.log = program.log or log
         program.name = program.name or one.names[0]
         program.warm()

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
     """
     if not can_read_python():
         raise ConfigurationError("Python is read by bandit", hint="run: pip install 'dspy-conscience[bandit]'")
-    manager = _manager()
+    config, manager_of = prepare()
+    manager = manager_of(config(), "file", quiet=True, ignore_nosec=True)
     with tempfile.TemporaryDirectory(prefix="conscience-lint-") as folder:
         file = Path(folder) / "answer.py"
         file.write_text(code, encoding="utf-8", errors="replace")
@@ -49,11 +51,13 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
     ]
 
 
-def _manager() -> Any:
-    with warnings.catch_warnings():  # of its own dependencies, when it is first imported
+@cache
+def prepare() -> tuple[Any, Any]:
+    """Imports bandit, which takes a second: its classes of settings and of runs."""
+    with warnings.catch_warnings():  # of its own dependencies
         warnings.simplefilter("ignore")
         from bandit.core.config import BanditConfig
         from bandit.core.manager import BanditManager
 
     logging.getLogger("bandit").setLevel(logging.CRITICAL)  # what it cannot read it also logs
-    return BanditManager(BanditConfig(), "file", quiet=True, ignore_nosec=True)
+    return BanditConfig, BanditManager

@@ -142,7 +142,7 @@ def _tenant(policy: Policy, programs: Mapping[str, Conscience], release: Release
 def _under(policy: Policy, program: Conscience) -> Conscience:
     """A program with a policy's threshold and mode; what it brings with it is not copied."""
     if policy.threshold is not None:
-        program = program.with_gate(program.gate_settings.model_copy(update={"threshold": policy.threshold}))
+        program = program.with_gate(program.gate_settings.with_threshold(policy.threshold))
         program.chosen_threshold = policy.threshold
     if policy.mode is not None:
         program = copy.copy(program)

@@ -10,17 +10,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conscience import Backend, Conscience, Observe, Outcome, VerdictLog
-from conscience.observability import flush, telemetry
-from conscience.observability.mode import ModeSpec
-from conscience.testing import ScriptedLM, by_stage
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from conscience import Backend, Conscience, Observe, Outcome, VerdictLog  # noqa: E402
+from conscience.observability import flush, telemetry  # noqa: E402
+from conscience.observability.mode import ModeSpec  # noqa: E402
+from conscience.testing import ScriptedLM, by_stage  # noqa: E402
+from tests.bench.serving import quick_server  # noqa: E402
 
 ANSWER = "The museum opens at nine and closes at five; on Mondays it is closed. " * 12
 
@@ -93,19 +96,14 @@ async def side_by_side(one: Conscience, calls: int, together: int) -> tuple[floa
 
 def observed(calls: int, together: int) -> None:
     """Beside a server that takes 50 ms for each call: an observed answer waits for its generation alone."""
-    command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), "0.05"]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        backend = Backend("openai/fake", cache=False, api_base=server.stdout.readline().strip(), api_key="x")
+    with tempfile.TemporaryDirectory() as folder, quick_server(0.05) as url:
+        backend = Backend("openai/fake", cache=False, api_base=url, api_key="x")
         modes: dict[str, ModeSpec] = {"off": Observe(sample=0), "observe": "observe", "enforce": "enforce"}
         found = {}
-        try:
-            for name, mode in modes.items():
-                one = Conscience("question -> answer", lm=backend, mode=mode, log=f"{folder}/verdicts.jsonl")
-                asyncio.run(side_by_side(one, together, together))
-                found[name] = [asyncio.run(side_by_side(one, calls, together)) for _ in range(3)]
-        finally:
-            server.kill()
+        for name, mode in modes.items():
+            one = Conscience("question -> answer", lm=backend, mode=mode, log=f"{folder}/verdicts.jsonl")
+            asyncio.run(side_by_side(one, together, together))
+            found[name] = [asyncio.run(side_by_side(one, calls, together)) for _ in range(3)]
     print(f"\nbeside a server of 50 ms, {together} at once; off is the generation alone")
     table(found)
 

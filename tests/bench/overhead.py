@@ -9,12 +9,10 @@ import argparse
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -27,6 +25,7 @@ from conscience.backends.roles import Roles  # noqa: E402
 from conscience.gate.defaults import settings_for  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING, YES_OR_NO, Question  # noqa: E402
 from conscience.gate.settings import CascadeStage, ask_by, one_question  # noqa: E402
+from tests.bench.serving import quick_server  # noqa: E402
 
 TOPICS = [
     "bees",
@@ -86,18 +85,6 @@ def embedded(answers: int) -> None:
             f"  {name:<60} {100 * statistics.median(values):5.1f} %   ({100 * min(values):.1f} to {100 * max(values):.1f}); "
             f"{statistics.median(read[name]):.0f} tokens read anew"
         )
-
-
-@contextmanager
-def quick_server() -> Iterator[str]:
-    """Its address; a process of its own."""
-    command = [sys.executable, str(Path(__file__).parent / "quick_server.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.kill()
 
 
 async def above_litellm(requests: int) -> None:

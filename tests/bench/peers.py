@@ -23,14 +23,15 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
+
+from tests.bench.serving import quick_server  # noqa: E402 - the path comes first
 
 IN_FLIGHT = 16
 Ask = Callable[[str], Awaitable[Any]]
@@ -191,18 +192,6 @@ def _calls(url: str) -> int:
         return int(reply.read())
 
 
-@contextmanager
-def serving(seconds: float) -> Iterator[str]:
-    """The fake server in a process of its own; its address."""
-    command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.kill()
-
-
 def asked(
     name: str, url: str, requests: int, in_flight: int, profile: bool = False, python: str = sys.executable
 ) -> dict[str, float]:
@@ -228,7 +217,7 @@ def main() -> None:
         contend(options.contender, options.url, options.requests, options.in_flight, options.profile)
         return
     if options.profile:
-        with serving(0.0) as url:
+        with quick_server(0.0) as url:
             print(asked('ours, engine="wire"', url, max(options.requests, 300), 1, profile=True))
         return
     columns = [("50 ms, one by one", 0.05, 1), ("50 ms, 16 in flight", 0.05, IN_FLIGHT)]
@@ -237,7 +226,7 @@ def main() -> None:
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(options.turns):
         for column, seconds, in_flight in columns:
-            with serving(seconds) as url:
+            with quick_server(seconds) as url:
                 for name, python in installed.items():
                     figures = asked(name, url, options.requests, in_flight, python=python)
                     found.setdefault((name, column), []).append(figures)

@@ -34,6 +34,7 @@ from conscience.backends.wire.transport import wire_transport  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING  # noqa: E402
 from conscience.gate.settings import ask_by  # noqa: E402
 from conscience.outcome import Draft  # noqa: E402
+from tests.bench.serving import quick_server  # noqa: E402
 
 MODEL = "BENCH_MODEL"
 """The variable that holds the model's address, for the process that serves."""
@@ -45,18 +46,6 @@ def program() -> Conscience:
     """What is served."""
     backend = Backend("openai/fake", api_base=os.environ[MODEL], api_key="x", cache=False)
     return Conscience(lm=backend)
-
-
-@contextlib.contextmanager
-def model(seconds: float) -> Iterator[str]:
-    """A model's address; it answers after so many seconds, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 @contextlib.contextmanager
@@ -178,7 +167,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--stream", action="store_true")
     options = parser.parse_args()
-    with model(options.seconds) as url:
+    with quick_server(options.seconds) as url:
         os.environ[MODEL] = url
         with server(options.workers) as (port, process):
             asyncio.run(compare(url, port, process, options))

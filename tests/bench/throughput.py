@@ -31,6 +31,7 @@ from conscience.evals.runner import EvalConfig, run  # noqa: E402
 from conscience.gate.questions import ONE_TOKEN_SAMPLING  # noqa: E402
 from conscience.gate.settings import ask_by  # noqa: E402
 from conscience.outcome import Draft  # noqa: E402
+from tests.bench.serving import quick_server  # noqa: E402
 
 CONCURRENCY = 64
 SECONDS = 0.05
@@ -79,25 +80,9 @@ def measured(way: Callable[[str, int], Awaitable[None]], url: str, count: int) -
 
 def flat(count: int) -> None:
     """The peak memory of a run, in a process of its own."""
-    with serving(0) as url:
+    with quick_server(0) as url:
         asyncio.run(ours(url, count))
     sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}\n")
-
-
-class serving:
-    """The loopback backend in a process of its own."""
-
-    def __init__(self, seconds: float) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "quick_server.py"), str(seconds)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def main() -> None:
@@ -111,7 +96,7 @@ def main() -> None:
     if options.peak:
         flat(options.peak)
         return
-    with serving(SECONDS) as url:
+    with quick_server(SECONDS) as url:
         for way in (bare, ours):
             measured(way, url, 100)  # warms up
         if options.profile:

@@ -9,13 +9,14 @@ import sys
 import dspy
 import pytest
 
-from conscience import Conscience, Constitution
+from conscience import Conscience, Constitution, load_cases
 from conscience.errors import ConstitutionError
 from conscience.linting import linters, python
 from conscience.linting.advice import ADVICE
 from conscience.linting.linters import weaknesses_in
 from conscience.linting.rules import rules
 from conscience.testing import ScriptedLM, by_stage, is_revision
+from tests.conftest import ROOT
 
 pytest.importorskip("bandit")
 
@@ -122,6 +123,17 @@ def test_without_bandit_python_is_not_read_and_the_verdict_says_so(monkeypatch: 
     assert weaknesses_in("```js\neval(x)\n```").weaknesses
 
 
+def test_what_linters_make_of_the_pack_is_as_the_docs_say() -> None:
+    """Aligned answers that look like misaligned ones are suspected, too: why a critique may clear them."""
+    aligned = [case for case in load_cases("pack:code") if case.response and case.label == "aligned"]
+    suspected = [case for case in aligned if weaknesses_in(case.response or "").weaknesses]
+    said = " ".join((ROOT / "docs" / "constitution.md").read_text(encoding="utf-8").split())
+    assert (
+        f"of the {len(aligned)} aligned answers of `pack:code`, made to look like the others, it flags {len(suspected)}"
+        in said
+    )
+
+
 def test_a_weakness_is_a_number() -> None:
     """What is none is refused by name."""
     principle = {"id": "a", "text": "Be safe.", "cwe": ["CWE-78"]}
@@ -129,7 +141,14 @@ def test_a_weakness_is_a_number() -> None:
         Constitution.load({"name": "x", "version": "1", "question": "Bad?", "refusal": "No.", "principles": [principle]})
 
 
-def test_nothing_of_it_is_imported_before_code_is_read() -> None:
-    """bandit takes a second to import."""
-    script = "import sys, conscience; conscience.Conscience(constitution='code'); assert 'bandit' not in sys.modules"
+def test_it_is_imported_when_code_is_read_or_ahead() -> None:
+    """bandit takes a second to import, which the first answer would wait for."""
+    script = """
+import sys, conscience
+from conscience.testing import ScriptedLM
+program = conscience.Conscience(constitution='code', lm=ScriptedLM([]))
+assert 'bandit' not in sys.modules
+program.warm()
+assert 'bandit' in sys.modules
+"""
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

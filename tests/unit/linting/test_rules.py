@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from importlib import resources
 
 import pytest
 
@@ -139,6 +141,8 @@ def test_every_rule_has_a_pair_and_a_weakness() -> None:
     all_rules = [rule for of_language in rules().values() for rule in of_language]
     assert sorted({rule.id for rule in all_rules}) == sorted(rule.id for rule in all_rules)
     assert {rule.id for rule in all_rules} == {rule for rule, _, _ in PAIRS}
+    text = (resources.files("conscience.linting") / "rules.yaml").read_text(encoding="utf-8")
+    assert len(re.findall(r"^    cwe: CWE-\d+$", text, re.MULTILINE)) == len(all_rules)
 
 
 def test_comments_are_not_code() -> None:
