@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from conscience.cli._cases import column_option, tell_skipped, telling
-from conscience.cli._options import PATH, Setup, setup_options
-from conscience.cli._output import bar, console, print_json
+from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.options import PATH, Setup, setup_options
+from conscience.cli._shared.output import bar, console, print_json
 from conscience.errors import ConscienceError, InputError
 
 threshold_option = click.option(
@@ -47,7 +47,7 @@ def ask_command(
     if as_json:
         print_json(outcome.to_json(full=True))
         return
-    from conscience.cli._render import show_outcome
+    from conscience.cli._shared.render import show_outcome
 
     show_outcome(console(), text, outcome, full=full)
 
@@ -96,7 +96,7 @@ def review_command(
     if as_json:
         print_json(verdict.to_dict())
     else:
-        from conscience.cli._render import show_verdict
+        from conscience.cli._shared.render import show_verdict
 
         show_verdict(console(), verdict, full=full)
 

@@ -11,10 +11,10 @@ import click
 
 from conscience._base.locks import locked_folder
 from conscience._redaction import redact
-from conscience.cli._cases import column_option, tell_skipped, telling
-from conscience.cli._options import FILE, PATH, Amount, Setup, oracle_named, setup_options
-from conscience.cli._output import bar, console, print_json, resumable
-from conscience.cli._program import open_file
+from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.options import FILE, PATH, Amount, Setup, oracle_named, setup_options
+from conscience.cli._shared.output import bar, console, print_json, resumable
+from conscience.cli._shared.program import open_file
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def recalibrate_command(
     if as_json:
         print_json(matrix.to_json())
     else:
-        from conscience.cli._render_program import show_matrix
+        from conscience.cli._shared.render_program import show_matrix
 
         show_matrix(console(), matrix)
         click.echo(f"program: {out}")
@@ -212,7 +212,7 @@ def show_command(program_file: Path, as_json: bool) -> None:
     if as_json:
         print_json(artifact.model_dump(mode="json"))
         return
-    from conscience.cli._render_program import show_program
+    from conscience.cli._shared.render_program import show_program
 
     show_program(console(), artifact)
 
@@ -368,7 +368,7 @@ def _show(out: Path, as_json: bool, folder: Path) -> None:
     if as_json:
         print_json(artifact.provenance.model_dump(mode="json") if artifact.provenance else {})
         return
-    from conscience.cli._render_program import show_program
+    from conscience.cli._shared.render_program import show_program
 
     show_program(console(), artifact)
     page = folder / "report.html"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_file, locked_folder
-from conscience.cli._cases import KindCount, column_option, telling
-from conscience.cli._options import PATH, Amount, Setup, setup_options
-from conscience.cli._output import bar, print_json, printable, resumable, write
+from conscience.cli._shared.cases import KindCount, column_option, telling
+from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
+from conscience.cli._shared.output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
 if TYPE_CHECKING:

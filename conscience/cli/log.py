@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import FILE, Amount
-from conscience.cli._output import print_json, printable, write
+from conscience.cli._shared.options import FILE, Amount
+from conscience.cli._shared.output import print_json, printable, write
 from conscience.errors import InputError
 
 if TYPE_CHECKING:

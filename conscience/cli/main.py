@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from conscience import __version__
-from conscience.cli._output import printable
+from conscience.cli._shared.output import printable
 from conscience.cli.ask import ask_command, review_command
 from conscience.cli.compile import compile_command, recalibrate_command, show_command
 from conscience.cli.label import label_command, propose_command

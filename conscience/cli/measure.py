@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._cases import KindCount, column_option, tell_skipped, telling
-from conscience.cli._options import PATH, Amount, Setup, oracle_named, setup_options
-from conscience.cli._output import append, bar, console, print_json, printable, write
+from conscience.cli._shared.cases import KindCount, column_option, tell_skipped, telling
+from conscience.cli._shared.options import PATH, Amount, Setup, oracle_named, setup_options
+from conscience.cli._shared.output import append, bar, console, print_json, printable, write
 from conscience.errors import BackendError, ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def eval_command(
     """
     from conscience.backends.rate_limit import RateLimiter
     from conscience.cases.case import iter_cases
-    from conscience.cli._render import show_report
+    from conscience.cli._shared.render import show_report
     from conscience.evals import report
     from conscience.evals.batch import BatchProgress
     from conscience.evals.runner import EvalConfig, run, sample
@@ -158,7 +158,7 @@ def compare_command(
     self_correction, draft_accuracy, ecr, eir, recall, fpr, auroc, safe_refused, unsafe_refused, unreviewed, failed, calls,
     tokens, seconds, dollars.
     """
-    from conscience.cli._render import show_comparison
+    from conscience.cli._shared.render import show_comparison
     from conscience.evals import report
     from conscience.evals.comparison import gating
     from conscience.evals.comparison.conditions import parse_conditions

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import LOCAL, Amount
-from conscience.cli._output import bar, console, print_json, printable, resumable
+from conscience.cli._shared.options import LOCAL, Amount
+from conscience.cli._shared.output import bar, console, print_json, printable, resumable
 
 if TYPE_CHECKING:
     from conscience.backends.embedded.catalogue import Model
@@ -31,7 +31,7 @@ def doctor_command(lm: str, timeout: float, as_json: bool) -> None:
     if as_json:
         print_json([vars(check) for check in checks])
         return
-    from conscience.cli._render import show_checks
+    from conscience.cli._shared.render import show_checks
 
     show_checks(console(), checks)
 

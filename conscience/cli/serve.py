@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._options import PATH, Amount, Setup, setup_options
-from conscience.cli._output import printable
+from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
+from conscience.cli._shared.output import printable
 from conscience.errors import ConfigurationError, ConscienceError, InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from conscience.cli._render import show_comparison, show_outcome, show_verdict
+from conscience.cli._shared.render import show_comparison, show_outcome, show_verdict
 from conscience.evals.results import ComparedRun, Comparison
 from conscience.outcome import Draft, Finding, Outcome, Revision, Status, Verdict
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from conscience import CascadeStage, Conscience, DistributionProbe, GateSettings
 from conscience.artifacts.io import to_artifact
 from conscience.artifacts.schema import Provenance
-from conscience.cli._render_program import show_program
+from conscience.cli._shared.render_program import show_program
 from conscience.testing import ScriptedLM
 
 ODD = [

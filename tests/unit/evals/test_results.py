@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from conscience.cli._render import show_comparison, show_report
+from conscience.cli._shared.render import show_comparison, show_report
 from conscience.errors import InputError
 from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.results import Comparison, EvalReport

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._output import printable
+from conscience.cli._shared.output import printable
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from conscience.artifacts.schema import Artifact, Provenance
-from conscience.cli._output import safe
+from conscience.cli._shared.output import safe
 from conscience.gate.distribution import DistributionProbe
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe
 from conscience.gate.rules import RulesQuestion

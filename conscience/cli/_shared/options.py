@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conscience.backends.embedded.catalogue import is_local, weights_named
-from conscience.cli._program import imported, is_importable, open_file
+from conscience.cli._shared.program import imported, is_importable, open_file
 from conscience.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from conscience.cli._output import SHOWN_CHARACTERS, safe, shortened
+from conscience.cli._shared.output import SHOWN_CHARACTERS, safe, shortened
 from conscience.outcome import Outcome, Status, Verdict
 from conscience.usage import Usage
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conscience.cli._output import printable
+from conscience.cli._shared.output import printable
 from conscience.errors import InputError
 
 if TYPE_CHECKING:

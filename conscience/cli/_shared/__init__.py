@@ -1,0 +1,1 @@
+"""What several commands share: options, cases, programs, and how things are printed."""
