@@ -69,15 +69,15 @@ def collect_demos(candidate: CandidateProgram, cases: Sequence[Case], runtime: R
         criticised = next((demo for name, demo in steps if name == "critique"), None)
         if criticised is not None and record.draft_ok is not None and _has_findings(record) != record.draft_ok:
             critique.append(criticised)
-        revised = next((demo for name, demo in steps if name == "revise"), None)
-        if revised is not None and not record.draft_ok:
+        rewrites = [demo for name, demo in steps if name == "revise"]
+        if rewrites and not record.draft_ok:
             if record.outcome_ok and record.status == "revised":
-                revise.append(revised)
+                revise += [demo for demo in rewrites if _was_returned(demo, record)][:1]
             elif case.references:
                 written = case.references[0]
                 if signature is not None and answer is not None:  # in the form in which the program's answers are written
-                    written = with_field(str(revised["response"]), signature, answer, written)
-                revise.append({**revised, "response": written})
+                    written = with_field(str(rewrites[0]["response"]), signature, answer, written)
+                revise.append({**rewrites[0], "response": written})
     return DemoPool(tuple(critique), tuple(revise))
 
 
@@ -97,6 +97,11 @@ def _demos(candidate: CandidateProgram, steps: Sequence[Any]) -> Iterator[tuple[
             yield "critique", demo
         elif predictor is candidate.revise:
             yield "revise", demo
+
+
+def _was_returned(demo: Demo, record: CaseRecord) -> bool:
+    """Whether it is the revision that passed: several may be drawn, and several rounds made."""
+    return str(demo["response"]).strip() == record.revisions[-1].draft.text.strip()
 
 
 def _has_findings(record: CaseRecord) -> bool:
