@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,7 +22,9 @@ import orjson
 from conscience._base.files import append_line, digest, write_atomic
 from conscience._base.locks import locked_file
 from conscience.cases.case import Case
-from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
+from conscience.distributed.tasks import Done, Executor, Shared
+from conscience.errors import BackendError, ConscienceError, InputError
+from conscience.evals.executor import LOCAL
 from conscience.evals.grading import check_response
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.modules.review import Review
@@ -56,6 +58,9 @@ class BatchProgress:
 
 Work = Callable[[Case], Awaitable[CaseRecord | ReviewRecord]]
 """Does one case; the batch adds the record's key."""
+
+ALONE = Shared()
+"""Calls that have nothing in common but the response cache."""
 
 
 async def review_cases(
@@ -102,6 +107,8 @@ async def run_cases(
     concurrency: int = 4,
     max_dollars: float | None = None,
     watch: Callable[[BatchProgress], None] | None = None,
+    executor: Executor = LOCAL,
+    shared: Shared = ALONE,
 ) -> BatchProgress:
     """Does the work for each case that has no record yet.
 
@@ -113,9 +120,11 @@ async def run_cases(
         identity: a digest of everything that a record depends on besides its case.
         cases: streamed.
         out: the file of records.
-        concurrency: cases under way at once.
+        concurrency: cases under way at once, in each process that does them.
         max_dollars: no further case is begun once this is spent.
         watch: is told the progress after each case.
+        executor: where the work is done.
+        shared: what the calls of the run have in common.
 
     Raises:
         InputError, ConfigurationError: ``out`` holds rows of another kind or cannot be written, or ``work`` cannot do a case
@@ -132,37 +141,41 @@ async def run_cases(
             spent = max_dollars is not None and progress.dollars >= max_dollars
             return stop.is_set() or spent or len(failures) >= STOP_AFTER
 
-        def left() -> Iterator[tuple[Case, str]]:
+        keys: dict[int, str] = {}  # of the cases under way, by their place
+
+        def left() -> Iterator[Case]:
+            begun = 0
             for case in cases:
                 if (key := case_key(case, identity)) in kept:
                     progress.done += 1
                     progress.resumed += 1
                     report(progress)
                 elif not ended():
-                    yield case, key
+                    keys[begun] = key
+                    begun += 1
+                    yield case
 
-        async def worker(queue: Iterator[tuple[Case, str]]) -> None:
-            for case, key in queue:
-                record: CaseRecord | ReviewRecord | FailedCase
-                try:
-                    record = replace(await work(case), key=key)
-                    progress.add(record)
-                    if len(failures) < STOP_AFTER:
-                        failures.clear()
-                except (InputError, ConfigurationError):
-                    raise
-                except ConscienceError as error:
-                    record = FailedCase(case.id, key, str(error))
-                    progress.failed += 1
-                    if isinstance(error, BackendError) and error.gone:
-                        failures.append(error)
-                file.add(_line(record.to_json()))
+        def record_of(done: Done[Case, CaseRecord | ReviewRecord]) -> CaseRecord | ReviewRecord | FailedCase:
+            key, outcome = keys.pop(done.index), done.outcome
+            if not isinstance(outcome, ConscienceError):
+                record = replace(outcome, key=key)
+                progress.add(record)
+                if len(failures) < STOP_AFTER:
+                    failures.clear()
+                return record
+            progress.failed += 1
+            if isinstance(outcome, BackendError) and outcome.gone:
+                failures.append(outcome)
+            return FailedCase(done.item.id, key, str(outcome))
+
+        async with (
+            _interrupt() as stop,
+            aclosing(executor.map(work, left(), shared=shared, concurrency=concurrency)) as results,
+        ):
+            async for done in results:
+                file.add(_line(record_of(done).to_json()))
                 progress.done += 1
                 report(progress)
-
-        async with _interrupt() as stop:
-            queue = left()
-            await _all(worker(queue) for _ in range(concurrency))
             progress.stopped = stop.is_set()
     if len(failures) >= STOP_AFTER:
         raise BackendError(
@@ -247,21 +260,6 @@ def _line(row: Mapping[str, Any]) -> str:
         return orjson.dumps(row).decode()
     except TypeError:  # whole numbers beyond 64 bits, half of a surrogate pair
         return json.dumps(row, ensure_ascii=False)
-
-
-async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Runs them side by side. The first error comes out at once, when the others have been cancelled."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        while pending := [task for task in tasks if not task.done()]:  # a client under a worker may swallow a cancellation
-            for task in pending:
-                task.cancel()
-            await asyncio.wait(pending, timeout=1)
-        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
-    if errors:
-        raise errors[0]
 
 
 @asynccontextmanager
