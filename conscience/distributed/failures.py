@@ -27,6 +27,6 @@ def error_from_data(data: Mapping[str, Any]) -> ConscienceError:
     for name in _FACTS:
         if name in data:
             setattr(error, name, data[name])
-    if isinstance(error, BackendError):
-        error.refused = frozenset(data.get("refused", ()))
+    if isinstance(error, BackendError) and "refused" in data:
+        error.refused = frozenset(data["refused"])
     return error
