@@ -7,19 +7,20 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from conscience.errors import InputError
 
 
-def write_atomic(path: Path, data: bytes | str, *, private: bool = False) -> None:
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes], *, private: bool = False) -> None:
     """Writes a whole file: whatever happens, and even after a power cut, there is the old file or the new one. One that was
     for its owner alone stays so.
 
     Args:
         path: in a folder that exists.
-        data: a text is written as UTF-8.
+        data: a text is written as UTF-8; what is too long to be held comes in pieces.
         private: whether it is for its owner alone.
 
     Raises:
@@ -28,7 +29,7 @@ def write_atomic(path: Path, data: bytes | str, *, private: bool = False) -> Non
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # two writers never share one
     try:
         with open(partial, "xb", opener=_private if private or _is_private(path) else None) as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.writelines((data,) if isinstance(data, bytes) else (data.encode(),) if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

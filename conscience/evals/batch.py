@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-import orjson
-
-from conscience._base.files import append_line, digest, write_atomic
+from conscience._base.files import digest
 from conscience._base.locks import locked_file
 from conscience.cases.case import Case
 from conscience.distributed.tasks import Done, Executor, Shared
@@ -27,6 +24,7 @@ from conscience.errors import BackendError, ConscienceError, InputError
 from conscience.evals.executor import LOCAL
 from conscience.evals.grading import check_response
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
+from conscience.evals.rows import LineFile, dumped, finished
 from conscience.modules.review import Review
 
 STOP_AFTER = 5
@@ -106,6 +104,7 @@ async def run_cases(
     *,
     concurrency: int = 4,
     max_dollars: float | None = None,
+    part: int | None = None,
     watch: Callable[[BatchProgress], None] | None = None,
     executor: Executor = LOCAL,
     shared: Shared = ALONE,
@@ -122,6 +121,7 @@ async def run_cases(
         out: the file of records.
         concurrency: cases under way at once, in each process that does them.
         max_dollars: no further case is begun once this is spent.
+        part: bytes after which the records go on in another file; None: never.
         watch: is told the progress after each case.
         executor: where the work is done.
         shared: what the calls of the run have in common.
@@ -132,10 +132,10 @@ async def run_cases(
         BackendError: the backend is gone; what was done is in ``out``.
     """
     progress = BatchProgress()
-    kept, progress.dollars = _kept(out)
+    kept, progress.dollars = finished(out, in_parts=part is not None)
     failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
     report = watch or (lambda progress: None)
-    with LineFile(out, "ab") as file:
+    with LineFile(out, "ab", part) as file:
 
         def ended() -> bool:
             spent = max_dollars is not None and progress.dollars >= max_dollars
@@ -173,7 +173,7 @@ async def run_cases(
             aclosing(executor.map(work, left(), shared=shared, concurrency=concurrency)) as results,
         ):
             async for done in results:
-                file.add(_line(record_of(done).to_json()))
+                file.add(dumped(record_of(done).to_json()))
                 progress.done += 1
                 report(progress)
             progress.stopped = stop.is_set()
@@ -184,82 +184,9 @@ async def run_cases(
     return progress
 
 
-class LineFile:
-    """A file that lines are added to; each is there whole or not at all.
-
-    Args:
-        path: its folder exists.
-        mode: "ab" to go on with what is there, "wb" to begin anew.
-
-    Raises:
-        InputError: the file cannot be opened, or (from ``add``) not be written.
-    """
-
-    def __init__(self, path: Path, mode: Literal["ab", "wb"]) -> None:
-        self._path = path
-        try:
-            self._file = path.open(mode, buffering=0)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, line: str) -> None:
-        append_line(self._file.fileno(), f"{line}\n".encode(), self._path)
-
-
 def case_key(case: Case, identity: str) -> str:
     """What names a case's record: a digest of everything that it depends on."""
     return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
-
-
-def _kept(out: Path) -> tuple[set[str], float]:
-    """The keys of finished records and what they cost. A torn last line and failed cases are taken out of the file.
-
-    Raises:
-        InputError: the file is not one of records, or cannot be used.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
-        good, kept, dollars = _finished(out, lines)
-        if good != lines:
-            write_atomic(out, b"".join(good))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be used: {error.strerror}", hint="choose another --out") from None
-    return kept, dollars
-
-
-def _finished(out: Path, lines: list[bytes]) -> tuple[list[bytes], set[str], float]:
-    """The lines of finished records, their keys, and what they cost: the one part of each that any kind of record has."""
-    good: list[bytes] = []
-    kept: set[str] = set()
-    dollars = 0.0
-    for number, line in enumerate(lines, 1):
-        whole = line.endswith(b"\n")
-        try:
-            row = json.loads(line)
-            key, failed = row["key"], "error" in row
-        except (ValueError, KeyError, TypeError):
-            if number == len(lines) and not whole:
-                continue
-            raise InputError(f"{out}:{number}: not a row of a run", hint="choose another --out") from None
-        if not failed:
-            kept.add(key)
-            dollars += row["usage"]["dollars"] if "usage" in row else 0.0
-            good.append(line if whole else line + b"\n")
-    return good, kept, dollars
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    try:
-        return orjson.dumps(row).decode()
-    except TypeError:  # whole numbers beyond 64 bits, half of a surrogate pair
-        return json.dumps(row, ensure_ascii=False)
 
 
 @asynccontextmanager

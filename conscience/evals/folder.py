@@ -1,7 +1,7 @@
 """A run's folder: what the run is of, its records, and which of them belong to the cases that it was last called with.
 
 run.json     a ``RunManifest``; another program, model, judge or seed is refused in the same folder
-rows.jsonl   a ``CaseRecord`` or a ``FailedCase`` a line
+rows.jsonl   a ``CaseRecord`` or a ``FailedCase`` a line; many go on in ``rows-2.jsonl`` and so on, see ``rows.py``
 keys.txt     the keys of the cases of the last call: rows of other cases may stand beside theirs
 """
 
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from conscience._base.files import write_atomic
+from conscience._base.keyset import KeySet
 from conscience.errors import InputError
 from conscience.evals.records import RUN_FORMAT, Record, record_from_json
+from conscience.evals.rows import lines, parse
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,20 @@ def read_records(folder: Path) -> Iterator[Record]:
     read_manifest(folder)
     path, keys = folder / "rows.jsonl", folder / "keys.txt"
     try:
-        last_call = set(keys.read_text(encoding="utf-8").splitlines()) if keys.exists() else None
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break  # it is being written just now, or was when its process was killed
-                try:
-                    record = record_from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise InputError(f"{path}:{number}: not a row of a run") from None
-                if last_call is None or record.key in last_call:
-                    yield record
+        last_call = None
+        if keys.exists():
+            with keys.open(encoding="utf-8") as file:
+                last_call = KeySet(line.rstrip("\n") for line in file)
+        path.stat()  # a folder without rows holds no run
+        for place, line in lines(path):
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                record = record_from_json(parse(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise InputError(f"{place}: not a row of a run") from None
+            if last_call is None or record.key in last_call:
+                yield record
     except OSError as error:
         raise _no_run(folder, error) from None
 

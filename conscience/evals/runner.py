@@ -25,13 +25,14 @@ from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ReviewError
-from conscience.evals.batch import BatchProgress, LineFile, case_key, run_cases
+from conscience.evals.batch import BatchProgress, case_key, run_cases
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program, evaluate_case
 from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.judge import Judge
 from conscience.evals.oracles.named import oracle_for
 from conscience.evals.records import CaseRecord
+from conscience.evals.rows import PART, LineFile
 from conscience.program import Conscience
 from conscience.usage import Role, UsageTracker, is_amount
 
@@ -135,6 +136,7 @@ async def _run_alone(
             folder / "rows.jsonl",
             concurrency=config.concurrency,
             max_dollars=config.max_dollars,
+            part=PART,
             watch=watch,
         )
 
