@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from conscience._base.files import write_atomic
-from conscience._base.keyset import KeySet
+from conscience.backends.storage.keyset import KeySet
 from conscience.errors import InputError
 from conscience.evals.records import RUN_FORMAT, Record, record_from_json
 from conscience.evals.rows import lines, parse

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Self
 import orjson
 
 from conscience._base.files import append_line, write_atomic
-from conscience._base.keyset import KeySet
+from conscience.backends.storage.keyset import KeySet
 from conscience.errors import InputError
 
 PART = 256 << 20

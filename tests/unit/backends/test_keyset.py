@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience._base.keyset import FIRST, KeySet
+from conscience.backends.storage.keyset import FIRST, KeySet
 
 KEYS = st.text(max_size=20) | st.integers(0, 2**64 - 1).map("{:016x}".format) | st.integers(0, 2).map("{:016x}".format)
 
