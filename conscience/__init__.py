@@ -48,6 +48,7 @@ _HOME = {
     "DistributionProbe": "gate.distribution",
     "Case": "cases.case",
     "load_cases": "cases.case",
+    "Shard": "cases.shards",
     "split_cases": "cases.splits",
     "evaluate": "evals.api",
     "EvalConfig": "evals.runner",
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from conscience.backends.embeddings import register_embedder as register_embedder
     from conscience.cases.case import Case as Case
     from conscience.cases.case import load_cases as load_cases
+    from conscience.cases.shards import Shard as Shard
     from conscience.cases.splits import split_cases as split_cases
     from conscience.constitution.schema import Constitution as Constitution
     from conscience.constitution.schema import Principle as Principle

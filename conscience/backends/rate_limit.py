@@ -28,11 +28,16 @@ class RateLimiter:
         for name, rate in (("requests", requests), ("tokens", tokens)):
             if rate is not None and not is_amount(rate):
                 raise ConfigurationError(f"{name}={rate!r} a minute is not a finite number of 0 or more")
+        self._requests, self._tokens = requests, tokens
         self._seconds_per_request = 60 / requests if requests else 0.0
         self._seconds_per_token = 60 / tokens if tokens else 0.0
         self._lock = ForkLock()
         self._next_request = 0.0
         self._tokens_paid = 0.0  # when the tokens used so far will have been allowed
+
+    def share(self, of: int) -> RateLimiter:
+        """A limiter for one of so many processes that keep to these rates together."""
+        return RateLimiter(*(rate / of if rate else None for rate in (self._requests, self._tokens)))
 
     def claim(self) -> float:
         """Takes the next slot; the seconds until it comes."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from conscience.cli._shared.cases import column_option, tell_skipped, telling
 from conscience.cli._shared.options import PATH, Setup, setup_options
 from conscience.cli._shared.output import bar, console, print_json
+from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import ConscienceError, InputError
+
+if TYPE_CHECKING:
+    from conscience.cases.case import Case
+    from conscience.cases.shards import Shard
 
 threshold_option = click.option(
     "--threshold", type=click.FloatRange(0, 1), help="Flag from this probability on.  [default: the program's own]"
@@ -59,6 +65,7 @@ def ask_command(
 @click.option("--cases", type=PATH, metavar="FILE", help="Judge the given responses of these cases.")
 @click.option("--out", type=PATH, metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines).")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
+@shard_option
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
@@ -73,6 +80,7 @@ def review_command(
     cases: Path | None,
     out: Path | None,
     limit: int | None,
+    shard: Shard | None,
     concurrency: int,
     columns: dict[str, str],
     skip_bad: bool,
@@ -88,9 +96,11 @@ def review_command(
         )
     if cases is not None and out is None:
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
+    if shard is not None and cases is None:
+        raise InputError("--shard goes with --cases", hint="one response cannot be divided")
     judge = setup.built(threshold=threshold).review
     if cases is not None and out is not None:
-        _review_cases(judge, cases, out, limit, concurrency, columns, skip_bad, as_json)
+        _review_cases(judge, cases, out, limit, shard, concurrency, columns, skip_bad, as_json)
         return
     verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
     if as_json:
@@ -106,22 +116,29 @@ def _review_cases(
     cases: Path,
     out: Path,
     limit: int | None,
+    shard: Shard | None,
     concurrency: int,
     columns: dict[str, str],
     skip_bad: bool,
     as_json: bool,
 ) -> None:
     from conscience.cases.case import iter_cases
+    from conscience.cases.drawing import draw
     from conscience.evals.batch import BatchProgress, review_cases
 
     say = telling()
 
-    def read(tell: Callable[[ConscienceError], None] | None = None) -> Any:
-        return iter_cases(cases, columns=columns, skip_bad=skip_bad, limit=limit, on_bad=tell, on_reading=say)
-
     skipped: list[ConscienceError] = []
-    total = sum(1 for _ in read(skipped.append))  # also finds bad rows before anything is spent
+
+    def read() -> Iterator[Case]:
+        skipped.clear()
+        return iter_cases(cases, columns=columns, skip_bad=skip_bad, limit=limit, on_bad=skipped.append, on_reading=say)
+
+    drawn = draw(read, shard=shard)  # also finds bad rows before anything is spent
+    drawn = replace(drawn, limit=limit, sources=(cases.name,), skipped=len(skipped))
+    total = drawn.count
     tell_skipped(skipped)
+    tell_shard(drawn)
     with bar("reviewing") as shown:
         task = shown.add_task("", total=total, cost="")
 
@@ -131,13 +148,13 @@ def _review_cases(
                 task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
             )
 
-        progress = asyncio.run(review_cases(judge, read(), out, concurrency=concurrency, watch=watch))
+        progress = asyncio.run(review_cases(judge, drawn.read(), out, concurrency=concurrency, watch=watch, drawn=drawn))
     if as_json:
-        print_json({**vars(progress), "skipped": len(skipped), "total": total, "out": str(out)})
+        print_json({**vars(progress), "skipped": drawn.skipped, "total": total, "out": str(out)})
     else:
         click.echo(
             f"{progress.done} of {total} cases reviewed ({progress.resumed} of them before), {progress.flagged} flagged, "
-            f"{progress.failed} failed, {len(skipped)} rows skipped; {progress.calls} calls → {out}"
+            f"{progress.failed} failed, {drawn.skipped} rows skipped; {progress.calls} calls → {out}"
         )
     if progress.stopped:
         click.echo("conscience: interrupted; the same command goes on from here", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from conscience._base.locks import locked_folder
 from conscience.cli._shared.cases import KindCount, column_option, tell_skipped, telling
 from conscience.cli._shared.options import PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._shared.output import append, bar, console, print_json, printable, write
+from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import BackendError, ConscienceError, InputError
 
 if TYPE_CHECKING:
     from conscience.cases.case import Case
+    from conscience.cases.shards import Shard
     from conscience.evals.grading import Program
 
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Where rows and report go.")
 @click.option("--limit", type=click.IntRange(1), help="Draw so many cases at random (see --seed).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@shard_option
 @click.option(
     "--baseline", metavar="NAME", help="plain, review-only, self-refine, chain or refine, in place of the program."
 )
@@ -48,6 +52,7 @@ def eval_command(
     out: Path,
     limit: int | None,
     seed: int,
+    shard: Shard | None,
     baseline: str | None,
     oracle: str | None,
     judge_lm: str | None,
@@ -67,10 +72,11 @@ def eval_command(
     """
     from conscience.backends.rate_limit import RateLimiter
     from conscience.cases.case import iter_cases
+    from conscience.cases.drawing import draw
     from conscience.cli._shared.render import show_report
     from conscience.evals import report
     from conscience.evals.batch import BatchProgress
-    from conscience.evals.runner import EvalConfig, run, sample
+    from conscience.evals.runner import EvalConfig, run
     from conscience.evals.summary import summarise
 
     skipped: list[ConscienceError] = []
@@ -82,9 +88,12 @@ def eval_command(
         read_cases = iter_cases(cases, columns=columns, skip_bad=skip_bad, on_bad=skipped.append, on_reading=tell)
         return kinds.counting(read_cases)
 
-    total, drawn = sample(read, limit, seed)
+    drawn = draw(read, limit, seed, shard)
+    drawn = replace(drawn, sources=tuple(Path(source).name for source in cases), skipped=len(skipped))
+    total = drawn.count
     tell_skipped(skipped)
     kinds.tell()
+    tell_shard(drawn, max_cost=max_cost, rpm=rpm, tpm=tpm)
     program = _program(baseline, setup, max_revisions)
     config = EvalConfig(
         oracle=oracle_named(oracle, judge_lm, program),
@@ -107,11 +116,11 @@ def eval_command(
                 shown.update(task, completed=progress.done, cost=cost)
 
             try:
-                progress = asyncio.run(run(program, drawn(), out, config, watch=watch))
+                progress = asyncio.run(run(program, drawn.read(), out, config, watch=watch, drawn=drawn))
             except BackendError:
                 _say_left("stopped; the same command goes on from here", total - progress.done)
                 raise
-        result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed)
+        result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed, shard=shard)
         page = report.save(result, out)
     if as_json:
         print_json(result.to_dict())

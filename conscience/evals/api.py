@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from conscience._base.locks import locked_folder
 from conscience.cases.case import Case, iter_cases
+from conscience.cases.drawing import draw
 from conscience.errors import CaseError, ConfigurationError
 from conscience.evals import report
 from conscience.evals.baselines import as_program
@@ -22,7 +23,7 @@ from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.judge import Judge
 from conscience.evals.oracles.named import load_oracle
 from conscience.evals.results import EvalReport
-from conscience.evals.runner import EvalConfig, run, sample
+from conscience.evals.runner import EvalConfig, run
 from conscience.evals.summary import summarise
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ def evaluate(
             such as "refusal", "judge" or "package.module:function".
         out: the run's folder. The same call goes on there where it was interrupted, and pays for nothing twice. Without it
             nothing is kept on disk.
-        config: concurrency, rate limits, the most that it may cost, how many cases to draw.
+        config: concurrency, rate limits, the most that it may cost, how many cases to draw, which shard of them.
 
     Returns:
         The figures, with the record of each case as ``.rows``. In a notebook it shows itself as a table.
@@ -67,13 +68,15 @@ def evaluate(
         config = replace(config, oracle=_oracle(oracle, measured))
     skipped: list[CaseError] = []
     names, read = _reader(cases, config.skip_bad, skipped)
-    _, drawn = sample(read, config.limit, config.seed)
-    bad = len(skipped)
+    drawn = draw(read, config.limit, config.seed, config.shard)
+    drawn = replace(drawn, sources=tuple(Path(name).name for name in names), skipped=len(skipped))
     with _folder(out) as folder, locked_folder(folder):
-        progress = run_blocking(run(measured, drawn(), folder, config))
+        progress = run_blocking(run(measured, drawn.read(), folder, config, drawn=drawn))
         if progress.stopped:
             raise KeyboardInterrupt
-        result = summarise(folder, sources=names, skipped=bad, limit=config.limit, seed=config.seed)
+        result = summarise(
+            folder, sources=names, skipped=drawn.skipped, limit=drawn.limit, seed=drawn.seed, shard=drawn.shard
+        )
         if out is not None:
             report.save(result, folder)
         return result if names else replace(result, title="cases" if out is None else folder.name)

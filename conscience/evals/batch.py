@@ -19,12 +19,14 @@ from typing import Any
 from conscience._base.files import digest
 from conscience._base.locks import locked_file
 from conscience.cases.case import Case
+from conscience.cases.drawing import Drawn
 from conscience.distributed.tasks import Done, Executor, Shared
 from conscience.errors import BackendError, ConscienceError, InputError
 from conscience.evals.executor import LOCAL
 from conscience.evals.grading import check_response
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.evals.rows import LineFile, dumped, finished
+from conscience.evals.sharding import ShardManifest, claim_shard
 from conscience.modules.review import Review
 
 STOP_AFTER = 5
@@ -68,8 +70,12 @@ async def review_cases(
     *,
     concurrency: int = 4,
     watch: Callable[[BatchProgress], None] | None = None,
+    drawn: Drawn | None = None,
 ) -> BatchProgress:
     """Reviews the given response of each case.
+
+    Args:
+        drawn: where the cases come from. A shard says so in a file beside ``out``.
 
     Raises:
         InputError: a case without a response, or ``out`` holds rows of another kind or is in use.
@@ -85,8 +91,15 @@ async def review_cases(
 
     with suppress(OSError):  # which the lock tells better
         out.parent.mkdir(parents=True, exist_ok=True)
+    identity = review_identity(review)
     with locked_file(out):
-        return await run_cases(work, digest(review_identity(review)), cases, out, concurrency=concurrency, watch=watch)
+        program = {name: digest(part) for name, part in zip(REVIEW_IDENTITY, identity, strict=True)}
+        claim_shard(out, ShardManifest.of_draw(drawn, program))
+        return await run_cases(work, digest(identity), cases, out, concurrency=concurrency, watch=watch)
+
+
+REVIEW_IDENTITY = ("constitution", "model", "gate", "critique")
+"""The names of what ``review_identity`` lists."""
 
 
 def review_identity(review: Review) -> list[Any]:

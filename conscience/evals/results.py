@@ -36,6 +36,7 @@ class EvaluatedCases:
         errors: cases that failed, and are in no figure.
         skipped: rows of the sources that could not be read.
         limit, seed: how the cases were drawn.
+        shard: which part of what was drawn it is, such as 2/4; None for all of it.
     """
 
     sources: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class EvaluatedCases:
     skipped: int = 0
     limit: int | None = None
     seed: int = 0
+    shard: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ A run is a folder: its records (see ``folder.py``), ``calls.jsonl`` (the journal
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
+from conscience.cases.drawing import Drawn
+from conscience.cases.shards import Shard
 from conscience.errors import BudgetExceeded, ConfigurationError, ReviewError
 from conscience.evals.batch import BatchProgress, case_key, run_cases
 from conscience.evals.folder import RunManifest, claim
@@ -33,6 +34,7 @@ from conscience.evals.oracles.judge import Judge
 from conscience.evals.oracles.named import oracle_for
 from conscience.evals.records import CaseRecord
 from conscience.evals.rows import PART, LineFile
+from conscience.evals.sharding import ShardManifest, claim_shard
 from conscience.program import Conscience
 from conscience.usage import Role, UsageTracker, is_amount
 
@@ -44,14 +46,15 @@ class EvalConfig:
     Attributes:
         oracle: decides about every case; by default the one that a case names or implies.
         concurrency: cases under way at once.
-        rate_limiter: the user's own rate limits.
+        rate_limiter: the user's own rate limits; of all shards together.
         max_dollars: no further case is begun once the run has cost so much, earlier parts of it included. Every model needs
-            a price then.
+            a price then. Of all shards together.
         meter: a larger undertaking's usage tracker, which this run spends from.
         journal: keeps the answers in place of the folder's own: runs that share one are compared on the same drafts.
         name: of the program in the report; by default "conscience", a baseline's name, or that of a module.
         seed: of whatever is drawn.
         limit: ``evaluate`` draws so many cases at random; by default it takes all.
+        shard: of what is drawn, ``evaluate`` takes the part that falls to this one, such as ``Shard(2, 4)``.
         skip_bad: ``evaluate`` goes on without rows of a source that cannot be read.
     """
 
@@ -64,9 +67,12 @@ class EvalConfig:
     name: str = ""
     seed: int = 0
     limit: int | None = None
+    shard: Shard | None = None
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        if self.shard is not None and not isinstance(self.shard, Shard):
+            raise ConfigurationError(f"shard={self.shard!r} is no Shard", hint='say conscience.Shard.parse("2/4")')
         if self.max_dollars is not None and not is_amount(self.max_dollars):
             raise ConfigurationError(f"max_dollars={self.max_dollars!r} is not a finite number of 0 or more")
 
@@ -78,11 +84,15 @@ async def run(
     config: EvalConfig | None = None,
     *,
     watch: Callable[[BatchProgress], None] | None = None,
+    drawn: Drawn | None = None,
 ) -> BatchProgress:
     """Answers, reviews or corrects each case and writes its record; see ``evaluate_case``.
 
     A case for which a model could not be reached has failed, whatever the program makes of that: the next call tries it
     again.
+
+    Args:
+        drawn: where the cases come from. Of a shard's limits the run keeps its part, and its folder says which it is.
 
     Raises:
         InputError: the folder holds another run, or is in use by another process, or a case cannot be judged by anything.
@@ -90,7 +100,15 @@ async def run(
         BackendError: the backend is gone; what was done is in the folder.
     """
     with locked_folder(folder):
-        return await _run_alone(program, cases, folder, config or EvalConfig(), watch)
+        return await _run_alone(program, cases, folder, _own_part(config or EvalConfig(), drawn), watch, drawn)
+
+
+def _own_part(config: EvalConfig, drawn: Drawn | None) -> EvalConfig:
+    """The limits of one shard."""
+    if drawn is None or (shard := drawn.shard) is None:
+        return config
+    limiter = config.rate_limiter and config.rate_limiter.share(shard.of)
+    return replace(config, rate_limiter=limiter, max_dollars=shard.share(config.max_dollars))
 
 
 async def _run_alone(
@@ -99,12 +117,14 @@ async def _run_alone(
     folder: Path,
     config: EvalConfig,
     watch: Callable[[BatchProgress], None] | None,
+    drawn: Drawn | None,
 ) -> BatchProgress:
     manifest = describe_run(program, config)
     journal = config.journal or Journal(folder / "calls.jsonl")
     own = program.for_run(journal, config.rate_limiter, config.meter)
     strict = copy.copy(own)
     strict.on_error = "raise"
+    claim_shard(folder, ShardManifest.of_draw(drawn, manifest.to_json()))
     claim(folder, manifest)
     identity = digest(manifest.to_json())
     chosen = config.oracle
@@ -187,19 +207,6 @@ def _sampling(backend: Backend) -> str:
         given = {name: value for name, value in given.items() if name not in CLIENT_OPTIONS | secret_options(given).keys()}
         models.append([transport.name, given])
     return digest(models)
-
-
-def sample(cases: Callable[[], Iterable[Case]], limit: int | None, seed: int) -> tuple[int, Callable[[], Iterator[Case]]]:
-    """How many cases there are, at most ``limit`` of them drawn at random, and a way to stream those.
-
-    Args:
-        cases: reads the source from its beginning, each time that it is called.
-    """
-    total = sum(1 for _ in cases())
-    if limit is None or limit >= total:
-        return total, lambda: iter(cases())
-    drawn = set(random.Random(seed).sample(range(total), limit))
-    return limit, lambda: (case for index, case in enumerate(cases()) if index in drawn)
 
 
 def _oracle_name(oracle: Oracle | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conscience.cases.shards import Shard
 from conscience.evals.folder import read_manifest, read_records
 from conscience.evals.records import CaseRecord, Graded
 from conscience.evals.results import (
@@ -31,7 +32,13 @@ LEAST_FOR_WORDS = 5
 
 
 def summarise(
-    folder: Path, *, sources: Iterable[str] = (), skipped: int = 0, limit: int | None = None, seed: int = 0
+    folder: Path,
+    *,
+    sources: Iterable[str] = (),
+    skipped: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    shard: Shard | None = None,
 ) -> EvalReport:
     """The report of a run, on the cases that it was last called with.
 
@@ -39,7 +46,7 @@ def summarise(
         folder: where the run's records are.
         sources: where its cases came from.
         skipped: bad rows that were left out.
-        limit, seed: how the cases were drawn.
+        limit, seed, shard: how the cases were drawn.
 
     Raises:
         InputError: the folder holds no run.
@@ -54,10 +61,10 @@ def summarise(
     names = tuple(Path(source).name for source in sources)
     on = "given responses" if given else "own drafts"
     report = EvalReport(
-        title=", ".join(names) or folder.name,
+        title=(", ".join(names) or folder.name) + (f", shard {shard}" if shard else ""),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         program=read_manifest(folder),
-        cases=EvaluatedCases(names, len(done), len(rows) - len(done), skipped, limit, seed),
+        cases=EvaluatedCases(names, len(done), len(rows) - len(done), skipped, limit, seed, str(shard) if shard else None),
         reviewer=reviewer_figures(_reviewed(given or own), on=on, seed=seed) if reviewed else None,
         drafts=reviewer_figures(_reviewed(own), on="own drafts", seed=seed) if given and own else None,
         correction=correction_figures(_corrected(graded), seed=seed) if graded else None,

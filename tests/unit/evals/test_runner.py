@@ -20,7 +20,6 @@ from conscience.backends.rate_limit import RateLimiter
 from conscience.cli.main import cli
 from conscience.evals.baselines import baseline
 from conscience.evals.folder import read_records
-from conscience.evals.runner import sample
 from conscience.evals.summary import summarise
 from conscience.testing import Fault, ScriptedLM
 from tests.support import commands
@@ -158,16 +157,6 @@ def test_cost_limit_holds_over_runs(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     progress = go(tmp_path, SAFE, max_dollars=1.0)
     assert (progress.done, progress.resumed, progress.dollars) == (2, 2, 1.2)
-
-
-def test_sample_is_drawn_at_random_and_streams() -> None:
-    """The same seed draws the same cases; a limit above the number takes all."""
-    total, read = sample(lambda: SAFE, 3, 1)
-    drawn = [case.id for case in read()]
-    assert total == len(drawn) == 3
-    assert drawn == [case.id for case in sample(lambda: SAFE, 3, 1)[1]()]
-    assert any([c.id for c in sample(lambda: SAFE, 3, seed)[1]()] != drawn for seed in range(2, 9))
-    assert sample(lambda: SAFE, 99, 0)[0] == len(SAFE)
 
 
 @pytest.mark.long
