@@ -31,3 +31,10 @@ GO_ON = (
     "answer ends, so that it keeps the rule. Write only what comes next, and repeat nothing that stands there already."
 )
 """Where the beginning of an answer has been shown already, and stays."""
+
+ALTERNATIVE = (
+    "Your answer above breaks a rule. Write the answer that a good and helpful person would give to the same request in its "
+    "place. It keeps the rule, it is complete, and it is not a refusal: where a part of what is asked does harm, it helps "
+    "with what does none."
+)
+"""Asks for what a rejected draft is to be compared with when a model is trained."""

@@ -22,6 +22,7 @@ from conscience.messages.completion import Message
 from conscience.messages.rendering import request_text
 from conscience.messages.requests import turns
 from conscience.optimizers.data.contrast_pairs import json_line
+from conscience.optimizers.training.shapes import own_row
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, ...] = ("chosen", "rejected")
@@ -104,19 +105,21 @@ class PreferencePair(BaseModel):
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """The pair that ``to_json`` wrote.
+        """The pair that ``to_json`` wrote, or one of another's shape, see ``shapes``.
 
         Raises:
             InputError: it is none, and why.
         """
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(own_row(data))
         except ValidationError as error:
             raise InputError(f"no preference pair: {first_fault(error).render(noun='field')}") from None
+        except ValueError as error:
+            raise InputError(f"no preference pair: {error}") from None
 
 
 def read_pairs(path: str | Path) -> Iterator[PreferencePair]:
-    """The pairs in a file, streamed.
+    """The pairs in a file, streamed: this library's, TRL's preference rows, or OpenAI's.
 
     Raises:
         CaseError: it cannot be read, or a line is no pair, and which.
