@@ -19,6 +19,7 @@ from conscience.cli.label import label_command, propose_command
 from conscience.cli.log import log_command, watch_command
 from conscience.cli.measure import cases_command, compare_command, eval_command
 from conscience.cli.models import doctor_command, models_command, pull_command
+from conscience.cli.pairs import pairs_command
 from conscience.cli.serve import serve_command
 from conscience.errors import ConscienceError
 
@@ -62,6 +63,7 @@ for command in (
     show_command,
     propose_command,
     label_command,
+    pairs_command,
     log_command,
     watch_command,
     doctor_command,

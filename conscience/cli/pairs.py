@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +19,10 @@ from conscience.errors import BudgetExceeded, InputError
 if TYPE_CHECKING:
     from conscience.cases.case import Case
     from conscience.optimizers.runtime import CompileProgress
-    from conscience.optimizers.training.collecting import AlternativeKind, CollectedPairs
-    from conscience.optimizers.training.pairs import PreferencePair
+    from conscience.optimizers.training.collecting import AlternativeKind
+    from conscience.optimizers.training.making import PairSet
+    from conscience.optimizers.training.shapes import Shape
+    from conscience.program import Conscience
 
 SHOWN = 3
 """Failures that are named; all are counted."""
@@ -37,11 +40,13 @@ SHOWN = 3
     type=click.Choice(["either", "revision", "alternative"]),
     default="either",
     show_default=True,
-    help="What stands against a rejected draft: a revision that passes, an alternative that is no refusal, or whichever passes.",
+    help="What stands against a rejected draft: a revision, an alternative that is no refusal, or whichever passes.",
 )
 @click.option("--samples", type=click.IntRange(1, 64), metavar="N", help="Revisions or alternatives to draw, at most.")
 @click.option("--min-margin", type=Amount(-1, 1), metavar="P", help="Leave out pairs whose probabilities differ by less.")
-@click.option("--per-group", type=click.IntRange(1), metavar="N", help="Pairs of a group at most.  [default: twice its share]")
+@click.option(
+    "--per-group", type=click.IntRange(1), metavar="N", help="Pairs of a group at most.  [default: twice its share]"
+)
 @click.option("--limit", type=click.IntRange(1), help="Draw so many cases at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models.")
@@ -77,51 +82,95 @@ def pairs_command(
     Requests are answered by the program. Labelled responses to one request are paired without a call. Files of pairs are
     joined. Interrupted, the same command goes on where it stopped and pays for nothing twice.
     """
-    from conscience.optimizers.training.labelled import is_labelled, pair_labels
+    from conscience.optimizers.runtime import Runtime
+    from conscience.optimizers.training.making import make_pairs
     from conscience.optimizers.training.pairs import write_lines, write_pairs
-    from conscience.optimizers.training.selection import REASONS, select
     from conscience.optimizers.training.shapes import SHAPES
     from conscience.optimizers.training.sources import read_material
-    from conscience.optimizers.training.collecting import CollectedPairs
+    from conscience.usage import Budget
 
     folder = out.with_name(out.stem + ".work")
     if out.exists() and not folder.exists():
-        raise InputError(f"{out} exists, and is not of this command", hint="choose another --out, or delete it")
+        raise InputError(f"{out} exists, and this command did not make it", hint="choose another --out, or delete it")
     material = read_material(sources, columns=columns, skip_bad=skip_bad, on_reading=telling())
     tell_skipped(material.skipped)
-    cases = _drawn(material.cases, limit, seed)
-    labelled = pair_labels(case for case in cases if is_labelled(case))
-    left = [*(case for case in cases if not is_labelled(case)), *labelled.left]
-    with locked_folder(folder):
-        collected, exhausted = CollectedPairs(), False
-        if left and not given:
-            collected, exhausted = _collected(
-                setup, left, folder, alternative, samples, max_calls, max_cost, concurrency
-            )
-        else:
-            collected.dropped["unpaired"] += len(left)
-        selected = select(
-            [*material.pairs, *labelled.pairs, *collected.pairs], min_margin=min_margin, per_group=per_group, seed=seed
+    with locked_folder(folder), bar("reviewing") as progress_bar:
+        task = progress_bar.add_task("", total=None, cost="")
+
+        def watch(now: CompileProgress) -> None:
+            cost = f"{now.usage.calls} calls, ${now.usage.dollars:.4f}"
+            progress_bar.update(task, completed=now.done, total=now.total or None, cost=cost)
+
+        def program() -> Conscience:
+            built = setup.built()
+            built.samples = samples or built.samples
+            return built
+
+        runtime = Runtime(
+            folder / "calls.jsonl", Budget(calls=max_calls, dollars=max_cost), threads=concurrency, watch=watch
         )
-        dropped = labelled.dropped + collected.dropped + selected.dropped
-        counts = _counts(selected.pairs, dropped, len(cases), collected.rejected)
-        for line in collected.failures[:SHOWN]:
-            click.echo(f"conscience: failed: {printable(line)}", err=True)
-        if not selected.pairs:
-            why = ", ".join(f"{count} {REASONS[reason]}" for reason, count in dropped.items()) or "there are no cases"
-            if exhausted:
-                raise BudgetExceeded(f"the budget ended before there was a pair: {why}", hint="raise it")
-            raise InputError(f"no pair came of {len(cases)} cases: {why}")
-        write_pairs(selected.pairs, out)
-        for shape, path in (("trl", trl), ("openai", openai), ("sft", sft)):
+        with resumable():
+            made = make_pairs(
+                _drawn(material.cases, limit, seed),
+                None if given else program,
+                pairs=material.pairs,
+                kind=alternative,
+                min_margin=min_margin,
+                per_group=per_group,
+                seed=seed,
+                runtime=runtime,
+            )
+        _check(made)
+        write_pairs(made.pairs, out)
+        exports: Sequence[tuple[Shape, Path | None]] = (("trl", trl), ("openai", openai), ("sft", sft))
+        for shape, path in exports:
             if path is not None:
-                write_lines(map(SHAPES[shape], selected.pairs), path)
-        write(folder / "counts.json", _json(counts))
-    if exhausted:
+                write_lines(map(SHAPES[shape], made.pairs), path)
+        counts = {**made.counts(), "spent": runtime.costs.to_json()}
+        write(folder / "counts.json", json.dumps(counts, indent=1))
+    if made.exhausted:
         click.echo("conscience: the budget ended first; the same command with a larger one goes on from here", err=True)
     if as_json:
-        print_json({**counts, "out": str(out), "exhausted": exhausted})
+        print_json({**counts, "out": str(out)})
     else:
-        _show(counts, out)
-    if dropped["failed"]:
+        _show(made, out)
+    if made.dropped["failed"]:
         raise click.exceptions.Exit(1)
+
+
+def _drawn(cases: Sequence[Case], limit: int | None, seed: int) -> Sequence[Case]:
+    """The cases, or so many of them at random; those of one pair, or request, stay together."""
+    from conscience.messages.rendering import request_text
+
+    if limit is None or limit >= len(cases):
+        return cases
+    clusters: dict[str, list[Case]] = {}
+    for case in cases:
+        clusters.setdefault(case.pair or request_text(case.request), []).append(case)
+    drawn: list[Case] = []
+    for name in random.Random(seed).sample(sorted(clusters), len(clusters)):
+        if len(drawn) >= limit:
+            break
+        drawn += clusters[name]
+    return drawn
+
+
+def _check(made: PairSet) -> None:
+    for line in made.failures[:SHOWN]:
+        click.echo(f"conscience: failed: {printable(line)}", err=True)
+    if made.pairs:
+        return
+    why = made.why or "there are no cases"
+    if made.exhausted:
+        raise BudgetExceeded(f"the budget ended before there was a pair: {why}", hint="raise it")
+    raise InputError(f"no pair came of {made.cases} cases: {why}")
+
+
+def _show(made: PairSet, out: Path) -> None:
+    sources = ", ".join(f"{count} by {name}" for name, count in made.sources.items())
+    click.echo(f"{len(made.pairs)} pairs → {out} ({sources})")
+    if made.groups:
+        sizes = made.groups.values()
+        click.echo(f"{len(made.groups)} groups of {min(sizes)} to {max(sizes)} pairs")
+    if made.why:
+        click.echo(f"in no pair: {made.why}")

@@ -28,7 +28,7 @@ def trl(pair: PreferencePair) -> Row:
 def openai(pair: PreferencePair) -> Row:
     """A line of a file for OpenAI's method ``dpo``."""
     return {
-        "input": {"messages": _messages(pair), "tools": [], "parallel_tool_calls": True},
+        "input": {"messages": _messages(pair)},
         "preferred_output": [_said(pair.chosen)],
         "non_preferred_output": [_said(pair.rejected)],
     }

@@ -49,7 +49,9 @@ def read_material(
         else:
             of_cases.append(source)
     if of_cases:
-        read = iter_cases(of_cases, columns=columns, skip_bad=skip_bad, on_bad=material.skipped.append, on_reading=on_reading)
+        read = iter_cases(
+            of_cases, columns=columns, skip_bad=skip_bad, on_bad=material.skipped.append, on_reading=on_reading
+        )
         material.cases = list(read)
     return material
 

@@ -24,7 +24,7 @@ def test_the_shapes_are_as_others_document_them() -> None:
     good, bad = {"role": "assistant", "content": "This."}, {"role": "assistant", "content": "That."}
     assert SHAPES["trl"](PAIR) == {"prompt": CHAT, "chosen": [good], "rejected": [bad]}
     assert SHAPES["openai"](PAIR) == {
-        "input": {"messages": CHAT, "tools": [], "parallel_tool_calls": True},
+        "input": {"messages": CHAT},
         "preferred_output": [good],
         "non_preferred_output": [bad],
     }
