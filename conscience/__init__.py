@@ -52,6 +52,7 @@ _HOME = {
     "split_cases": "cases.splits",
     "evaluate": "evals.api",
     "EvalConfig": "evals.runner",
+    "merge_runs": "evals.merging",
     "EvalReport": "evals.results",
     "CaseRecord": "evals.records",
     "FailedCase": "evals.records",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from conscience.errors import ReviewError as ReviewError
     from conscience.errors import UnresolvedError as UnresolvedError
     from conscience.evals.api import evaluate as evaluate
+    from conscience.evals.merging import merge_runs as merge_runs
     from conscience.evals.oracles.grade import Grade as Grade
     from conscience.evals.oracles.refusals import is_refusal as is_refusal
     from conscience.evals.records import CaseRecord as CaseRecord

@@ -18,6 +18,7 @@ from conscience.cli.compile import compile_command, recalibrate_command, show_co
 from conscience.cli.label import label_command, propose_command
 from conscience.cli.log import log_command, watch_command
 from conscience.cli.measure import cases_command, compare_command, eval_command
+from conscience.cli.merge import merge_command
 from conscience.cli.models import doctor_command, models_command, pull_command
 from conscience.cli.pairs import pairs_command
 from conscience.cli.serve import serve_command
@@ -57,6 +58,7 @@ for command in (
     review_command,
     eval_command,
     compare_command,
+    merge_command,
     cases_command,
     compile_command,
     recalibrate_command,

@@ -51,7 +51,7 @@ def summarise(
     Raises:
         InputError: the folder holds no run.
     """
-    rows = tuple(read_records(folder))
+    rows = tuple(sorted(read_records(folder), key=lambda record: record.key))  # in whatever order they were done
     done = [record for record in rows if isinstance(record, CaseRecord)]
     reviewed = [record for record in done if _is_reviewed(record)]
     given = [record for record in reviewed if record.kind != "answer"]
