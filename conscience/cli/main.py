@@ -15,6 +15,7 @@ from conscience import __version__
 from conscience.cli._shared.output import printable
 from conscience.cli.ask import ask_command, review_command
 from conscience.cli.compile import compile_command, recalibrate_command, show_command
+from conscience.cli.finetune import finetune_command
 from conscience.cli.label import label_command, propose_command
 from conscience.cli.log import log_command, watch_command
 from conscience.cli.measure import cases_command, compare_command, eval_command
@@ -66,6 +67,7 @@ for command in (
     propose_command,
     label_command,
     pairs_command,
+    finetune_command,
     log_command,
     watch_command,
     doctor_command,
