@@ -33,7 +33,7 @@ class LMTransport:
 
     def __init__(self, lm: BaseLM, prices: TokenPrices | None = None) -> None:
         self.lm = lm
-        self._prices = prices
+        self.prices = prices
         self.name = str(lm.model)
         self.retries_itself = getattr(lm, "num_retries", 0) > 0
         self._own_habits = Habits()
@@ -130,4 +130,4 @@ class LMTransport:
         return None if self._scripted else list_price(self.name, body)
 
     def _own_prices(self) -> TokenPrices | None:
-        return self._prices or TokenPrices.of(self.lm.kwargs) or getattr(self.lm, "prices", None)
+        return self.prices or TokenPrices.of(self.lm.kwargs) or getattr(self.lm, "prices", None)

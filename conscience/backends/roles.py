@@ -90,10 +90,18 @@ class Roles:
         candidates = (self.own(role), self.own("generate"), None if settings.lm is None else Backend.of(settings.lm))
         return next((backend for backend in candidates if backend is not None and not backend.decides), None)
 
+    @property
+    def named(self) -> Mapping[str, Backend]:
+        """Role → its own backend; DSPy's LM has the role generate where no other has it.
+
+        Raises:
+            ConfigurationError: see ``backend``.
+        """
+        return self._backends or {"generate": self.backend("generate")}
+
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Roles:
         """The same roles for one run, see ``Backend.for_run``; DSPy's LM takes the role generate where no other has it."""
-        own = self._backends or {"generate": self.backend("generate")}
-        return Roles({role: backend.for_run(journal, rate_limiter, meter) for role, backend in own.items()})
+        return Roles({role: backend.for_run(journal, rate_limiter, meter) for role, backend in self.named.items()})
 
     def knows(self, role: Role) -> bool:
         """Whether a model is set for the role, here or in DSPy."""

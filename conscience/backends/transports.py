@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors
 from conscience._dspy.streams import feed
 from conscience._redaction import credentials_in, watch, without_credentials
-from conscience.backends.embedded.catalogue import GREEDY, NO_LOOPS
+from conscience.backends.embedded.catalogue import GREEDY, LOCAL, NO_LOOPS
 from conscience.backends.embedded.weights import weights_of
 from conscience.backends.habits.memory import Habits, habits_of
 from conscience.backends.limits.timeouts import call_within
@@ -122,6 +122,21 @@ class LiteLLMTransport:
     @property
     def sampling(self) -> Mapping[str, Any]:
         return self._defaults
+
+    @property
+    def model(self) -> str:
+        """The name that ``transport_for`` makes the same of, with ``engine`` and ``options``."""
+        return self.name
+
+    @property
+    def engine(self) -> str:
+        """See ``model``."""
+        return "litellm"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """See ``model``; keys and addresses are among them."""
+        return {**self._defaults, **self._client, **({} if self._prices is None else self._prices.options)}
 
     @property
     def habits(self) -> Habits:
@@ -279,6 +294,10 @@ class LocalTransport(LiteLLMTransport):
     @property
     def sampling(self) -> Mapping[str, Any]:
         return self._options
+
+    @property
+    def model(self) -> str:
+        return self.name if self._weights.file is None else f"{LOCAL}:{self._weights.file}"
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.

@@ -15,12 +15,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from conscience._dspy.lm import settings
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.distributed.failures import error_data, error_from_data
+from conscience.distributed.names import named
+from conscience.distributed.programs import dspy_data, dspy_from_data
 from conscience.errors import ConfigurationError, ConscienceError, InputError
 from conscience.usage import UsageTracker
 
@@ -61,10 +63,12 @@ class Task(ABC, Generic[I, R]):
 
     Attributes:
         items, results: how each travels.
+        settings: of DSPy's, under which ``reply`` does an item.
     """
 
     items: ClassVar[Codec]
     results: ClassVar[Codec]
+    settings: Mapping[str, Any] = {}
 
     @abstractmethod
     async def __call__(self, item: I) -> R:
@@ -90,7 +94,8 @@ class Task(ABC, Generic[I, R]):
     async def reply(self, item: Any) -> dict[str, Any]:
         """Does an item that came as data. What comes of it is data too; ``outcome`` reads it."""
         try:
-            return {"result": self.results.to_data(await self(self.items.from_data(item)))}
+            with settings.context(disable_history=True, **self.settings):
+                return {"result": self.results.to_data(await self(self.items.from_data(item)))}
         except ConscienceError as error:
             return {"error": error_data(error)}
 
@@ -110,15 +115,17 @@ class Task(ABC, Generic[I, R]):
 
 @dataclass(frozen=True)
 class SentTask:
-    """A task on its way to another process.
+    """A task on its way to another process; all of it is JSON types.
 
     Attributes:
         name: of its class, as ``module:name``.
         data: see ``Task.to_data``.
+        settings: of DSPy's, see ``dspy_data``.
     """
 
     name: str
     data: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, work: Work[Any, Any]) -> Self:
@@ -129,13 +136,17 @@ class SentTask:
         """
         if not isinstance(work, Task):
             raise ConfigurationError("this work exists in this process only", hint='use executor="local"')
-        return cls(f"{type(work).__module__}:{type(work).__qualname__}", work.to_data())
+        return cls(f"{type(work).__module__}:{type(work).__qualname__}", work.to_data(), dspy_data())
 
     def open(self, shared: Shared) -> Task[Any, Any]:
-        """The task again, in the process where it has arrived."""
-        module, _, name = self.name.partition(":")
-        task: type[Task[Any, Any]] = getattr(import_module(module), name)
-        return task.from_data(self.data, shared)
+        """The task again, in the process where it has arrived.
+
+        Raises:
+            ConfigurationError: something of it cannot be imported here.
+        """
+        task: Task[Any, Any] = named(self.name).from_data(self.data, shared)
+        task.settings = dspy_from_data(self.settings)
+        return task
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ SAMPLES = 3
 class NoModel(dspy.BaseLM):  # type: ignore[misc]
     """Stands in for the model of a callable that brings its own, or needs none."""
 
+    stands_in = True
+
     def __init__(self) -> None:
         super().__init__(model="none")
 

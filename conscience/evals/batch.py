@@ -21,12 +21,12 @@ from conscience._base.locks import locked_file
 from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
 from conscience.distributed.tasks import Done, Executor, Shared
-from conscience.errors import BackendError, ConscienceError, InputError
-from conscience.evals.executor import LOCAL
-from conscience.evals.grading import check_response
+from conscience.errors import BackendError, ConscienceError
+from conscience.evals.executor import LOCAL, ExecutorSpec, executor_of
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.evals.rows import LineFile, dumped, finished
 from conscience.evals.sharding import ShardManifest, claim_shard
+from conscience.evals.tasks import Reviewing
 from conscience.modules.review import Review
 
 STOP_AFTER = 5
@@ -71,23 +71,23 @@ async def review_cases(
     concurrency: int = 4,
     watch: Callable[[BatchProgress], None] | None = None,
     drawn: Drawn | None = None,
+    executor: ExecutorSpec = "local",
 ) -> BatchProgress:
     """Reviews the given response of each case.
 
     Args:
+        review: judges.
+        cases: streamed.
+        out: the file of verdicts; what is in it is not reviewed again.
+        concurrency: cases under way at once, in each process that does them.
+        watch: is told the progress after each case.
         drawn: where the cases come from. A shard says so in a file beside ``out``.
+        executor: where the work is done: "local", "ray", or an ``Executor``.
 
     Raises:
         InputError: a case without a response, or ``out`` holds rows of another kind or is in use.
         BackendError: the backend is gone; what was reviewed is in ``out``.
     """
-
-    async def work(case: Case) -> ReviewRecord:
-        if case.response is None:
-            raise InputError(f"case {case.id!r} has no response to review", hint="answer it first, see: conscience ask")
-        check_response(case)
-        prediction = await review.acall(request=case.request, response=case.response, reasoning=case.reasoning)
-        return ReviewRecord(case.id, prediction.verdict, prediction.usage, label=case.label)
 
     with suppress(OSError):  # which the lock tells better
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,10 @@ async def review_cases(
     with locked_file(out):
         program = {name: digest(part) for name, part in zip(REVIEW_IDENTITY, identity, strict=True)}
         claim_shard(out, ShardManifest.of_draw(drawn, program))
-        return await run_cases(work, digest(identity), cases, out, concurrency=concurrency, watch=watch)
+        there = executor_of(executor)
+        return await run_cases(
+            Reviewing(review), digest(identity), cases, out, concurrency=concurrency, watch=watch, executor=there
+        )
 
 
 REVIEW_IDENTITY = ("constitution", "model", "gate", "critique")

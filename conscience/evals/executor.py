@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import TypeVar
 
 from conscience.distributed.tasks import END_A_RUN, Done, Executor, Shared, Work
-from conscience.errors import ConscienceError
+from conscience.errors import ConfigurationError, ConscienceError
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -44,6 +44,22 @@ class LocalExecutor:
 
 
 LOCAL: Executor = LocalExecutor()
+
+ExecutorSpec = str | Executor
+"""``"local"``, ``"ray"`` (a cluster of Ray's, or one that is started on this machine), or an executor."""
+
+
+def executor_of(spec: ExecutorSpec) -> Executor:
+    """The executor that is meant.
+
+    Raises:
+        ConfigurationError: there is none of that name, or its extra is not installed.
+    """
+    if not isinstance(spec, str):
+        return spec
+    if spec == "local":
+        return LOCAL
+    raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local")
 
 
 async def _outcome(work: Work[I, R], item: I) -> R | ConscienceError:

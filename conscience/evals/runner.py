@@ -6,18 +6,15 @@ A run is a folder: its records (see ``folder.py``), ``calls.jsonl`` (the journal
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from conscience._base.files import digest
-from conscience._base.flow import run_async
 from conscience._base.locks import locked_folder
 from conscience._dspy.lm import settings
 from conscience.backends.backend import Backend
-from conscience.backends.lost import lost_backends
 from conscience.backends.models.credentials import secret_options
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
@@ -25,16 +22,17 @@ from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
 from conscience.cases.shards import Shard
-from conscience.errors import BudgetExceeded, ConfigurationError, ReviewError
+from conscience.distributed.tasks import Shared
+from conscience.errors import ConfigurationError
 from conscience.evals.batch import BatchProgress, case_key, run_cases
+from conscience.evals.executor import ExecutorSpec, executor_of
 from conscience.evals.folder import RunManifest, claim
-from conscience.evals.grading import Program, evaluate_case
+from conscience.evals.grading import Program
 from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.judge import Judge
-from conscience.evals.oracles.named import oracle_for
-from conscience.evals.records import CaseRecord
 from conscience.evals.rows import PART, LineFile
 from conscience.evals.sharding import ShardManifest, claim_shard
+from conscience.evals.tasks import Evaluation
 from conscience.program import Conscience
 from conscience.usage import Role, UsageTracker, is_amount
 
@@ -45,7 +43,7 @@ class EvalConfig:
 
     Attributes:
         oracle: decides about every case; by default the one that a case names or implies.
-        concurrency: cases under way at once.
+        concurrency: cases under way at once, in each process that does them.
         rate_limiter: the user's own rate limits; of all shards together.
         max_dollars: no further case is begun once the run has cost so much, earlier parts of it included. Every model needs
             a price then. Of all shards together.
@@ -56,6 +54,7 @@ class EvalConfig:
         limit: ``evaluate`` draws so many cases at random; by default it takes all.
         shard: of what is drawn, ``evaluate`` takes the part that falls to this one, such as ``Shard(2, 4)``.
         skip_bad: ``evaluate`` goes on without rows of a source that cannot be read.
+        executor: where the cases are done: "local", "ray", or an ``Executor``.
     """
 
     oracle: Oracle | None = None
@@ -69,6 +68,7 @@ class EvalConfig:
     limit: int | None = None
     shard: Shard | None = None
     skip_bad: bool = False
+    executor: ExecutorSpec = "local"
 
     def __post_init__(self) -> None:
         if self.shard is not None and not isinstance(self.shard, Shard):
@@ -120,27 +120,11 @@ async def _run_alone(
     drawn: Drawn | None,
 ) -> BatchProgress:
     manifest = describe_run(program, config)
-    journal = config.journal or Journal(folder / "calls.jsonl")
-    own = program.for_run(journal, config.rate_limiter, config.meter)
-    strict = copy.copy(own)
-    strict.on_error = "raise"
+    shared = Shared(config.journal or Journal(folder / "calls.jsonl"), config.rate_limiter, config.meter)
+    work = Evaluation(program, config.oracle, shared)
     claim_shard(folder, ShardManifest.of_draw(drawn, manifest.to_json()))
     claim(folder, manifest)
     identity = digest(manifest.to_json())
-    chosen = config.oracle
-    if isinstance(chosen, Judge):
-        chosen = chosen.for_run(journal, config.rate_limiter, config.meter)
-
-    async def work(case: Case) -> CaseRecord:
-        oracle = chosen or oracle_for(case)
-        with lost_backends() as lost:
-            try:
-                record = await run_async(evaluate_case(strict, case, oracle))
-            except (ReviewError, BudgetExceeded):  # then the program's own policy is measured, on answers in the journal
-                record = await run_async(evaluate_case(own, case, oracle))
-        if lost:
-            raise lost[-1]
-        return record
 
     def noting_keys() -> Iterator[Case]:
         with LineFile(folder / "keys.txt", "wb") as keys:
@@ -158,6 +142,8 @@ async def _run_alone(
             max_dollars=config.max_dollars,
             part=PART,
             watch=watch,
+            executor=executor_of(config.executor),
+            shared=shared,
         )
 
 

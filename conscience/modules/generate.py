@@ -27,6 +27,19 @@ PRIVILEGED = frozenset({"config", "lm", "demos", "signature"})
 """What ``dspy.Predict`` takes beside its inputs: no part of the request."""
 
 
+class Given:
+    """What a program was made of, told from its copies: those hold the same one, and pickles hold none."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: Any) -> Given:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Given, (None,)
+
+
 class Generate(dspy.Module):  # type: ignore[misc]
     """Produces a draft.
 
@@ -44,12 +57,14 @@ class Generate(dspy.Module):  # type: ignore[misc]
     Attributes:
         plain: whether its signature can be asked as a plain chat turn.
         declared: the signature as text, where that says all of it: names of texts; None otherwise.
+        given: what it was made of.
     """
 
     __getattribute__ = object.__getattribute__  # DSPy's watches for calls of ``forward``, at a price for every attribute
 
     def __init__(self, generate: GenerateSpec = "request -> response") -> None:
         super().__init__()
+        self.given = Given(generate)
         self.plain = False
         self.declared: str | None = None
         if isinstance(generate, dspy.Module):

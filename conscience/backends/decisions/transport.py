@@ -65,8 +65,13 @@ class DecisionsTransport(LiteLLMTransport):
             provider, name = "openai" if model_table.entry("openai", model) else "", model
         self._model, self._provider = model, provider
         self._route = ROUTES.get(self._provider)
+        self._engine = "wire" if wire else "litellm"
         self._wire = wire and self._route is not None and self._client.keys() <= _ADDRESSING and not self._defaults
         self._served = name
+
+    @property
+    def engine(self) -> str:
+        return self._engine
 
     def supports(self, feature: str) -> bool:
         return False  # these are features of chat models

@@ -40,6 +40,11 @@ class TokenPrices:
             raise ConfigurationError(f"{next(iter(given))} comes without {missing}", hint="give both, 0 where it is free")
         return cls(*(float(given[name]) for name in RATES)) if given else None
 
+    @property
+    def options(self) -> dict[str, float]:
+        """The options that ``of`` makes the same of."""
+        return dict(zip(RATES, (self.input, self.output), strict=True))
+
     def dollars(self, usage: Mapping[str, Any] | None) -> float:
         """The price of a usage in OpenAI's form."""
         return _count(usage, "prompt_tokens") * self.input + _count(usage, "completion_tokens") * self.output

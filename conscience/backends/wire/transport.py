@@ -79,6 +79,10 @@ class OpenAIWireTransport(LiteLLMTransport):
         self._to = to
         self._features: frozenset[str] | None = None
 
+    @property
+    def engine(self) -> str:
+        return "wire"
+
     def supports(self, feature: str) -> bool:
         if model_table.loaded_litellm() is not None:  # it may know of models that users registered
             return super().supports(feature)
@@ -279,6 +283,10 @@ class LocalWireTransport(LocalTransport):
     """The embedded model over the light wire."""
 
     _found = False
+
+    @property
+    def engine(self) -> str:
+        return "wire"
 
     def prepare(self) -> None:
         self._served()
