@@ -26,6 +26,7 @@ from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dsp
 from conscience._dspy.visible import aseen, seen, seen_again
 from conscience._redaction import raise_alone
 from conscience.backends.answers import EmptyAnswerError, answered
+from conscience.backends.batches.posting import current_posting
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embedded.weights import local_name
@@ -284,8 +285,8 @@ class Backend:
         deadline: Deadline,
     ) -> Flow[Completion]:
         """One model's answer: a kept one, or that of its first attempt to succeed."""
-        payers = Payers(self._meter, ctx, deadline.clock)
-        in_vain: list[CallUsage] = []
+        posting = current_posting()
+        payers, in_vain = Payers(self._meter, ctx, deadline.clock), list[CallUsage]()
 
         def answer(reply: Answer) -> Answer:
             patient = ctx is None or ctx.role not in ("review", "judge")  # a reviewer asks again itself, with more room
@@ -297,15 +298,16 @@ class Backend:
                 raise
 
         def attempt(sent: Mapping[str, Any]) -> IOStep:
+            sender = transport if posting is None else posting.sender(transport, key, messages, sent)
             left = payers.claim()
             deadline.set(left)
             seconds = min(self.timeout, left)
 
             def call() -> Answer:
-                return answer(transport.call(messages, sent, seconds))
+                return answer(sender.call(messages, sent, seconds))
 
             async def acall() -> Answer:
-                return await heard(transport, messages, params, sent, seconds, answer, payers, deadline)
+                return await heard(sender, messages, params, sent, seconds, answer, payers, deadline)
 
             if isinstance(transport, LMTransport):  # shows itself
                 return payers.step(IOStep(call, acall))
@@ -313,8 +315,7 @@ class Backend:
             return payers.step(IOStep(partial(seen, *shown, call), partial(aseen, *shown, acall)))
 
         fallback = transport is not self.transports[0]
-        cache = self._kept_in()
-        role = None if ctx is None else ctx.role
+        cache, role = self._kept_in(), None if ctx is None else ctx.role
         key = None
         if cache is not None:
             with payers.pausing():  # a name may be LiteLLM's to read
@@ -329,10 +330,11 @@ class Backend:
                     lm = transport.lm if isinstance(transport, LMTransport) else self.lm
                     seen_again(lm, transport.name, messages, params, entry["body"])
                 return Completion(entry["body"], transport.name, cached=True, fallback=fallback, key=key)
-            if self._rate_limiter is not None:
+            live = posting is None or not posting.carries(transport)
+            if self._rate_limiter is not None and live:
                 yield payers.step(self._rate_limiter.acquire())
             started = deadline.now()
-            policy = retry_policy(self.retries + 1, transport.retries_itself)
+            policy = retry_policy(self.retries + 1, transport.retries_itself, live)
 
             def send(sent: Mapping[str, Any]) -> Flow[Answer]:
                 return retrying(partial(attempt, sent), policy, deadline)
@@ -342,7 +344,7 @@ class Backend:
             completion = Completion(body, transport.name, dollars, fallback=fallback, key=key)
             usage = CallUsage.of(completion, deadline.now() - started)
             payers.enter(usage)
-            if self._rate_limiter is not None:
+            if self._rate_limiter is not None and live:
                 self._rate_limiter.record(usage.tokens)
             wanting = bool(params.get("logprobs")) and not completion.first_token
             if params.get("logprobs"):

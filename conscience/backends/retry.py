@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_none, wait_random_exponential
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
@@ -102,17 +102,18 @@ class RetryPolicy:
 
 
 @lru_cache(maxsize=32)
-def retry_policy(attempts: int, retries_itself: bool = False) -> RetryPolicy:
+def retry_policy(attempts: int, retries_itself: bool = False, pauses: bool = True) -> RetryPolicy:
     """At most so many attempts at what may pass, after the pause that the server asks for or one with jitter.
 
     Args:
         attempts: how many.
         retries_itself: whether a failed attempt has been repeated already; an empty answer was no failure to whoever did.
+        pauses: whether to wait at all; a reply that came hours ago gives no reason to.
     """
     return RetryPolicy(
         stop=stop_after_attempt(attempts) | stop_before_wait_over(LONGEST_WAIT),
         retry=retry_if_exception(is_empty if retries_itself else is_transient),
-        wait=wait_retry_after(otherwise=wait_random_exponential(multiplier=0.5, max=20)),
+        wait=wait_retry_after(otherwise=wait_random_exponential(multiplier=0.5, max=20)) if pauses else wait_none(),
     )
 
 

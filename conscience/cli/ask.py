@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from conscience.cli._shared.batches import batch_option, chosen_executor
 from conscience.cli._shared.cases import column_option, tell_skipped, telling
-from conscience.cli._shared.options import PATH, Setup, setup_options
+from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
 from conscience.cli._shared.output import bar, console, print_json
 from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import ConscienceError, InputError
@@ -19,6 +20,7 @@ from conscience.errors import ConscienceError, InputError
 if TYPE_CHECKING:
     from conscience.cases.case import Case
     from conscience.cases.shards import Shard
+    from conscience.program import Conscience
 
 threshold_option = click.option(
     "--threshold", type=click.FloatRange(0, 1), help="Flag from this probability on.  [default: the program's own]"
@@ -67,6 +69,8 @@ def ask_command(
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
 @shard_option
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@batch_option
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
@@ -82,6 +86,8 @@ def review_command(
     limit: int | None,
     shard: Shard | None,
     concurrency: int,
+    max_cost: float | None,
+    batch: bool,
     columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
@@ -98,11 +104,13 @@ def review_command(
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
     if shard is not None and cases is None:
         raise InputError("--shard goes with --cases", hint="one response cannot be divided")
-    judge = setup.built(threshold=threshold).review
+    if (batch or max_cost is not None) and cases is None:
+        raise InputError(f"{'--batch' if batch else '--max-cost'} goes with --cases", hint="one response is judged at once")
+    program = setup.built(threshold=threshold)
     if cases is not None and out is not None:
-        _review_cases(judge, cases, out, limit, shard, concurrency, columns, skip_bad, as_json)
+        _review_cases(program, cases, out, limit, shard, concurrency, max_cost, batch, columns, skip_bad, as_json)
         return
-    verdict = judge(request=request or "", response=response or "", reasoning=reasoning).verdict
+    verdict = program.review(request=request or "", response=response or "", reasoning=reasoning).verdict
     if as_json:
         print_json(verdict.to_dict())
     else:
@@ -112,19 +120,24 @@ def review_command(
 
 
 def _review_cases(
-    judge: Any,
+    program: Conscience,
     cases: Path,
     out: Path,
     limit: int | None,
     shard: Shard | None,
     concurrency: int,
+    max_cost: float | None,
+    batch: bool,
     columns: dict[str, str],
     skip_bad: bool,
     as_json: bool,
 ) -> None:
+    from conscience.backends.storage.journal import Journal
     from conscience.cases.case import iter_cases
     from conscience.cases.drawing import draw
+    from conscience.distributed.tasks import Shared
     from conscience.evals.batch import BatchProgress, review_cases
+    from conscience.evals.batch_files import batches_beside, executor_in
 
     say = telling()
 
@@ -139,6 +152,12 @@ def _review_cases(
     total = drawn.count
     tell_skipped(skipped)
     tell_shard(drawn)
+    backend, folder = program.roles.backend("review"), batches_beside(out)
+    if max_cost is not None:
+        backend.check_prices()
+        max_cost = max_cost if shard is None else shard.share(max_cost)
+    journal = Journal(folder / "calls.jsonl") if batch or folder.exists() else None
+    judge = (program if journal is None else program.for_run(journal)).review
     with bar("reviewing") as shown:
         task = shown.add_task("", total=total, cost="")
 
@@ -148,7 +167,19 @@ def _review_cases(
                 task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
             )
 
-        progress = asyncio.run(review_cases(judge, drawn.read(), out, concurrency=concurrency, watch=watch, drawn=drawn))
+        progress = asyncio.run(
+            review_cases(
+                judge,
+                drawn.read(),
+                out,
+                concurrency=concurrency,
+                max_dollars=max_cost,
+                watch=watch,
+                drawn=drawn,
+                executor=executor_in(folder, chosen_executor(batch, shown, task), {"review": backend}, max_cost),
+                shared=Shared(journal),
+            )
+        )
     if as_json:
         print_json({**vars(progress), "skipped": drawn.skipped, "total": total, "out": str(out)})
     else:
@@ -159,5 +190,7 @@ def _review_cases(
     if progress.stopped:
         click.echo("conscience: interrupted; the same command goes on from here", err=True)
         raise click.exceptions.Exit(130)
+    if left := total - progress.done:
+        click.echo(f"conscience: stopped at ${progress.dollars:.4f}: {left} cases are left", err=True)
     if progress.failed:
         raise click.exceptions.Exit(1)

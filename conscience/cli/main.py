@@ -14,6 +14,7 @@ import click
 from conscience import __version__
 from conscience.cli._shared.output import printable
 from conscience.cli.ask import ask_command, review_command
+from conscience.cli.batches import batches_command
 from conscience.cli.compile import compile_command, recalibrate_command, show_command
 from conscience.cli.finetune import finetune_command
 from conscience.cli.label import label_command, propose_command
@@ -60,6 +61,7 @@ for command in (
     eval_command,
     compare_command,
     merge_command,
+    batches_command,
     cases_command,
     compile_command,
     recalibrate_command,

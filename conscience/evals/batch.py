@@ -7,11 +7,9 @@ tried again by the next run.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from conscience._base.files import digest
 from conscience._base.locks import locked_file
 from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
+from conscience.distributed.interrupts import interruptible
 from conscience.distributed.tasks import Done, Executor, Shared
 from conscience.errors import BackendError, ConscienceError
 from conscience.evals.executor import LOCAL, ExecutorSpec, executor_of
@@ -69,9 +68,11 @@ async def review_cases(
     out: Path,
     *,
     concurrency: int = 4,
+    max_dollars: float | None = None,
     watch: Callable[[BatchProgress], None] | None = None,
     drawn: Drawn | None = None,
     executor: ExecutorSpec = "local",
+    shared: Shared = ALONE,
 ) -> BatchProgress:
     """Reviews the given response of each case.
 
@@ -80,9 +81,11 @@ async def review_cases(
         cases: streamed.
         out: the file of verdicts; what is in it is not reviewed again.
         concurrency: cases under way at once, in each process that does them.
+        max_dollars: no further case is begun once this is spent.
         watch: is told the progress after each case.
         drawn: where the cases come from. A shard says so in a file beside ``out``.
         executor: where the work is done: "local", "ray", or an ``Executor``.
+        shared: what the calls have in common, where ``review`` was made for a run.
 
     Raises:
         InputError: a case without a response, or ``out`` holds rows of another kind or is in use.
@@ -95,9 +98,16 @@ async def review_cases(
     with locked_file(out):
         program = {name: digest(part) for name, part in zip(REVIEW_IDENTITY, identity, strict=True)}
         claim_shard(out, ShardManifest.of_draw(drawn, program))
-        there = executor_of(executor)
         return await run_cases(
-            Reviewing(review), digest(identity), cases, out, concurrency=concurrency, watch=watch, executor=there
+            Reviewing(review),
+            digest(identity),
+            cases,
+            out,
+            concurrency=concurrency,
+            max_dollars=max_dollars,
+            watch=watch,
+            executor=executor_of(executor),
+            shared=shared,
         )
 
 
@@ -185,7 +195,7 @@ async def run_cases(
             return FailedCase(done.item.id, key, str(outcome))
 
         async with (
-            _interrupt() as stop,
+            interruptible() as stop,
             aclosing(executor.map(work, left(), shared=shared, concurrency=concurrency)) as results,
         ):
             async for done in results:
@@ -203,25 +213,3 @@ async def run_cases(
 def case_key(case: Case, identity: str) -> str:
     """What names a case's record: a digest of everything that it depends on."""
     return hashlib.sha256(f"{identity}{case.model_dump_json()}".encode()).hexdigest()[:16]
-
-
-@asynccontextmanager
-async def _interrupt() -> AsyncIterator[asyncio.Event]:
-    """Set by the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread can listen."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def first(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in signals:
-            loop.add_signal_handler(number, first, number)
-    try:
-        yield stop
-    finally:
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in signals:
-                loop.remove_signal_handler(number)

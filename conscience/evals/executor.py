@@ -46,7 +46,8 @@ class LocalExecutor:
 LOCAL: Executor = LocalExecutor()
 
 ExecutorSpec = str | Executor
-"""``"local"``, ``"ray"`` (a cluster of Ray's, or one that is started on this machine), or an executor."""
+"""``"local"``, ``"ray"`` (a cluster of Ray's, or one that is started on this machine), ``"batch"`` (a provider's batch
+files), or an executor."""
 
 
 def executor_of(spec: ExecutorSpec) -> Executor:
@@ -59,7 +60,11 @@ def executor_of(spec: ExecutorSpec) -> Executor:
         return spec
     if spec == "local":
         return LOCAL
-    raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local")
+    if spec == "batch":
+        from conscience.evals.batch_files import BatchExecutor
+
+        return BatchExecutor()
+    raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local or batch")
 
 
 async def _outcome(work: Work[I, R], item: I) -> R | ConscienceError:

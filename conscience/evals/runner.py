@@ -25,6 +25,7 @@ from conscience.cases.shards import Shard
 from conscience.distributed.tasks import Shared
 from conscience.errors import ConfigurationError
 from conscience.evals.batch import BatchProgress, case_key, run_cases
+from conscience.evals.batch_files import executor_in
 from conscience.evals.executor import ExecutorSpec, executor_of
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program
@@ -54,7 +55,7 @@ class EvalConfig:
         limit: ``evaluate`` draws so many cases at random; by default it takes all.
         shard: of what is drawn, ``evaluate`` takes the part that falls to this one, such as ``Shard(2, 4)``.
         skip_bad: ``evaluate`` goes on without rows of a source that cannot be read.
-        executor: where the cases are done: "local", "ray", or an ``Executor``.
+        executor: where the cases are done: "local", "ray", "batch" (by the provider's batch files), or an ``Executor``.
     """
 
     oracle: Oracle | None = None
@@ -122,6 +123,7 @@ async def _run_alone(
     manifest = describe_run(program, config)
     shared = Shared(config.journal or Journal(folder / "calls.jsonl"), config.rate_limiter, config.meter)
     work = Evaluation(program, config.oracle, shared)
+    executor = executor_in(folder, executor_of(config.executor), _served_by(program, config), config.max_dollars)
     claim_shard(folder, ShardManifest.of_draw(drawn, manifest.to_json()))
     claim(folder, manifest)
     identity = digest(manifest.to_json())
@@ -142,17 +144,14 @@ async def _run_alone(
             max_dollars=config.max_dollars,
             part=PART,
             watch=watch,
-            executor=executor_of(config.executor),
+            executor=executor,
             shared=shared,
         )
 
 
 def describe_run(program: Any, config: EvalConfig) -> RunManifest:
     """What the records depend on: a run of anything else does not go on in the same folder."""
-    roles: tuple[Role, ...] = ("generate", "review", "revise")
-    backends: dict[str, Backend] = {role: program.roles.backend(role) for role in roles}
-    if isinstance(config.oracle, Judge):
-        backends["judge"] = config.oracle.backend
+    backends = _served_by(program, config)
     if config.max_dollars is not None:
         for backend in backends.values():
             backend.check_prices()
@@ -182,6 +181,15 @@ def describe_run(program: Any, config: EvalConfig) -> RunManifest:
         on_error=program.on_error,
         state=digest(program.dump_state()),
     )
+
+
+def _served_by(program: Any, config: EvalConfig) -> dict[str, Backend]:
+    """What serves each role of a run."""
+    roles: tuple[Role, ...] = ("generate", "review", "revise")
+    backends: dict[str, Backend] = {role: program.roles.backend(role) for role in roles}
+    if isinstance(config.oracle, Judge):
+        backends["judge"] = config.oracle.backend
+    return backends
 
 
 def _sampling(backend: Backend) -> str:

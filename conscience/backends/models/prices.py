@@ -13,6 +13,9 @@ from conscience.usage import is_amount
 
 _TIERS = {"flex": "_flex", "priority": "_priority", "fast": "_priority", "balanced": "_balanced", "ultrafast": "_ultrafast"}
 
+BATCH = "batch"
+"""The tier of requests that come in a batch file; where the table has no price for it, half of the plain one."""
+
 RATES = ("input_cost_per_token", "output_cost_per_token")
 """Dollars, by LiteLLM's names."""
 
@@ -76,6 +79,8 @@ def price(to: Route, usage: Mapping[str, Any], tier: Any = None) -> float | None
     cached = min(_count(details, "cached_tokens"), prompt) if isinstance(details, Mapping) else 0
     suffix = _TIERS.get(tier.lower(), "") if isinstance(tier, str) else ""
     above = _above(to, prompt)
+    if tier == BATCH:
+        return _batch_price(to.entry, above, prompt, cached, completion)
 
     def rate(name: str) -> float | None:
         for key in (f"{name}{above}{suffix}", f"{name}{above}", f"{name}{suffix}", name):
@@ -92,6 +97,21 @@ def price(to: Route, usage: Mapping[str, Any], tier: Any = None) -> float | None
     if cost == 0 and is_priced(to.entry) and not any(to.entry.get(name) for name in RATES):
         return 0.0  # the table says that it is free
     return cost if 0 < cost < float("inf") else None
+
+
+def _batch_price(entry: Entry, above: str, prompt: int, cached: int, completion: int) -> float | None:
+    def rate(name: str) -> float | None:
+        for key, share in ((f"{name}{above}_batches", 1.0), (f"{name}_batches", 1.0), (f"{name}{above}", 0.5), (name, 0.5)):
+            if isinstance(value := entry.get(key), int | float):
+                return value * share
+        return None
+
+    fresh, written = rate("input_cost_per_token"), rate("output_cost_per_token")
+    reused = entry.get("cache_read_input_token_cost_batches")  # without one, nobody says that discounts add up
+    if fresh is None and written is None:
+        return None
+    fresh = fresh or 0.0
+    return (prompt - cached) * fresh + cached * (fresh if reused is None else reused) + completion * (written or 0.0)
 
 
 def _above(to: Route, prompt: int) -> str:

@@ -84,6 +84,18 @@ class Journal:
         if inflight is not None:  # None in a child that was forked meanwhile
             inflight.set_result(None)
 
+    def dollars(self) -> float:
+        """What the answers in it cost: all that the run has paid for, whether its cases are done or not."""
+        with self._lock:
+            file = self._open()
+            places = list(self._places.values())
+        spent = 0.0
+        for start, length in places:
+            line = os.pread(file, length, start).rstrip(b"\n")
+            value = unseal(self._secret, sealed_key(line) or "", line)
+            spent += value["spend"]["dollars"] if value else 0.0
+        return spent
+
     def is_first_use(self, key: str) -> bool:
         """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
         with self._lock:

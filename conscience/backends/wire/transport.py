@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ import orjson
 from conscience._dspy.lm import LMError, lm_errors
 from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.models import table as model_table
-from conscience.backends.models.prices import price
+from conscience.backends.models.prices import BATCH, price
 from conscience.backends.models.table import Route
 from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport
 from conscience.backends.wire.connection import HTTPFailure, Reply, tls_context
@@ -65,6 +66,23 @@ def is_hooked() -> bool:
     return any(map(settings.get, HOOKS)) or settings.get("ssl_verify", True) is not True
 
 
+@dataclass(frozen=True)
+class Account:
+    """A provider's account: where it is, and who asks.
+
+    Attributes:
+        base: the address that paths such as ``/chat/completions`` follow; Azure's resource.
+        version: Azure's, of its API.
+        headers: further ones, such as the organization.
+    """
+
+    provider: str
+    base: str
+    key: str = field(repr=False)
+    version: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 class OpenAIWireTransport(LiteLLMTransport):
     """A model whose provider speaks OpenAI's chat wire.
 
@@ -82,6 +100,11 @@ class OpenAIWireTransport(LiteLLMTransport):
     @property
     def engine(self) -> str:
         return "wire"
+
+    @property
+    def provider(self) -> str:
+        """Who serves it, by LiteLLM's name."""
+        return self._to.provider
 
     def supports(self, feature: str) -> bool:
         if model_table.loaded_litellm() is not None:  # it may know of models that users registered
@@ -139,6 +162,19 @@ class OpenAIWireTransport(LiteLLMTransport):
         body = chat_body(reply, self.name)
         return body, self.price(body)
 
+    def batched(self, reply: Reply) -> Answer:
+        """The answer that a reply out of a batch file is, at the price of one.
+
+        Raises:
+            LMError: it is none.
+        """
+        body, _ = self._answer(reply)
+        return body, self.batch_price(body["usage"])
+
+    def batch_price(self, usage: Mapping[str, Any]) -> float | None:
+        """Dollars for a usage where the request came in a batch file; a price of the user's own is taken as it is."""
+        return price(self._to, usage, BATCH) if self._prices is None else self._prices.dollars(usage)
+
     def price(self, body: Body) -> float | None:
         usage = body["usage"]
         if self._prices is not None:
@@ -162,11 +198,18 @@ class OpenAIWireTransport(LiteLLMTransport):
             ConfigurationError: no key, or no address.
             LMUnsupportedFeatureError: the model refuses a parameter.
         """
-        if is_hooked() or not self._client.keys() <= _ADDRESSING:
+        if is_hooked() or (where := self._address()) is None or (content := self.content(messages, params)) is None:
             return None
+        url, headers = where
+        return url, headers, content
+
+    def content(self, messages: Sequence[Message], params: Mapping[str, Any]) -> bytes | None:
+        """The body of a request, as JSON; None where only LiteLLM can shape it.
+
+        Raises:
+            LMUnsupportedFeatureError: the model refuses a parameter.
+        """
         to = self._to
-        if (where := self._address()) is None:
-            return None
         asked = {k: v for k, v in params.items() if v is not None}
         more = asked.pop("extra_body", None) or {}
         shaped, sent_messages = self._shaped(asked), plain_messages(messages, to)
@@ -176,21 +219,39 @@ class OpenAIWireTransport(LiteLLMTransport):
         if to.provider == "openrouter":
             body.setdefault("usage", {"include": True})
         try:
-            content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+            return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:
             try:  # whole numbers beyond 64 bits
-                content = json.dumps(body, ensure_ascii=False).encode()
+                return json.dumps(body, ensure_ascii=False).encode()
             except (TypeError, ValueError):
                 return None
-        url, headers = where
-        return url, headers, content
+
+    def account(self) -> Account | None:
+        """Where the provider's other endpoints are, and who asks there; None where only LiteLLM knows the way.
+
+        Raises:
+            ConfigurationError: no key, or no address.
+        """
+        if (where := self._address()) is None:
+            return None
+        base, key = self._base_and_key()
+        version = self._client.get("api_version") or os.environ.get("AZURE_API_VERSION")
+        keys = {"authorization", "api-key", "accept", "content-type", "user-agent"}
+        more = {name: value for name, value in where[1] if name.lower() not in keys}
+        return Account(self._to.provider, base.strip().rstrip("/"), key, version, more)
+
+    def _base_and_key(self) -> tuple[Any, Any]:
+        client, dialect, find = self._client, self._to.dialect, model_table.from_environment
+        base = client.get("api_base") or client.get("base_url") or find(dialect.bases) or dialect.base
+        return base, client.get("api_key") or find(dialect.keys) or dialect.key
 
     def _address(self) -> tuple[str, Sequence[tuple[str, str]]] | None:
         """The address and the headers; None where only LiteLLM knows the way."""
         client, dialect, provider = self._client, self._to.dialect, self._to.provider
+        if not client.keys() <= _ADDRESSING:
+            return None
         find = model_table.from_environment
-        base = client.get("api_base") or client.get("base_url") or find(dialect.bases) or dialect.base
-        key = client.get("api_key") or find(dialect.keys) or dialect.key
+        base, key = self._base_and_key()
         more = {**(client.get("headers") or {}), **(client.get("extra_headers") or {})}
         if provider == "azure":
             version = client.get("api_version") or os.environ.get("AZURE_API_VERSION")
