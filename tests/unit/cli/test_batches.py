@@ -119,9 +119,7 @@ def test_review_by_batch(provider: BatchProvider, cases: Path) -> None:
 
 def test_wrong_uses_are_one_line(provider: BatchProvider, cases: Path) -> None:
     """What cannot be batched, a folder without batches, one response."""
-    none = commands.run(
-        *evaluate(cases, "--batch")[:2], "--lm", "anthropic/claude-x", "--batch", "--out", "x", cwd=cases.parent
-    )
+    none = commands.run(*evaluate(cases, "--batch")[:2], "--lm", "lm_studio/x", "--batch", "--out", "x", cwd=cases.parent)
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     assert "no batch files for lm_studio/x (generate, review, revise)" in none.stderr
     assert "holds no batches" in commands.run("batches", str(cases.parent)).stderr
