@@ -135,9 +135,9 @@ def _review_cases(
     from conscience.backends.storage.journal import Journal
     from conscience.cases.case import iter_cases
     from conscience.cases.drawing import draw
+    from conscience.distributed.batch_files import batches_beside, executor_in
     from conscience.distributed.tasks import Shared
     from conscience.evals.batch import BatchProgress, review_cases
-    from conscience.evals.batch_files import batches_beside, executor_in
 
     say = telling()
 

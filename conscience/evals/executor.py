@@ -61,9 +61,9 @@ def executor_of(spec: ExecutorSpec) -> Executor:
     if spec == "local":
         return LOCAL
     if spec == "batch":
-        from conscience.evals.batch_files import BatchExecutor
+        from conscience.distributed.batch_files import BatchExecutor
 
-        return BatchExecutor()
+        return BatchExecutor(LOCAL)
     raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local or batch")
 
 

@@ -22,10 +22,10 @@ from conscience.backends.transports import CLIENT_OPTIONS
 from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
 from conscience.cases.shards import Shard
+from conscience.distributed.batch_files import executor_in
 from conscience.distributed.tasks import Shared
 from conscience.errors import ConfigurationError
 from conscience.evals.batch import BatchProgress, case_key, run_cases
-from conscience.evals.batch_files import executor_in
 from conscience.evals.executor import ExecutorSpec, executor_of
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program

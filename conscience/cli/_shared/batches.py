@@ -20,13 +20,13 @@ batch_option = click.option(
 
 def chosen_executor(batch: bool, shown: Progress, task: TaskID) -> Executor:
     """What does the cases of a command."""
-    if not batch:
-        from conscience.evals.executor import LOCAL
+    from conscience.evals.executor import LOCAL
 
+    if not batch:
         return LOCAL
-    from conscience.evals.batch_files import BatchExecutor
+    from conscience.distributed.batch_files import BatchExecutor
 
     def tell(line: str) -> None:
         shown.console.print(f"conscience: {printable(line)}", markup=False, soft_wrap=True)
 
-    return BatchExecutor(tell=tell, show=lambda line: shown.update(task, cost=printable(line)))
+    return BatchExecutor(LOCAL, tell=tell, show=lambda line: shown.update(task, cost=printable(line)))

@@ -17,9 +17,9 @@ from conscience import Backend, BackendError, Case, Conscience
 from conscience.backends.batches import inputs
 from conscience.backends.batches.jobs import Job
 from conscience.backends.batches.patience import Pace
+from conscience.distributed.batch_files import BatchExecutor
 from conscience.errors import ConfigurationError, InputError
 from conscience.evals.batch import BatchProgress
-from conscience.evals.batch_files import BatchExecutor
 from conscience.evals.executor import LOCAL
 from conscience.evals.folder import read_records
 from conscience.evals.runner import EvalConfig, run
@@ -57,7 +57,7 @@ def go(
     max_dollars: float | None = None,
 ) -> BatchProgress:
     tell = (told if told is not None else Told()).append
-    executor = BatchExecutor(tell=tell, show=tell, pace=FAST) if batch else LOCAL
+    executor = BatchExecutor(LOCAL, tell=tell, show=tell, pace=FAST) if batch else LOCAL
     return asyncio.run(run(lm, cases, folder, EvalConfig(executor=executor, max_dollars=max_dollars)))
 
 
@@ -246,7 +246,7 @@ def test_a_live_run_does_not_ask_what_is_under_way(provider: BatchProvider, tmp_
         if "in_progress" in line:
             raise Stop
 
-    executor = BatchExecutor(tell=stop, show=stop, pace=FAST)
+    executor = BatchExecutor(LOCAL, tell=stop, show=stop, pace=FAST)
     with pytest.raises(Stop):
         asyncio.run(run(program(provider), CASES, tmp_path, EvalConfig(executor=executor)))
     with pytest.raises(InputError, match=r"6 requests are under way.*--cancel"):
@@ -385,7 +385,7 @@ def test_an_executor_without_a_folder_says_so() -> None:
     async def run_alone() -> None:
         from conscience.distributed.tasks import Shared
 
-        async for _ in BatchExecutor().map(work, [1], shared=Shared(), concurrency=1):
+        async for _ in BatchExecutor(LOCAL).map(work, [1], shared=Shared(), concurrency=1):
             pass
 
     with pytest.raises(ConfigurationError, match="needs a folder"):

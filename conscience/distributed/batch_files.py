@@ -24,7 +24,6 @@ from conscience.backends.batches.rounds import Endpoints, Round
 from conscience.distributed.interrupts import stop_asked
 from conscience.distributed.tasks import Done, Executor, Shared, Work
 from conscience.errors import ConfigurationError, ConscienceError, InputError
-from conscience.evals.executor import LOCAL
 
 logger = logging.getLogger("conscience")
 
@@ -42,6 +41,7 @@ class BatchExecutor:
     """Does the items in this process; what their models are asked goes out in batch files where their providers take such.
 
     Attributes:
+        local: does the items of one round.
         folder: the run's; batches, and all that is known of them, are kept in it. A run gives its own.
         max_dollars: no file is sent that would cost more, by an estimate, than is left of this; the run's.
         tell: is told what was sent and what has come, in a line.
@@ -50,6 +50,7 @@ class BatchExecutor:
         endpoints: other ways to the providers' batches.
     """
 
+    local: Executor
     folder: Path | None = None
     max_dollars: float | None = None
     tell: Callable[[str], None] = logger.info
@@ -77,7 +78,7 @@ class BatchExecutor:
             came = len(outbox.untaken)
             again, parked = parked, []
             numbered = takewhile(lambda _: not stop.is_set(), chain(again, source.up_to(MOST_WAITING - len(again))))
-            async with aclosing(_tried(work, numbered, outbox, shared, concurrency)) as tried:
+            async with aclosing(_tried(self.local, work, numbered, outbox, shared, concurrency)) as tried:
                 async for done in tried:
                     if done.outcome is _PARKED:
                         parked.append((done.index, done.item))
@@ -126,21 +127,21 @@ class Leftovers:
 
     name = "local"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, local: Executor, folder: Path) -> None:
+        self._local, self._folder = local, folder
 
     async def map(
         self, work: Work[I, R], items: Iterable[I], *, shared: Shared, concurrency: int
     ) -> AsyncGenerator[Done[I, R], None]:
         """See ``Executor.map``."""
         outbox = Outbox(self._folder, is_open=False)
-        async with aclosing(_tried(work, enumerate(items), outbox, shared, concurrency)) as tried:
+        async with aclosing(_tried(self._local, work, enumerate(items), outbox, shared, concurrency)) as tried:
             async for done in tried:
                 yield done
 
 
 async def _tried(
-    work: Work[I, R], numbered: Iterable[tuple[int, I]], outbox: Outbox, shared: Shared, concurrency: int
+    local: Executor, work: Work[I, R], numbered: Iterable[tuple[int, I]], outbox: Outbox, shared: Shared, concurrency: int
 ) -> AsyncGenerator[Done[I, R], None]:
     """Does each item as far as it gets; the outcome of one that waits is ``_PARKED``."""
 
@@ -157,7 +158,7 @@ async def _tried(
                 raise
         return _PARKED if posting.is_parked else result  # whoever called in between may have swallowed it
 
-    async with aclosing(LOCAL.map(tried, numbered, shared=shared, concurrency=concurrency)) as results:
+    async with aclosing(local.map(tried, numbered, shared=shared, concurrency=concurrency)) as results:
         async for done in results:
             yield Done(*done.item, done.outcome)
 
@@ -186,7 +187,7 @@ def executor_in(
         requests = sum(job.requests for job in jobs)
         hint = f"go on with --batch, or end them: conscience batches {folder} --cancel"
         raise InputError(f"{folder}: batches with {requests} requests are under way", hint=hint)
-    return Leftovers(folder) if executor is LOCAL else executor
+    return Leftovers(executor, folder) if executor.name == "local" else executor
 
 
 def batches_beside(out: Path) -> Path:
