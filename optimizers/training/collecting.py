@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from conscience import __version__
@@ -126,15 +127,18 @@ class _Collector:
         if not (draft.messages or draft.request):
             return "no request"
         passed = [revision for revision in outcome.revisions if not revision.verdict.flagged]
-        best = _Text(passed[-1].draft, passed[-1].verdict, "revision") if passed else self._alternative(draft, verdict)
-        if best is None:
-            return "no alternative"
-        return "truncated" if best.draft.truncated else self._pair(case, draft, verdict, best)
+        texts = chain((_Text(r.draft, r.verdict, "revision") for r in passed), self._alternatives(draft, verdict))
+        cut = False
+        for text in texts:
+            if not text.draft.truncated:
+                return self._pair(case, draft, verdict, text)
+            cut = True
+        return "truncated" if cut else "no alternative"
 
-    def _alternative(self, draft: Draft, verdict: Verdict) -> _Text | None:
-        """The first ethical alternative that the review accepts; of a failed one, the next is asked for."""
+    def _alternatives(self, draft: Draft, verdict: Verdict) -> Iterator[_Text]:
+        """Ethical alternatives that the review accepts, as long as another one is asked for."""
         if self.writer is None:
-            return None
+            return
         for number in range(self.program.samples):
             model = self.runtime.bind(self.program, "revise")
             try:
@@ -148,8 +152,7 @@ class _Collector:
             judged = run_sync(self.program.review.judge(written, self.runtime.bind(self.program, "review")))
             if not judged.flagged:
                 cut = model.exchanges[-1].completion.finish_reason == "length"
-                return _Text(replace(written, truncated=cut), judged, "alternative")
-        return None
+                yield _Text(replace(written, truncated=cut), judged, "alternative")
 
     def _pair(self, case: Case, draft: Draft, verdict: Verdict, best: _Text) -> PreferencePair:
         program = self.program
