@@ -17,14 +17,31 @@ from conscience._base.exports import exported
 
 _HOME = {
     "CompileResult": "compilation",
+    "PairSet": "training.making",
+    "PreferencePair": "training.pairs",
     "Recalibration": "recalibration",
     "RecalibrationResult": "recalibration",
     "SelfCorrection": "self_correction",
     "examples_of": "data.dspy_examples",
+    "make_pairs": "training.making",
     "metric": "data.dspy_examples",
+    "read_pairs": "training.pairs",
+    "write_pairs": "training.pairs",
 }
 
-__all__ = ["CompileResult", "Recalibration", "RecalibrationResult", "SelfCorrection", "examples_of", "metric"]
+__all__ = [
+    "CompileResult",
+    "PairSet",
+    "PreferencePair",
+    "Recalibration",
+    "RecalibrationResult",
+    "SelfCorrection",
+    "examples_of",
+    "make_pairs",
+    "metric",
+    "read_pairs",
+    "write_pairs",
+]
 
 if TYPE_CHECKING:
     from conscience.optimizers.compilation import CompileResult as CompileResult
@@ -33,6 +50,11 @@ if TYPE_CHECKING:
     from conscience.optimizers.recalibration import Recalibration as Recalibration
     from conscience.optimizers.recalibration import RecalibrationResult as RecalibrationResult
     from conscience.optimizers.self_correction import SelfCorrection as SelfCorrection
+    from conscience.optimizers.training.making import PairSet as PairSet
+    from conscience.optimizers.training.making import make_pairs as make_pairs
+    from conscience.optimizers.training.pairs import PreferencePair as PreferencePair
+    from conscience.optimizers.training.pairs import read_pairs as read_pairs
+    from conscience.optimizers.training.pairs import write_pairs as write_pairs
 
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for an export
