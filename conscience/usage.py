@@ -265,6 +265,13 @@ class UsageTracker:
                 self._started_calls += usage.calls
                 self._replayed += usage.seconds
 
+    def absorb(self, calls: int, by_role: Mapping[str, CallUsage]) -> None:
+        """Adds what a copy of this tracker has counted in another process: calls begun, and role → what was spent."""
+        with self._lock:
+            self._started_calls += calls
+            for role, usage in by_role.items():
+                self._by_role[role] = self._by_role.get(role, CallUsage()) + usage
+
     def usage(self) -> Usage:
         """A snapshot of what was spent so far."""
         with self._lock:
@@ -332,10 +339,10 @@ _clocks: ContextVar[tuple[IdleTime, ...]] = ContextVar("conscience_clocks", defa
 
 
 @contextmanager
-def measure_idle_time() -> Iterator[IdleTime]:
+def measure_idle_time(idle_time: IdleTime | None = None) -> Iterator[IdleTime]:
     """Counts how long what runs inside starts up, or waits for a rate limit or for an answer that somebody else is asking
     for."""
-    idle_time = IdleTime()
+    idle_time = idle_time or IdleTime()
     token = _idle_time.set(idle_time)
     try:
         yield idle_time
@@ -343,9 +350,14 @@ def measure_idle_time() -> Iterator[IdleTime]:
         _idle_time.reset(token)
 
 
+def idle_clock() -> IdleTime:
+    """What counts the idle time of the code that asks; nobody reads it where nobody measures."""
+    return _idle_time.get() or IdleTime()
+
+
 def idle() -> AbstractContextManager[None]:
     """Counts what runs inside as idle time, for whoever measures it."""
-    return (_idle_time.get() or IdleTime()).counting()
+    return idle_clock().counting()
 
 
 @contextmanager

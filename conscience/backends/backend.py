@@ -168,7 +168,8 @@ class Backend:
             rate_limiter: spaces the calls.
             meter: the run's usage tracker; its budget limits every call.
         """
-        return _like(self, self.transports, _cache=journal, _rate_limiter=rate_limiter, _meter=meter)
+        own = _like(self, self.transports, _cache=journal, _rate_limiter=rate_limiter, _meter=meter)
+        return journal.asked_by(own, self)
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
@@ -261,7 +262,7 @@ class Backend:
         for transport in self.transports:
             deadline = Deadline()
             try:
-                completion = yield from self._ask(transport, messages, params, salt, ctx, deadline)
+                completion = yield from self.ask_one(transport, messages, params, salt, ctx, deadline)
             except LMError as error:
                 failures.append((transport, error))
                 if ctx is not None and transport is not self.transports[-1]:
@@ -275,7 +276,7 @@ class Backend:
         record_lost(failure)
         raise_alone(failure)
 
-    def _ask(
+    def ask_one(
         self,
         transport: Transport,
         messages: Sequence[Message],

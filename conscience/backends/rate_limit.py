@@ -52,6 +52,12 @@ class RateLimiter:
         with self._lock:
             self._tokens_paid = max(time.monotonic(), self._tokens_paid) + tokens * self._seconds_per_token
 
+    def follow(self, other: RateLimiter) -> None:
+        """Goes on where a copy of this one is, which another process of this machine had."""
+        with self._lock:
+            self._next_request = max(self._next_request, other._next_request)
+            self._tokens_paid = max(self._tokens_paid, other._tokens_paid)
+
     def acquire(self) -> IOStep:
         """Takes the next slot and waits for it, as a step of a flow."""
 

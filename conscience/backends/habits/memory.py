@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from conscience._base.forks import ForkLock
 from conscience.backends.habits.legal import Legal
@@ -113,6 +114,17 @@ class Habits:
         """Whether the model shows a trait; None where nothing was settled, or not lately."""
         trait_ = self._traits.get(trait)
         return trait_.shown if trait_ is not None and self.clock() < trait_.known.until else None
+
+    # Copies in other processes of this machine -------------------------------------------------------------------------
+
+    @property
+    def state(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """All that is known; another object as soon as anything changes."""
+        return self._traits, self._refused
+
+    def adopt(self, state: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        """Knows what another one's ``state`` says, and no more."""
+        self._traits, self._refused = state
 
     # Parameters --------------------------------------------------------------------------------------------------------
 

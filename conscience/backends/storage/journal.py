@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conscience._base.files import append_line
 from conscience._base.flow import IOStep
@@ -21,13 +21,16 @@ from conscience.usage import idle
 
 logger = logging.getLogger("conscience")
 
+B = TypeVar("B")
+
 
 class Journal:
     """Stands where a backend's response cache stands, for the length of a run.
 
     What it holds was paid for by this run, so an answer read from it counts as spent: the parts of an interrupted run add
-    up to what an undisturbed one would. A line is written at once, behind whatever other processes write. A line that was
-    torn by a crash, or is not as it was written (see ``sealing.py``), is passed over, and its answer asked for anew.
+    up to what an undisturbed one would. A line is written at once, behind whatever other processes write, and what they
+    write is found here too. A line that was torn by a crash, or is not as it was written (see ``sealing.py``), is passed
+    over, and its answer asked for anew.
 
     Args:
         path: the file; made, with its folder, on first use.
@@ -40,8 +43,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.used: set[int] = set()
+        """Half the key's digest of each answer that was used since the journal was opened."""
         self._lock = ForkLock()
-        self._used: set[int] = set()
         self._forget()
 
     def _forget(self) -> None:
@@ -50,6 +54,8 @@ class Journal:
         self._file: int | None = None
         self._secret = b""
         self._torn = False
+        self._end = 0  # of the last whole line that was read or written here
+        self._size = 0  # of the file at that time
         self._places: dict[int, tuple[int, int]] = {}  # half a key's digest → where its line begins, and its length
         self._rejected: set[int] = set()
         self._inflight: dict[str, Future[None]] = {}
@@ -64,7 +70,9 @@ class Journal:
         """What was written under the key, or None."""
         with self._lock:
             file = self._open()
-            place = self._places.get(_short(key))
+            if (place := self._places.get(_short(key))) is None and os.fstat(file).st_size > self._size:
+                self._index(file)
+                place = self._places.get(_short(key))
         if place is None:
             return None
         return unseal(self._secret, key, os.pread(file, place[1], place[0]).rstrip(b"\n"))
@@ -96,11 +104,20 @@ class Journal:
             spent += value["spend"]["dollars"] if value else 0.0
         return spent
 
+    def asked_by(self, backend: B, plain: B) -> B:
+        """The backend that asks in a run: the one that keeps its answers here, unless calls are made elsewhere.
+
+        Args:
+            backend: keeps its answers here.
+            plain: the same outside of the run.
+        """
+        return backend
+
     def is_first_use(self, key: str) -> bool:
         """Whether this is the first use of an answer since the journal was opened: what it cost counts once in the whole."""
         with self._lock:
-            is_new = _short(key) not in self._used
-            self._used.add(_short(key))
+            is_new = _short(key) not in self.used
+            self.used.add(_short(key))
             return is_new
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
@@ -111,7 +128,7 @@ class Journal:
         """
         with self._lock:
             self._append(key, value)
-            self._used.add(_short(key))
+            self.used.add(_short(key))
 
     def drop(self, key: str) -> None:
         """Takes back what was written under the key: a line says so, and whoever opens the journal again finds nothing.
@@ -128,8 +145,12 @@ class Journal:
 
     def _append(self, key: str, value: Mapping[str, Any] | None) -> None:
         file = self._open()
+        if os.fstat(file).st_size > self._size:  # another process has written, and may have been killed in the middle
+            self._index(file)
         line = seal(self._secret, key, value) + b"\n"
         start = append_line(file, b"\n" + line if self._torn else line, self.path) + self._torn
+        if start - self._torn == self._size:  # nobody else has written meanwhile
+            self._end = self._size = start + len(line)
         self._torn = False
         self._places[_short(key)] = (start, len(line))
 
@@ -152,22 +173,27 @@ class Journal:
         return self._file
 
     def _index(self, descriptor: int) -> None:
-        start, strange, line = 0, 0, b"\n"
+        """Reads the lines behind ``_end``, all but a last one that is not whole."""
+        strange, line = 0, b"\n"
         with open(descriptor, "rb", closefd=False) as file:
+            file.seek(self._end)
             for line in file:
+                self._size = self._end + len(line)
                 key = sealed_key(line)
-                if key is not None and line.endswith(b"\n"):
+                if not line.endswith(b"\n") and (key is not None or self._places or line.startswith(b'{"key":')):
+                    break
+                if key is not None:
                     try:
-                        self._places[_short(key)] = (start, len(line))
+                        self._places[_short(key)] = (self._end, len(line))
                     except ValueError:
                         strange += 1
                 elif not line.startswith(b'{"key":') and not self._places and line.strip():
                     raise self._unusable("its first line is none that a run writes")
                 else:
                     strange += bool(line.strip())
-                start += len(line)
+                self._end = self._size
         self._torn = not line.endswith(b"\n")  # by a crash, or by a process that is writing it just now
-        if strange > self._torn:
+        if strange:
             logger.warning(f"{self.path}: {strange} lines are not as this version writes them; they are asked for anew")
 
     def _unusable(self, why: str) -> InputError:

@@ -61,3 +61,20 @@ def test_sync_call_on_a_loop_does_not_wait_for_a_task_of_that_loop(tmp_path: Pat
 
     assert asyncio.run(asyncio.wait_for(both(), 10)) == ["answer", "answer"]
     assert len(lm.calls) == 2
+
+
+def test_what_another_process_writes_into_a_journal_is_found(tmp_path: Path) -> None:
+    """Each answer, whoever wrote it, whatever was written here meanwhile; and it is a first use once here."""
+    one, other = Journal(tmp_path / "a"), Journal(tmp_path / "a")
+    keys = [f"{n:064x}" for n in (1 << 200, 2 << 200, 3 << 200)]
+    assert one.get(keys[0]) is other.get(keys[0]) is None
+    other.put(keys[0], {"n": 0})
+    one.put(keys[1], {"n": 1})
+    with (tmp_path / "a").open("ab") as torn:
+        torn.write(b'{"key":"')
+    other.put(keys[2], {"n": 2})
+    assert [one.get(key) for key in keys] == [other.get(key) for key in keys]
+    assert one.get(keys[0]) == {"n": 0}
+    assert one.get(keys[1]) == {"n": 1}
+    assert one.is_first_use(keys[0])
+    assert not one.is_first_use(keys[1])

@@ -1,0 +1,83 @@
+"""Messages between two processes of one user, over a socket that only they can open.
+
+A message is any value that can be pickled. So an end trusts the other one: the socket's key is made anew for each run, and
+is handed to those who may join.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+Address = str | tuple[str, int]
+"""A socket's path on this machine, or host and port."""
+
+
+class Place(NamedTuple):
+    """Where a process listens, and the key that opens it."""
+
+    address: Address
+    key: bytes
+
+
+class Channel:
+    """One end of a connection. Threads may share it.
+
+    Args:
+        connection: to the other end.
+        receive: is given each message, in a thread of the channel's own.
+        closed: is called in that thread when the other end is gone; no message comes after it.
+    """
+
+    def __init__(
+        self, connection: Connection, receive: Callable[[Channel, Any], None], closed: Callable[[Channel], None]
+    ) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._receive, self._closed = receive, closed
+        threading.Thread(target=self._read, name="conscience-channel", daemon=True).start()
+
+    @classmethod
+    def to(cls, place: Place, receive: Callable[[Channel, Any], None], closed: Callable[[Channel], None]) -> Channel:
+        """A channel to whoever listens at a place.
+
+        Raises:
+            OSError: nobody does, or the key does not open it.
+        """
+        try:
+            return cls(Client(place.address, authkey=place.key), receive, closed)
+        except (AuthenticationError, EOFError) as error:
+            raise ConnectionError(f"{place.address}: {error or 'closed'}") from None
+
+    def send(self, message: Any) -> None:
+        """Sends a message. Where the other end is gone it is lost, and ``closed`` is called."""
+        try:
+            data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, AttributeError, TypeError):  # functions of a script, locks
+            data = cloudpickle.dumps(message)
+        with self._lock, suppress(OSError):
+            self._connection.send_bytes(data)
+
+    def close(self) -> None:
+        """Ends it at both ends."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)  # which wakes the thread that reads; closing would not
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = self._connection.recv_bytes()
+            except (OSError, EOFError):
+                break
+            self._receive(self, pickle.loads(data))
+        self._connection.close()
+        self._closed(self)
