@@ -177,9 +177,12 @@ def test_a_call_whose_worker_is_killed_goes_on(gateway: Gateway, server: Loopbac
     server.behaviour = slow(0.3)
     gateway.run()
     worker = gateway.worker()
-    asked = threading.Thread(
-        target=lambda: pytest.raises(BackendError, sent(fake(server), gateway, worker).complete, HELLO, {})
-    )
+
+    def ask() -> None:
+        with pytest.raises(BackendError):
+            sent(fake(server), gateway, worker).complete(HELLO, {})
+
+    asked = threading.Thread(target=ask)
     asked.start()
     while not server.calls:
         time.sleep(0.01)
