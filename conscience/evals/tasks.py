@@ -90,7 +90,10 @@ class Reviewing(Task[Case, ReviewRecord]):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], shared: Shared) -> Self:
-        return cls(program_from_data(data).review)
+        program = program_from_data(data)
+        if shared.journal is not None:  # of an executor whose calls are made elsewhere
+            program = program.for_run(shared.journal, shared.rate_limiter, shared.meter)
+        return cls(program.review)
 
 
 def _review_data(record: ReviewRecord) -> dict[str, Any]:
