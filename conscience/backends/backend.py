@@ -168,8 +168,7 @@ class Backend:
             rate_limiter: spaces the calls.
             meter: the run's usage tracker; its budget limits every call.
         """
-        own = _like(self, self.transports, _cache=journal, _rate_limiter=rate_limiter, _meter=meter)
-        return journal.asked_by(own, self)
+        return journal.asked_by(_like(self, self.transports, _cache=journal, _rate_limiter=rate_limiter, _meter=meter), self)
 
     def supports(self, feature: str) -> bool:
         """Whether the first model takes "logprobs", "schema" or "tools", or is a "reasoning" model, as far as is known."""
