@@ -42,17 +42,17 @@ def draw(cases: Callable[[], Iterable[Case]], limit: int | None = None, seed: in
     """At most ``limit`` cases, drawn at random, or the shard's part of those.
 
     Args:
-        cases: reads the source from its beginning, each time that it is called. It is read to the end here, once more
-            for a shard.
+        cases: reads the source from its beginning, each time that it is called. It is read to the end here.
     """
-    total = sum(1 for _ in cases())
-    picked = None if limit is None or limit >= total else set(random.Random(seed).sample(range(total), limit))
+    picked: set[int] | None = None
+    if limit is not None and limit < (total := sum(1 for _ in cases())):
+        picked = set(random.Random(seed).sample(range(total), limit))
 
     def all_shards() -> Iterator[Case]:
         return (case for index, case in enumerate(cases()) if picked is None or index in picked)
 
     if shard is None:
-        whole = total if picked is None else len(picked)
+        whole = sum(1 for _ in cases()) if picked is None else len(picked)
         return Drawn(all_shards, whole, whole, limit=limit, seed=seed)
     count = whole = summed = 0
     for case in all_shards():

@@ -177,6 +177,7 @@ async def run_cases(
                     progress.resumed += 1
                     report(progress)
                 elif not ended():
+                    kept.add(key)  # a case that comes twice is done once, as it is when shards are merged
                     keys[begun] = key
                     begun += 1
                     yield case

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conscience import Case, Shard
@@ -16,6 +16,7 @@ from conscience.errors import ConfigurationError
 CASES = [Case(id=f"c{i}", request=f"question {i}") for i in range(60)]
 
 
+@settings(max_examples=40)
 @given(of=st.integers(1, 9), limit=st.none() | st.integers(1, 70), seed=st.integers(0, 3), order=st.randoms())
 def test_the_shards_add_up_to_one_draw(of: int, limit: int | None, seed: int, order: random.Random) -> None:
     """And know it: how many cases there are, and which, whatever the order of the rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from conscience.evals.folder import read_records
 from conscience.evals.merging import gather
 from conscience.evals.oracles.refusals import refusal
 from conscience.testing import Fault, ScriptedLM
-from tests.support.commands import run
+from tests.support.commands import Running, run, start
 from tests.support.loopback import Loopback
 from tests.unit.evals.runs import SAFE, UNSAFE, script
 
@@ -75,6 +76,18 @@ def test_merged_shards_are_the_one_run(tmp_path: Path, cases: Path, of: int, lim
     assert (tmp_path / "all" / "run.json").read_bytes() == (tmp_path / "one" / "run.json").read_bytes()
     assert but_for_times(merged.to_dict()) == report_of(tmp_path / "all")
     assert (merged.title, merged.cases.shard) == ("cases.jsonl", None)
+
+
+def test_a_case_that_comes_twice_is_one_row(tmp_path: Path) -> None:
+    """In one run as in the merge of its shards, which then lacks nothing."""
+    twice = [*CASES, *SAFE[:3]]
+    evaluate(Conscience(lm=ScriptedLM(script)), twice, out=tmp_path / "one")
+    for n in (1, 2):
+        config = EvalConfig(shard=Shard(n, 2))
+        evaluate(Conscience(lm=ScriptedLM(script)), twice, out=tmp_path / f"s{n}", config=config)
+    merge_runs([tmp_path / "s1", tmp_path / "s2"], tmp_path / "all")
+    assert rows_of(tmp_path / "all") == rows_of(tmp_path / "one")
+    assert len(rows_of(tmp_path / "one")) == len(CASES)
 
 
 def test_report_says_which_shard_it_is_on(tmp_path: Path, cases: Path) -> None:
@@ -270,3 +283,30 @@ def test_verdicts_are_merged_too(server: Loopback, tmp_path: Path) -> None:
     refused = run(*options, "--out", made[0], "--shard", "2/3", env=env)
     assert (refused.returncode, "holds shard 1/3" in refused.stderr) == (2, True)
     assert run("merge", str(one), "--out", str(out)).returncode == 2
+
+
+@pytest.mark.long
+def test_four_processes_are_the_run_of_one(server: Loopback, tmp_path: Path) -> None:
+    """Side by side, each as a scheduler starts it; one is killed, and its command goes on without paying twice."""
+    env = {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "sk-test-secret-0123"}
+    asks = [Case(id=f"c{n}", request=f"{'UNSAFE ' * (n % 3 == 0)}question {n}", request_safe=n % 3 > 0) for n in range(120)]
+    options = ("eval", str(write(tmp_path / "cases.jsonl", asks)), "--lm", "openai/gpt-4o-mini", "--no-cache")
+    assert run(*options, "--out", str(tmp_path / "one"), env=env).returncode == 0
+    undisturbed = len(server.calls)
+
+    def shard(stack: ExitStack, index: int) -> Running:
+        told = {"CIRCLE_NODE_INDEX": str(index), "CIRCLE_NODE_TOTAL": "4"}
+        command = (*options, "--shard", "auto", "--out", str(tmp_path / f"s{index}"))
+        return stack.enter_context(start(*command, env=env | told, folder=tmp_path / "said" / str(index)))
+
+    rows = tmp_path / "s2" / "rows.jsonl"
+    with ExitStack() as stack:
+        running = [shard(stack, index) for index in range(4)]
+        assert running[2].wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") > 5)
+        running[2].kill()
+        again = shard(stack, 2)
+        assert [command.done().returncode for command in (*running[:2], running[3], again)] == [0] * 4
+    merge_runs([tmp_path / f"s{index}" for index in range(4)], tmp_path / "all")
+    assert rows_of(tmp_path / "all") == rows_of(tmp_path / "one")
+    assert report_of(tmp_path / "all") == report_of(tmp_path / "one")
+    assert len(server.calls) <= 2 * undisturbed + 4  # what was under way when it was killed
