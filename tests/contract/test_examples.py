@@ -103,6 +103,21 @@ def test_demo(run: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> No
     assert "Without a model that can mend code: " in run("demo.py", "--lm", "openai/fake", "--coder", "local:none.gguf")
 
 
+def test_cost_sheet(run: Run, tmp_path: Path) -> None:
+    """From the figures of a small run, those of large ones, and what keeps them from being quicker."""
+    from conscience import Case, Conscience, evaluate
+    from conscience.testing import ScriptedLM, by_stage
+
+    cases = [Case(id=str(n), request=f"q{n}", request_safe=True) for n in range(4)]
+    evaluate(Conscience(lm=ScriptedLM(by_stage())), cases, out=tmp_path / "sample")
+    said = run("cost_sheet.py", str(tmp_path / "sample"), "--cases", "1e3", "1e6", "--rpm", "100", "--price", "1", "2")
+    small, large = ([cell.strip() for cell in line.split("|")] for line in said.splitlines()[2:4])
+    assert (small[1], small[2], large[2]) == ("1,000", "2,000", "2,000,000")
+    assert (small[6], small[7]) == ("0.3", "--rpm")
+    assert "a case, measured: 2.00 calls" in said
+    assert "note:" not in said
+
+
 def test_fastapi_app(run: Run) -> None:
     """The answer that was mended goes out, as JSON and as a stream; of the draft nothing does."""
     said = run("fastapi_app.py")
