@@ -237,13 +237,22 @@ def _add_rows(whole: Whole, out: Path, part: int | None) -> Merged:
     """Adds the records that are not there yet; of a case, a record rather than its failure."""
     there, failed = finished(out, in_parts=part is not None).keys, 0
     with LineFile(out, "ab", part) as file:
-        for failures in (False, True):
-            for place in whole.places:
-                for key, is_failed, line in place.rows():
-                    if is_failed is failures and key not in there:
-                        there.add(key)
-                        failed += is_failed
-                        file.add(line.decode().rstrip("\n"))
+        with_failures = []
+        for place in whole.places:
+            has_failures = False
+            for key, is_failed, line in place.rows():
+                has_failures |= is_failed
+                if not is_failed and key not in there:
+                    there.add(key)
+                    file.add(line.decode().rstrip("\n"))
+            if has_failures:
+                with_failures.append(place)
+        for place in with_failures:
+            for key, is_failed, line in place.rows():
+                if is_failed and key not in there:
+                    there.add(key)
+                    failed += 1
+                    file.add(line.decode().rstrip("\n"))
     return Merged(len(there) - failed, failed)
 
 

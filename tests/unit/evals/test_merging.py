@@ -109,6 +109,16 @@ def test_merging_again_goes_on_and_takes_nothing_twice(tmp_path: Path, cases: Pa
         assert report_of(tmp_path / "all") == report
 
 
+def test_rows_stay_in_parts(tmp_path: Path, cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the shards are all read, and the merged ones are as long as a run's."""
+    for module in ("runner", "merging"):
+        monkeypatch.setattr(f"conscience.evals.{module}.PART", 3000)
+    made = shards(tmp_path, 2, cases)
+    assert all((folder / "rows-2.jsonl").exists() for folder in made)
+    assert len(merge_runs(made, tmp_path / "all").rows) == len(CASES)
+    assert len(list((tmp_path / "all").glob("rows*.jsonl"))) > 2
+
+
 def test_missing_shards_and_cases_are_named(tmp_path: Path, cases: Path) -> None:
     """By the command, which then writes nothing and exits with 1, and in the report of what there is."""
     made = shards(tmp_path, 4, cases, only=(1, 3, 4))
