@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from conscience._base.files import digest64
 from conscience.errors import ConfigurationError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 100_000
 """More shards than this are a mistake; Kubernetes, which allows the most tasks in one job, stops there too."""
+SAY_IT = "say which it is, as in --shard 2/4"
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,17 @@ class Shard:
 
     @classmethod
     def _told(cls, environment: Mapping[str, str], of: int | None) -> Self:
-        told = [(scheduler, shard) for scheduler in SCHEDULERS if (shard := scheduler.shard(environment, of)) is not None]
-        parallel = [pair for pair in told if pair[1][1] > 1] or told
+        told = [said for scheduler in SCHEDULERS if (said := scheduler.read(environment, of)) is not None]
+        parallel = [said for said in told if said.of > 1] or told
         if not parallel:
             names = ", ".join(scheduler.index for scheduler in SCHEDULERS)
-            raise ConfigurationError(f"--shard auto: none of {names} is set", hint="say which it is, as in --shard 2/4")
+            raise ConfigurationError(f"--shard auto: none of {names} is set", hint=SAY_IT)
         if len(parallel) > 1:
-            sources = " and ".join(shard[2] for _, shard in parallel)
-            raise ConfigurationError(f"--shard auto: {sources} are set", hint="say which it is, as in --shard 2/4")
-        number, count, source = parallel[0][1]
-        if of is not None and count != of:
-            hint = "say which it is, as in --shard 2/4"
-            raise ConfigurationError(f"--shard auto/{of}: {source} say that there are {count}", hint=hint)
-        return cls(number, count, source)
+            raise ConfigurationError(f"--shard auto: {' and '.join(said.by for said in parallel)} are set", hint=SAY_IT)
+        (said,) = parallel
+        if of is not None and said.of != of:
+            raise ConfigurationError(f"--shard auto/{of}: {said.by} say that there are {said.of}", hint=SAY_IT)
+        return cls(said.number, said.of, said.by)
 
     def holds(self, case: Case) -> bool:
         """Whether the case falls to this shard; each case falls to exactly one. Groups and pairs are not kept together."""
@@ -86,6 +85,14 @@ class Shard:
     def share(self, amount: float | None) -> float | None:
         """This shard's part of a limit that is meant for all of them together; None is no limit."""
         return None if amount is None else amount / self.of
+
+
+class Told(NamedTuple):
+    """A shard as a scheduler tells it: its number, how many there are, and the variables that say so."""
+
+    number: int
+    of: int
+    by: str
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,8 @@ class Scheduler:
     step: str = ""
     last: str = ""
 
-    def shard(self, environment: Mapping[str, str], of: int | None) -> tuple[int, int, str] | None:
-        """The shard's number, how many there are, and the variables that said so; None where the system is another one.
+    def read(self, environment: Mapping[str, str], of: int | None) -> Told | None:
+        """What the variables say; None where the system is another one.
 
         Args:
             of: how many there are, where a person said it.
@@ -127,9 +134,8 @@ class Scheduler:
         first = _number(environment, self.first) if isinstance(self.first, str) else self.first
         step = (_number(environment, self.step) if environment.get(self.step) else 1) or 1
         if self.last and self._has_gaps(environment, first, step, count):
-            hint = "say which shard it is, as in --shard 2/4"
-            raise ConfigurationError(f"--shard auto: {said}: the array is no whole one; sent again in part?", hint=hint)
-        return (index - first) // step + 1, count, said
+            raise ConfigurationError(f"--shard auto: {said}: the array is no whole one; sent again in part?", hint=SAY_IT)
+        return Told((index - first) // step + 1, count, said)
 
     def _has_gaps(self, environment: Mapping[str, str], first: int, step: int, count: int) -> bool:
         """Whether tasks are missing. An array of one task is taken for a part of another one, sent again."""
@@ -161,5 +167,5 @@ SCHEDULERS = (
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "").strip()
     if not re.fullmatch(r"\d{1,9}", text):
-        raise ConfigurationError(f"--shard auto: {name}={text!r} is no number", hint="say which it is, as in --shard 2/4")
+        raise ConfigurationError(f"--shard auto: {name}={text!r} is no number", hint=SAY_IT)
     return int(text)
