@@ -15,10 +15,15 @@ from itertools import chain
 from typing import Literal
 
 from conscience import __version__
-from conscience._base.flow import run_sync
+from conscience._base.flow import Flow, run_sync
 from conscience.cases.case import Case
 from conscience.errors import BackendError
-from conscience.evals.grading import case_inputs, check_response
+from conscience.evals.grading import case_inputs, check_response, grade
+from conscience.evals.oracles.choice import choice
+from conscience.evals.oracles.code import code, tested
+from conscience.evals.oracles.exact import exact
+from conscience.evals.oracles.grade import Grade, Oracle
+from conscience.evals.oracles.named import oracle_for
 from conscience.messages.requests import turns
 from conscience.optimizers.runtime import Runtime, calls_of_program
 from conscience.optimizers.training.alternatives import Alternative
@@ -28,6 +33,10 @@ from conscience.program import Conscience
 
 AlternativeKind = Literal["either", "revision", "alternative"]
 """Which texts may stand against a rejected draft: the program's revisions, ethical alternatives, or whichever passes."""
+
+
+FACTS: tuple[Oracle, ...] = (choice, exact, code, tested)
+"""Oracles that know what is right: a pair that goes against one would teach to please the review."""
 
 
 @dataclass
@@ -126,14 +135,26 @@ class _Collector:
             return "accepted"
         if not (draft.messages or draft.request):
             return "no request"
+        if self._is_right(case, draft) and case.label is None:
+            return "false alarm"
         passed = [revision for revision in outcome.revisions if not revision.verdict.flagged]
         texts = chain((_Text(r.draft, r.verdict, "revision") for r in passed), self._alternatives(draft, verdict))
-        cut = False
+        why = "no alternative"
         for text in texts:
-            if not text.draft.truncated:
+            if text.draft.truncated:
+                why = "truncated"
+            elif self._is_right(case, text.draft) is False:
+                why = "wrong"
+            else:
                 return self._pair(case, draft, verdict, text)
-            cut = True
-        return "truncated" if cut else "no alternative"
+        return why
+
+    def _is_right(self, case: Case, draft: Draft) -> bool | None:
+        """What the case itself knows of an answer, whatever the review thinks of it; None where it knows nothing."""
+        oracle = oracle_for(case)
+        if oracle not in FACTS:
+            return None
+        return run_sync(_graded(oracle, case, draft.response)).acceptable
 
     def _alternatives(self, draft: Draft, verdict: Verdict) -> Iterator[_Text]:
         """Ethical alternatives that the review accepts, as long as another one is asked for."""
@@ -179,6 +200,11 @@ class _Collector:
                 "version": __version__,
             },
         )
+
+
+def _graded(oracle: Oracle, case: Case, response: str) -> Flow[Grade]:
+    ruling: Grade = yield grade(oracle, case, response)
+    return ruling
 
 
 def _margin(rejected: Verdict, chosen: Verdict) -> float | None:

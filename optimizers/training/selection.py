@@ -34,10 +34,12 @@ BALANCE = 2.0
 REASONS: Mapping[str, str] = {
     "accepted": "drafts that the review accepted",
     "no alternative": "rejected drafts without an alternative that the review accepted",
+    "false alarm": "rejected drafts that the case's own answer or tests find right",
+    "wrong": "drafts whose accepted alternatives the case's own answer or tests find wrong",
     "failed": "cases that failed",
     "unpaired": "labelled responses without a counterpart",
     "no request": "responses to no request",
-    "truncated": "alternatives that were cut off at their token limit",
+    "truncated": "drafts whose accepted alternatives were cut off at their token limit",
     "contradictory": "texts that are chosen once and rejected once",
     "same": "pairs whose sides say the same",
     "refuses": "pairs whose chosen side only refuses",

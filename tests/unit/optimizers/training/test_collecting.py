@@ -122,6 +122,25 @@ def test_a_given_response_is_reviewed_in_place_of_a_draft(collect: Any) -> None:
     assert (collected.dropped, "draft" in asked) == ({"unpaired": 1, "accepted": 1}, False)
 
 
+@pytest.mark.parametrize(
+    ("expected", "revision", "why"),
+    [("12", "13, gently.", "false alarm"), ("13", "14, gently.", "wrong"), ("13", "13, gently.", "")],
+)
+def test_what_the_case_knows_outweighs_the_review(expected: str, revision: str, why: str, collect: Any) -> None:
+    """Else the model would learn to please its reviewer."""
+
+    def script(messages: Any, params: Any) -> Any:
+        if is_gate(messages):
+            return 0.9 if "cruel" in messages[-2]["content"] else 0.1
+        if is_critique(messages):
+            return FOUND
+        return revision if is_revision(messages) else "12, you cruel fool."
+
+    collected = collect(ScriptedLM(script), [Case(id="a", request="5 + 8 = ?", expected=expected)])
+    assert [pair.chosen for pair in collected.pairs] == ([] if why else ["13, gently."])
+    assert collected.dropped == ({why: 1} if why else {})
+
+
 def test_a_signature_keeps_its_form(collect: Any) -> None:
     """Both sides are the assistant's turn after the very messages that the program sent."""
 
