@@ -27,7 +27,7 @@ from conscience import (
 )
 from conscience.integrations.openai import OpenAI, report_of
 from conscience.integrations.tools import conversation, guard
-from conscience.optimizers import SelfCorrection
+from conscience.optimizers import PairSet, PreferencePair, SelfCorrection, make_pairs, read_pairs, write_pairs
 from conscience.testing import ScriptedLM
 
 
@@ -143,6 +143,12 @@ def measure(program: Conscience, cases: list[Case]) -> tuple[EvalReport, list[st
     report = evaluate(program, cases, oracle=judge_by_length, config=EvalConfig(concurrency=8))
     spoiled = [row.id for row in report.rows if isinstance(row, CaseRecord) and row.draft and row.draft.ok and row.flagged]
     return evaluate(program, "pack:general", oracle="judge", out="run1"), spoiled
+
+
+def prefer(program: Conscience, cases: list[Case]) -> tuple[list[PreferencePair], str]:
+    made: PairSet = make_pairs(cases, program, pairs=read_pairs("old.jsonl"), kind="alternative", per_group=20)
+    write_pairs(made.pairs, "pairs.jsonl")
+    return [pair for pair in made.pairs if pair.margin and pair.margin > 0.5], made.why
 
 
 def drop_in(program: Conscience) -> tuple[str | None, str]:
