@@ -19,9 +19,11 @@ _HOME = {
     "CompileResult": "compilation",
     "PairSet": "training.making",
     "PreferencePair": "training.pairs",
+    "PreferenceTraining": "training.rounds.preference_training",
     "Recalibration": "recalibration",
     "RecalibrationResult": "recalibration",
     "SelfCorrection": "self_correction",
+    "TrainingSettings": "training.weights.settings",
     "examples_of": "data.dspy_examples",
     "make_pairs": "training.making",
     "metric": "data.dspy_examples",
@@ -33,9 +35,11 @@ __all__ = [
     "CompileResult",
     "PairSet",
     "PreferencePair",
+    "PreferenceTraining",
     "Recalibration",
     "RecalibrationResult",
     "SelfCorrection",
+    "TrainingSettings",
     "examples_of",
     "make_pairs",
     "metric",
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
     from conscience.optimizers.training.pairs import PreferencePair as PreferencePair
     from conscience.optimizers.training.pairs import read_pairs as read_pairs
     from conscience.optimizers.training.pairs import write_pairs as write_pairs
+    from conscience.optimizers.training.rounds.preference_training import PreferenceTraining as PreferenceTraining
+    from conscience.optimizers.training.weights.settings import TrainingSettings as TrainingSettings
 
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for an export

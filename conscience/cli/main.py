@@ -24,6 +24,7 @@ from conscience.cli.merge import merge_command
 from conscience.cli.models import doctor_command, models_command, pull_command
 from conscience.cli.pairs import pairs_command
 from conscience.cli.serve import serve_command
+from conscience.cli.train import train_command
 from conscience.errors import ConscienceError
 
 
@@ -76,5 +77,6 @@ for command in (
     pull_command,
     models_command,
     serve_command,
+    train_command,
 ):
     cli.add_command(command)

@@ -1,0 +1,1 @@
+"""A training from end to end: answers, pairs, steps, figures, files."""
