@@ -4,76 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from conscience.optimizers.training.weights import extra
+from conscience.optimizers.training.weights.base import Base
+from conscience.optimizers.training.weights.policy import Policy
 from tests.bench.replication.questions import Message
 
 Exchange = tuple[Sequence[Message], str]
 """What was asked, and the answer."""
 
 RANK = 16
-BETA = 0.1
-"""Of DPO: how far the policy may go from the frozen copy for a preference."""
+"""Of the LoRA."""
+GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+SAMPLING = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
 
 
 class Model:
-    """A causal language model in float32 on the CPU, with one LoRA adapter while it is trained.
+    """A causal language model in float32 on the CPU, with one LoRA while it is trained.
 
     Args:
         network, tokenizer: of transformers.
         rows: texts that are read at once.
+
+    Attributes:
+        policy: the adapted model; None outside of ``adapted``.
     """
 
     def __init__(self, network: Any, tokenizer: Any, rows: int = 8) -> None:
-        self.network, self.tokenizer, self.rows = network, tokenizer, rows
+        self.network, self.tokenizer, self.rows = network.eval(), tokenizer, rows
+        self.policy: Policy | None = None
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        self.ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")} - {None}
         for weights in network.parameters():
             weights.requires_grad_(False)
-        network.eval()
 
     @classmethod
-    def load(cls, weights: Path) -> Model:
-        """From a GGUF, or a folder of transformers'."""
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        place, gguf = (weights, {}) if weights.is_dir() else (weights.parent, {"gguf_file": weights.name})
-        tokenizer = AutoTokenizer.from_pretrained(str(place), **gguf)
-        network = AutoModelForCausalLM.from_pretrained(str(place), dtype=torch.float32, **gguf)
-        if gguf:  # it is in full precision now, and is to be taken for that
-            del network.config.quantization_config
-            network.hf_quantizer, network.is_quantized = None, False
-        return cls(network, tokenizer)
+    def of(cls, base: Base) -> Model:
+        return cls(base.model(), base.tokenizer())
 
     @contextmanager
-    def adapted(self, seed: int) -> Iterator[None]:
-        """Inside, there is an adapter that can be trained; afterwards the model is as it was."""
-        import torch
-        from peft import LoraConfig, get_peft_model
-
-        torch.manual_seed(seed)
-        config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-        base = self.network
-        self.network = get_peft_model(base, config)
-        self.network.eval()
+    def adapted(self, seed: int) -> Iterator[Policy]:
+        """Inside, there is a LoRA that can be trained; afterwards the model is as it was."""
+        self.policy = Policy(self.network, rank=RANK, seed=seed, device="cpu")
+        network, self.network = self.network, self.policy.model
         try:
-            yield
+            yield self.policy
         finally:
-            self.network = self.network.unload()
+            self.network, self.policy = self.network.unload(), None
+            assert self.network is network
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Inside, the model is its frozen copy."""
-        import torch
-
-        with torch.no_grad():
-            if hasattr(self.network, "disable_adapter"):
-                with self.network.disable_adapter():
-                    yield
-            else:
+        if self.policy is not None:
+            with self.policy.frozen():
                 yield
+        else:
+            yield
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens after which an answer begins."""
@@ -86,8 +73,7 @@ class Model:
 
         The end of the turn counts: where to stop is a part of an answer.
         """
-        import torch
-
+        torch = extra.torch()
         prompts = [self.prompt(messages) for messages, _ in exchanges]
         answers = [
             [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
@@ -100,22 +86,16 @@ class Model:
         counts = torch.zeros(tokens.shape)
         for i, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
             counts[i, len(prompt) : len(row)] = 1
-        first = min(map(len, prompts)) - 1  # no logits are wanted before
-        hidden = self._hidden(tokens, there)[:, first:-1]
-        logits = self.network.get_output_embeddings()(hidden)
-        chosen = torch.log_softmax(logits, -1).gather(-1, tokens[:, first + 1 :, None]).squeeze(-1)
+        first = min(map(len, prompts)) - 1  # what stands before predicts no token of an answer
+        kept = torch.arange(first, width - 1)
+        logits = self.network(input_ids=tokens, attention_mask=there, use_cache=False, logits_to_keep=kept).logits
+        told = torch.log_softmax(logits, -1).gather(-1, tokens[:, first + 1 :, None]).squeeze(-1)
         counted = counts[:, first + 1 :]
-        return (chosen * counted).sum(-1), counted.sum(-1)
-
-    def _hidden(self, tokens: Any, there: Any) -> Any:
-        """The last layer's output."""
-        inner = self.network.get_base_model() if hasattr(self.network, "get_base_model") else self.network
-        return inner.model(input_ids=tokens, attention_mask=there, use_cache=False).last_hidden_state
+        return (told * counted).sum(-1), counted.sum(-1)
 
     def scored(self, exchanges: Sequence[Exchange]) -> list[float]:
         """Mean log-probability of a token of each answer, in nats."""
-        import torch
-
+        torch = extra.torch()
         means: dict[int, float] = {}
         with torch.no_grad():
             for part in self._batches([len(messages[-1]["content"]) + len(text) for messages, text in exchanges]):
@@ -125,8 +105,7 @@ class Model:
 
     def first_words(self, asked: Sequence[Sequence[Message]], words: Sequence[tuple[str, str]]) -> list[float]:
         """For each: log P(the first word, or it with a capital) − log P(the second), at the first token of the answer."""
-        import torch
-
+        torch = extra.torch()
         odds: dict[int, float] = {}
         prompts = [self.prompt(messages) for messages in asked]
         with torch.no_grad():
@@ -148,9 +127,8 @@ class Model:
         return sorted({self.tokenizer(spelling, add_special_tokens=False)["input_ids"][0] for spelling in spellings})
 
     def generate(self, asked: Sequence[Sequence[Message]], tokens: int, *, seed: int | None = None) -> list[str]:
-        """An answer to each, greedy, or sampled at temperature 1 where there is a seed."""
-        import torch
-
+        """An answer to each, greedy, or sampled where there is a seed."""
+        torch = extra.torch()
         answers: dict[int, str] = {}
         prompts = [self.prompt(messages) for messages in asked]
         if seed is not None:
@@ -160,14 +138,13 @@ class Model:
                 width = max(len(prompts[i]) for i in part)
                 given = torch.tensor([[self.pad] * (width - len(prompts[i])) + prompts[i] for i in part])
                 there = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
-                sampling = {"do_sample": False} if seed is None else {"do_sample": True, "temperature": 1.0, "top_p": 0.95}
+                sampling = GREEDY if seed is None else SAMPLING
                 written = self.network.generate(
                     input_ids=given, attention_mask=there, max_new_tokens=tokens, pad_token_id=self.pad,
-                    eos_token_id=sorted(self.ends), **({"top_k": 0} if seed is not None else {}), **sampling,
+                    eos_token_id=self.tokenizer.eos_token_id, **sampling,
                 )  # fmt: skip
-                for i, row in zip(part, written[:, width:].tolist(), strict=True):
-                    end = next((place for place, token in enumerate(row) if token in self.ends), len(row))
-                    answers[i] = self.tokenizer.decode(row[:end], skip_special_tokens=True).strip()
+                for i, row in zip(part, written[:, width:], strict=True):
+                    answers[i] = self.tokenizer.decode(row, skip_special_tokens=True).strip()
         return [answers[i] for i in range(len(asked))]
 
     def _batches(self, lengths: Sequence[int], rows: int | None = None) -> Iterator[list[int]]:
