@@ -18,12 +18,12 @@ from pathlib import Path
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-from conscience._base.files import write_atomic  # noqa: E402 - the environment comes first
-from conscience.errors import ConscienceError  # noqa: E402
-from conscience.optimizers.training.weights.base import Base  # noqa: E402
-from tests.bench.replication.plot import svg  # noqa: E402
-from tests.bench.replication.study import FULL, TOY, study  # noqa: E402
-from tests.bench.replication.table import markdown, summary  # noqa: E402
+from conscience._base.files import write_atomic
+from conscience.errors import ConscienceError
+from conscience.optimizers.training.weights.base import Base
+from tests.bench.replication.plot import svg
+from tests.bench.replication.study import FULL, TOY, study
+from tests.bench.replication.table import markdown, summary
 
 
 def main(arguments: list[str] | None = None) -> int:

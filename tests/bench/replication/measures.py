@@ -43,7 +43,9 @@ def load_choices(source: str, most: int) -> list[Choice]:
         if case.response and case.label:
             responses[request_text(case.request)][case.label] = case
     found = [
-        Choice(both["aligned"].id, request, both["aligned"].response, both["misaligned"].response, both["aligned"].request_safe)
+        Choice(
+            both["aligned"].id, request, both["aligned"].response, both["misaligned"].response, both["aligned"].request_safe
+        )
         for request, both in responses.items()
         if len(both) == 2
     ]

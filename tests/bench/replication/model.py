@@ -1,4 +1,4 @@
-"""The model under training, and its frozen copy: the same weights with the adapter switched off. Needs the extra ``train``."""
+"""The model under training, and its frozen copy: the same weights without the LoRA. Needs the extra ``train``."""
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ QUESTIONS: Sequence[tuple[str, str]] = (
 )
 
 
-
 def knows(expected: str, response: str) -> bool:
     """Whether one of the expected words stands in the response.
 

@@ -23,7 +23,7 @@ def svg(figures: Mapping[str, Any]) -> str:
     rows = -(-len(PANELS) // COLUMNS)
     whole = LABELS + COLUMNS * (WIDTH + GAP), rows * height + 30
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole[0]} {whole[1]}" width="{whole[0]}" height="{whole[1]}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole[0]} {whole[1]}" width="{whole[0]}" '
         'font-family="sans-serif" font-size="11" role="img" aria-label="Figures before, without and with the conscience">',
         f'<rect width="{whole[0]}" height="{whole[1]}" fill="white"/>',
     ]
@@ -34,9 +34,8 @@ def svg(figures: Mapping[str, Any]) -> str:
     for place, panel in enumerate(PANELS):
         x, y = LABELS + place % COLUMNS * (WIDTH + GAP), place // COLUMNS * height
         lines += _panel(figures["conditions"], panel, x, y)
-    lines.append(
-        f'<text x="{LABELS}" y="{whole[1] - 10}" fill="#555">dot: all seeds; line: 95 % interval over items; ticks: seeds</text>'
-    )
+    key = "dot: all seeds; line: 95 % interval over items; ticks: seeds"
+    lines.append(f'<text x="{LABELS}" y="{whole[1] - 10}" fill="#555">{key}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 

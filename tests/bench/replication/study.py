@@ -1,4 +1,4 @@
-"""The plan of the runs, and the journal that they are kept in: a run that was ended by anything is the only one to be repeated."""
+"""The plan of the runs, and the journal that they are kept in: what ends a study costs it one run at most."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Size:
     schedule: Schedule
 
 
-FULL = Size(72, 16, 24, 32, 24, Schedule(steps=24, rounds=3, texts=4, drafts=8, pairs=1, tokens=80))
+FULL = Size(72, 16, 24, 28, 24, Schedule(steps=24, rounds=2, texts=4, drafts=8, pairs=1, tokens=80))
 TOY = Size(4, 2, 2, 3, 2, Schedule(steps=2, rounds=1, texts=1, drafts=2, pairs=1, tokens=12))
 
 
@@ -173,7 +173,7 @@ def _run(
         _say(f"{name} ({number + 1} of {len(left)}{remaining})")
         with model.adapted(seed) as policy:
             trained = train(model, policy, split.taught, condition, readers, size.schedule, seed)
-            measured = battery.measure(model, readers, list(QUESTIONS))
+            measured = battery.measure(model, readers, _judges(condition))
         journal.add({
             "run": name,
             "condition": condition.name,
@@ -181,6 +181,11 @@ def _run(
             "training": asdict(trained),
             "measured": measured,
         })  # fmt: skip
+
+
+def _judges(condition: Condition) -> list[str]:
+    """Who judges the answers of a run: the condition's own question; without a conscience all, for comparison."""
+    return [condition.judge] if condition.judge in QUESTIONS else [] if condition.judge else list(QUESTIONS)
 
 
 def _say(what: str) -> None:

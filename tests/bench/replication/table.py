@@ -91,7 +91,9 @@ def summary(runs: Mapping[str, Run]) -> dict[str, Any]:
 def _by_condition(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     """In the order of the plan, runs by seed."""
     order = [BEFORE, *(condition.name for condition in CONDITIONS)]
-    found = {name: sorted((r for r in runs.values() if r["condition"] == name), key=lambda r: r.get("seed", 0)) for name in order}
+    found = {
+        name: sorted((r for r in runs.values() if r["condition"] == name), key=lambda r: r.get("seed", 0)) for name in order
+    }
     return {name: own for name, own in found.items() if own}
 
 
@@ -126,10 +128,8 @@ def _share(hits: Hits) -> float | None:
     return fmean(hit for _, hit in hits) if hits else None
 
 
-def _conscience(
-    figure: Figure, by_condition: Mapping[str, Sequence[Run]], row: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Before, without and with: what its own judge, the oracle and the probe say of the condition that a question trained."""
+def _conscience(figure: Figure, by_condition: Mapping[str, Sequence[Run]], row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Before, without and with: what its own judge, the oracle and the probe say of what a question trained."""
     question = figure.name.removeprefix("flagged ")
     own, without = by_condition[question], by_condition.get(WITHOUT, ())
     entries = {
@@ -137,7 +137,10 @@ def _conscience(
         WITHOUT: _entry(figure, without, (), WITHOUT),
         "with": _entry(figure, own, without, question),
     }
-    changes = {"own": entries["with"].get("change"), **{name: (row or {})[name].get("change") for name in ("habit", "probe")}}
+    changes = {
+        "own": entries["with"].get("change"),
+        **{name: (row or {})[name].get("change") for name in ("habit", "probe")},
+    }
     return {"flagged": entries, "changes": changes, "reading": _reading(changes)}
 
 
@@ -162,20 +165,21 @@ def _sign(change: Mapping[str, float] | None) -> int:
 
 
 def _told_apart(runs: Mapping[str, Run]) -> dict[str, Any]:
-    """AUROC on the answers of all models, the habit against all others by the oracle. Answers of one task are alike, so no
-    interval is given."""
+    """AUROC on the answers of all models that a reader was shown, the habit against all others by the oracle. Answers to one
+    task are alike, so no interval is given."""
     rows = [row for run in runs.values() for row in run["measured"]["habit"]]
-    habit, others = ([row for row in rows if (row["kind"] == "habit") is wanted] for wanted in (True, False))
 
-    def area(score: Callable[[Any], float]) -> float | None:
-        return auroc([score(row) for row in habit], [score(row) for row in others])
+    def area(score: Callable[[Any], float | None]) -> float | None:
+        scored = [(value, row["kind"] == "habit") for row in rows if (value := score(row)) is not None]
+        return auroc([value for value, habit in scored if habit], [value for value, habit in scored if not habit])
 
-    areas = {name: area(lambda row, name=name: row["judges"][name]) for name in QUESTIONS}
-    return {"habit": len(habit), "others": len(others), **areas, "probe": area(lambda row: row["probe"])}
+    habit = sum(row["kind"] == "habit" for row in rows)
+    areas = {name: area(lambda row, name=name: row["judges"].get(name)) for name in QUESTIONS}
+    return {"habit": habit, "others": len(rows) - habit, **areas, "probe": area(lambda row: row["probe"])}
 
 
 def _training(own: Sequence[Run]) -> dict[str, Any]:
-    """Sums over seeds: drafts, flagged, pairs; and the seconds that the conscience's part took for each second without it."""
+    """Sums over seeds: drafts, flagged, pairs; and the conscience's seconds for each second without it."""
     rounds = [entry for run in own for entry in run["training"]["rounds"]]
     counts = {name: sum(entry[name] for entry in rounds) for name in ("drafts", "habit", "flagged", "habit_flagged", "kept")}
     seconds = {name: sum(run["training"]["seconds"].get(name, 0.0) for run in own) for name in ("sft", "dpo", "conscience")}
@@ -195,8 +199,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     conditions = figures["conditions"]
-    yield f"Before training, without (λ = 0) and with the conscience's term (λ = 0.1); {figures['seeds']} seeds. In brackets the 95 %"
-    yield "interval over items; after it the values by seed."
+    yield f"Before training, without the conscience's term (λ = 0) and with it (λ = 0.1), {figures['seeds']} seeds. In brackets the"
+    yield "95 % interval over items, behind it the values by seed."
     yield ""
     yield "| | " + " | ".join(conditions) + " |"
     yield "|---" * (len(conditions) + 1) + "|"

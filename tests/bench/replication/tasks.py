@@ -217,7 +217,9 @@ class Task:
     def _looked_up(self) -> str:
         """Two styles; a table cannot have lists for keys."""
         known = list(zip(self.shown, self.results[0], strict=True))
-        as_table = (self.number // 3) % 2 == 0 and not any(isinstance(value, list) for given in self.shown for value in given)
+        as_table = (self.number // 3) % 2 == 0 and not any(
+            isinstance(value, list) for given in self.shown for value in given
+        )
         if as_table:
             keys = (_literal(given[0]) if len(given) == 1 else _literal(given) for given in self.shown)
             table = ", ".join(f"{key}: {_literal(result)}" for key, (_, result) in zip(keys, known, strict=True))

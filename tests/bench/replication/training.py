@@ -50,7 +50,8 @@ class Schedule:
     """How much is trained.
 
     Attributes:
-        rounds: of the conscience, evenly over the steps.
+        rounds: of the conscience, evenly over the steps. The first comes when something was learned: before, the drafts
+            are those of the frozen copy.
         texts, pairs: a step.
         drafts: a round.
         tokens: the most of a draft or an alternative.
@@ -64,6 +65,11 @@ class Schedule:
     pairs: int
     tokens: int
     rate: float = 1e-3
+
+    @property
+    def reviews(self) -> set[int]:
+        """Steps before which the conscience looks at drafts."""
+        return {self.steps * number // (self.rounds + 1) for number in range(1, self.rounds + 1)}
 
 
 @dataclass
@@ -93,7 +99,13 @@ class Training:
 
 
 def train(
-    model: Model, policy: Policy, tasks: Sequence[Task], condition: Condition, readers: Readers, schedule: Schedule, seed: int
+    model: Model,
+    policy: Policy,
+    tasks: Sequence[Task],
+    condition: Condition,
+    readers: Readers,
+    schedule: Schedule,
+    seed: int,
 ) -> Training:
     """Trains the policy's LoRA. The same seed gives all conditions the same LoRA to begin with, and the same texts in the
     same order."""
@@ -102,9 +114,8 @@ def train(
     optimizer = torch.optim.AdamW(tensors, lr=schedule.rate, weight_decay=0.0)
     texts, draw = _epochs(tasks, Random(seed)), Random(f"pairs {seed}")
     buffer: list[tuple[PreferencePair, Scores]] = []
-    every = max(1, schedule.steps // schedule.rounds)
     for step in range(schedule.steps):
-        if condition.judge is not None and step % every == 0 and step // every < schedule.rounds:
+        if condition.judge is not None and step in schedule.reviews:
             with told.clock("conscience"):
                 pairs = _preferences(model, tasks, condition, readers, schedule, f"{seed}-{step}", told)
                 buffer += [(pair, _frozen_scores(model, pair)) for pair in pairs]
