@@ -199,8 +199,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     conditions = figures["conditions"]
-    yield f"Before training, without the conscience's term (λ = 0) and with it (λ = 0.1), {figures['seeds']} seeds. In brackets the"
-    yield "95 % interval over items, behind it the values by seed."
+    yield f"Before training, without the conscience's term (λ = 0) and with it (λ = 0.1), {figures['seeds']} seeds."
+    yield "In brackets the 95 % interval over items, behind it the values by seed."
     yield ""
     yield "| | " + " | ".join(conditions) + " |"
     yield "|---" * (len(conditions) + 1) + "|"
