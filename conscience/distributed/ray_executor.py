@@ -7,6 +7,7 @@ no process of the cluster's and outlives both its workers and whoever started th
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import pickle
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 from conscience.distributed.dispatch import Dispatcher, WorkerHandle, WorkerLost
@@ -52,7 +54,7 @@ class RayExecutor:
         self._ray = _ray()
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
         self._workers = workers
-        self._connected = self._started = False
+        self._connected = False
         self._gateway: GatewayProcess | None = None
         self._warm: list[Any] = []
 
@@ -70,7 +72,9 @@ class RayExecutor:
         assert isinstance(work, Task)
         self._connect()
         if self._gateway is None:
-            self._gateway = await asyncio.to_thread(GatewayProcess)
+            alone = self._connected and self._address == "local"
+            host = None if alone else self._ray.util.get_node_ip_address()
+            self._gateway = await asyncio.to_thread(GatewayProcess, host)
         under_way: dict[int, I] = {}
 
         def numbered() -> Iterator[Item]:
@@ -124,6 +128,18 @@ class RayExecutor:
                 hint = "is the cluster up? see: ray status"
                 raise BackendError(f"Ray at {self._address}: {error}", hint=hint, gone=True) from None
         self._connected = True
+
+
+@lru_cache(maxsize=1)
+def shared_ray() -> RayExecutor:
+    """The executor behind ``executor="ray"``: one for the process, with its cluster and its warm workers until the end.
+
+    Raises:
+        ConfigurationError: Ray is not installed.
+    """
+    executor = RayExecutor()
+    atexit.register(executor.close)
+    return executor
 
 
 class _RayPool:

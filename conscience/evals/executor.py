@@ -64,7 +64,11 @@ def executor_of(spec: ExecutorSpec) -> Executor:
         from conscience.distributed.batch_files import BatchExecutor
 
         return BatchExecutor(LOCAL)
-    raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local or batch")
+    if spec == "ray":
+        from conscience.distributed.ray_executor import shared_ray
+
+        return shared_ray()
+    raise ConfigurationError(f"executor={spec!r} does not exist", hint="choose local, ray or batch")
 
 
 async def _outcome(work: Work[I, R], item: I) -> R | ConscienceError:

@@ -18,15 +18,29 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-Address = str | tuple[str, int]
-"""A socket's path on this machine, or host and port."""
-
 
 class Place(NamedTuple):
-    """Where a process listens, and the key that opens it."""
+    """Where a process listens.
 
-    address: Address
+    Attributes:
+        path: of its socket, on its own machine.
+        key: opens it.
+        host, port: for other machines; no host where there are none.
+    """
+
+    path: str
     key: bytes
+    host: str = ""
+    port: int = 0
+
+    def connect(self) -> Connection:
+        """A connection, by the shorter way.
+
+        Raises:
+            OSError, AuthenticationError, EOFError: there is nobody, or nobody whom the key is known to.
+        """
+        near = not self.host or os.path.exists(self.path)
+        return Client(self.path if near else (self.host, self.port), authkey=self.key)
 
 
 class Channel:
@@ -54,9 +68,9 @@ class Channel:
             OSError: nobody does, or the key does not open it.
         """
         try:
-            return cls(Client(place.address, authkey=place.key), receive, closed)
+            return cls(place.connect(), receive, closed)
         except (AuthenticationError, EOFError) as error:
-            raise ConnectionError(f"{place.address}: {error or 'closed'}") from None
+            raise ConnectionError(f"{place.path}: {error or 'closed'}") from None
 
     def send(self, message: Any) -> None:
         """Sends a message. Where the other end is gone it is lost, and ``closed`` is called."""

@@ -1,8 +1,8 @@
 """The gateway's process: ``python -m conscience.distributed.gateway.process``.
 
-It is told by the first line of its input where to listen, and says "ready" on its output. Its life hangs on that input: when
-whoever started it has ended, killed or not, it waits for the calls that are under way, writes their answers into the
-journal, and ends. Neither a signal to the terminal's processes nor the end of a cluster reaches it before that.
+It is told by the first line of its input where to listen, and says on its output at which port. Its life hangs on that
+input: when whoever started it has ended, killed or not, it waits for the calls that are under way, writes their answers into
+the journal, and ends. Neither a signal to the terminal's processes nor the end of a cluster reaches it before that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from conscience._base.locks import locked_file
 from conscience._dspy.lm import settings
-from conscience.distributed.gateway.channel import Channel
+from conscience.distributed.gateway.channel import Channel, Place
 from conscience.distributed.gateway.gateway import Gateway
 from conscience.distributed.gateway.requests import Ask, Embed, Run
 from conscience.errors import ConfigurationError, InputError
@@ -162,13 +162,18 @@ class GatewayServer:
 def main() -> None:
     """Serves until its input ends."""
     order = json.loads(sys.stdin.readline())
-    sys.path[:] = order["path"]
+    sys.path[:] = order["modules"]
     settings.configure(disable_history=True)  # or DSPy keeps the last 10,000 exchanges
     loop = asyncio.new_event_loop()
     server = GatewayServer(loop)
-    listener = Listener(order["address"], backlog=256, authkey=bytes.fromhex(order["key"]))
-    threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
-    sys.stdout.write("ready\n")
+    place = Place(order["path"], bytes.fromhex(order["key"]), order["host"], order["port"])
+    listeners = [Listener(place.path, backlog=256, authkey=place.key)]
+    if place.host:
+        listeners.append(Listener((place.host, place.port), backlog=256, authkey=place.key))
+        place = place._replace(port=listeners[-1].address[1])
+    for listener in listeners:
+        threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
+    sys.stdout.write(f"{place.port}\n")
     sys.stdout.flush()
 
     def wait() -> None:
@@ -184,7 +189,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(serve())
     with suppress(OSError):
-        Path(order["address"]).unlink(missing_ok=True)
+        Path(place.path).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ START_SECONDS = 120.0
 class GatewayProcess:
     """A gateway of this process: it makes the calls of all workers on this machine, and ends when this process has ended.
 
+    Args:
+        host: this machine's name or address for others that have workers; without it, it listens to this machine only.
+
     Attributes:
         place: where workers find it.
 
@@ -30,9 +33,9 @@ class GatewayProcess:
         ConfigurationError: it does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str | None = None) -> None:
         self._folder = tempfile.mkdtemp(prefix="conscience-", dir=_short_folder())
-        self.place = Place(str(Path(self._folder, "gateway")), secrets.token_bytes(32))
+        self.place = Place(str(Path(self._folder, "gateway")), secrets.token_bytes(32), host or "")
         self._process = self._start()
         self.client = GatewayClient(self.place)
 
@@ -50,7 +53,7 @@ class GatewayProcess:
     def restart(self) -> None:
         """Starts it once more at the same place, where the workers look for it."""
         self._process.wait()
-        Path(str(self.place.address)).unlink(missing_ok=True)
+        Path(self.place.path).unlink(missing_ok=True)
         self._process = self._start()
 
     def close(self) -> None:
@@ -67,7 +70,7 @@ class GatewayProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).parent.parent.parent.parent)
-        order: dict[str, Any] = {"address": self.place.address, "key": self.place.key.hex(), "path": sys.path}
+        order: dict[str, Any] = self.place._asdict() | {"key": self.place.key.hex(), "modules": sys.path}
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "conscience.distributed.gateway.process"],
@@ -83,7 +86,8 @@ class GatewayProcess:
                 process.stdin.write(json.dumps(order).encode() + b"\n")
                 process.stdin.flush()
             ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
-            if ready and process.stdout.readline():
+            if ready and (port := process.stdout.readline()):
+                self.place = self.place._replace(port=int(port))
                 return process
             process.kill()
             process.wait()

@@ -44,7 +44,7 @@ class Gateway:
     def begin(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._server = GatewayServer(self._loop)
-        self._listener = Listener(self.place.address, authkey=self.place.key)
+        self._listener = Listener(self.place.path, authkey=self.place.key)
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         threading.Thread(target=self._server.accept, args=(self._listener,), daemon=True).start()
 
@@ -222,6 +222,17 @@ def test_a_worker_finds_a_gateway_that_was_started_anew(gateway: Gateway, server
     assert backend.complete(HELLO, {}).text == "Paris."
     assert backend.complete([{"role": "user", "content": "more"}], {}).text == "Paris."
     assert len(server.calls) == 2
+
+
+def test_a_worker_of_another_machine_comes_over_the_network(gateway: Gateway, server: Loopback) -> None:
+    """It does not see the socket's path; without the key nobody is let in."""
+    gateway.run()
+    with Listener(("127.0.0.1", 0), authkey=gateway.place.key) as listener:
+        threading.Thread(target=gateway._server.accept, args=(listener,), daemon=True).start()
+        place = Place("/nowhere", gateway.place.key, *listener.address)
+        assert sent(fake(server), gateway, GatewayClient(place)).complete(HELLO, {}).text == "Paris."
+        with pytest.raises(ConnectionError):
+            GatewayClient(place._replace(key=b"another"))
 
 
 def test_a_programs_own_budget_holds_there(gateway: Gateway, server: Loopback) -> None:
