@@ -65,6 +65,7 @@ class Dispatcher:
         self._seats = [_Seat() for _ in range(workers)]
         self._again: deque[Item] = deque()
         self._alone: deque[Item] = deque()
+        self._all_taken = False
         self._aboard: dict[int, int] = {}  # number of an item → how many workers were lost with it
         self._lost_in_vain = 0
         self._news: asyncio.Queue[tuple[_Seat, list[Result]] | Exception] = asyncio.Queue()
@@ -92,28 +93,33 @@ class Dispatcher:
             await asyncio.wait(tasks)
 
     def _fill(self, items: Iterator[Item]) -> bool:
-        """Gives each worker what it has room for; whether anything is under way."""
-        for seat in self._seats:
-            if not self._alone:
-                break
-            if not seat.aboard:
+        """Gives each worker what it has room for; whether there is anything to wait for."""
+        ready = [seat for seat in self._seats if seat.ready]
+        for seat in ready:
+            if self._alone and not seat.aboard:
                 seat.give(self._alone.popleft(), alone=True)
-        free = [seat for seat in self._seats[bool(self._alone) :] if not seat.alone]  # the first one is kept for those
+        free = [seat for seat in ready[bool(self._alone) :] if not seat.alone]  # the first one is kept for those
         while free := [seat for seat in free if seat.load < self._room]:
             for seat in free:
                 item = self._again.popleft() if self._again else next(items, None)
                 if item is None:
-                    return any(seat.load for seat in self._seats) or bool(self._alone) or not self._news.empty()
+                    self._all_taken = True
+                    return self._waits()
                 seat.give(item)
-        return True
+        return self._waits()
+
+    def _waits(self) -> bool:
+        under_way = any(seat.load for seat in self._seats) or not self._news.empty()
+        return under_way or bool(self._again or self._alone) or not self._all_taken
 
     async def _occupy(self, seat: _Seat) -> None:
         """The life of one place: a worker after another."""
         try:
             while True:
-                await seat.occupied.wait()
                 try:
                     worker = await self._pool.worker()
+                    seat.ready = True
+                    self._tell(seat, [])
                     while True:
                         await seat.occupied.wait()
                         results = list(await worker.exchange(seat.taken()))
@@ -124,6 +130,7 @@ class Dispatcher:
                             self._aboard.pop(number, None)
                         self._tell(seat, results)
                 except WorkerLost as lost:
+                    seat.ready = False
                     self._lost_in_vain += 1
                     if self._lost_in_vain > IN_VAIN * len(self._seats):
                         raise BackendError(f"the workers end before anything is done: {lost}") from None
@@ -158,12 +165,14 @@ class _Seat:
 
     Attributes:
         aboard: what the worker has, or is to be handed next.
+        ready: whether a worker is there: one may have to wait for the cluster's other work.
         told: results that are on their way to whoever asked for them.
         alone: whether what is aboard is to be alone.
     """
 
     def __init__(self) -> None:
         self.aboard: dict[int, object] = {}
+        self.ready = False
         self.told = 0
         self.alone = False
         self.occupied = asyncio.Event()

@@ -17,6 +17,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, Self, TypeVar
 
 from conscience.distributed.dispatch import Dispatcher, WorkerHandle, WorkerLost
@@ -70,6 +71,10 @@ class RayExecutor:
         """See ``Executor.map``."""
         sent = SentTask.of(work)
         assert isinstance(work, Task)
+        left = iter(items)
+        first = list(islice(left, 1))
+        if not first:  # all was done before: no cluster is needed
+            return
         self._connect()
         if self._gateway is None:
             alone = self._connected and self._address == "local"
@@ -78,7 +83,7 @@ class RayExecutor:
         under_way: dict[int, I] = {}
 
         def numbered() -> Iterator[Item]:
-            for number, item in enumerate(items):
+            for number, item in enumerate(chain(first, left)):
                 under_way[number] = item
                 yield number, work.items.to_data(item)
 
@@ -118,7 +123,7 @@ class RayExecutor:
             return
         options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": logging.ERROR}
         if self._address == "local":
-            cpus = self._workers or len(os.sched_getaffinity(0))
+            cpus = self._workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
             options |= {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
             options |= {"_node_ip_address": "127.0.0.1"}
         with _environment(), _own_signals():
@@ -173,6 +178,7 @@ class _RayPool:
 class _RayWorker:
     def __init__(self, ray: Any, actor: Any, actors: list[Any]) -> None:
         self._lost = ray.exceptions.RayActorError, ray.exceptions.RaySystemError
+        self._kill = ray.kill
         self._actor, self._actors = actor, actors
 
     async def call(self, method: str, *arguments: Any) -> Any:
@@ -181,6 +187,8 @@ class _RayWorker:
         except self._lost as error:
             with suppress(ValueError):
                 self._actors.remove(self._actor)
+            with suppress(Exception):  # one that is only out of reach would keep its CPU
+                self._kill(self._actor)
             raise WorkerLost(_first_line(error)) from None
 
     async def exchange(self, items: Sequence[Item]) -> Sequence[Result]:
@@ -203,7 +211,7 @@ def _ray() -> Any:
 @contextmanager
 def _environment() -> Iterator[None]:
     """What a cluster that is started here inherits: no word to the terminal or to anybody's server; where modules are."""
-    changed = QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    changed = QUIET | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

@@ -20,7 +20,7 @@ from conscience.distributed.gateway.backend import GatewayJournal
 from conscience.distributed.gateway.channel import Place
 from conscience.distributed.gateway.client import GatewayClient
 from conscience.distributed.tasks import SentTask, Shared, Task
-from conscience.errors import ConscienceError
+from conscience.errors import BackendError, ConscienceError
 
 LINGER_SECONDS = 0.1
 """What is done waits so long for more: results are written down in time, and few messages carry them."""
@@ -69,6 +69,8 @@ class Worker:
             task = sent.open(Shared(GatewayJournal(client, run)))
         except ConscienceError as error:
             return error_data(error)
+        except OSError as error:
+            return error_data(BackendError(f"the process that makes the calls is out of reach: {error}", gone=True))
         self._waiting, self._done = asyncio.Queue(), asyncio.Queue()
         with settings.context(disable_history=True):
             self._doers = [asyncio.create_task(self._do(task)) for _ in range(concurrency)]

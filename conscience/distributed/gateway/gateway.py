@@ -51,12 +51,13 @@ class Gateway:
         self._runs[run.name] = _Shared(run, journal)
 
     def spent(self, name: str) -> Spent:
-        """What a run has used so far."""
-        return self._runs[name].spent()
+        """What a run has used so far, ``used`` aside."""
+        return self._runs[name].spent(frozenset())
 
-    def end(self, name: str) -> None:
-        """Forgets a run; its journal stays open for the next."""
-        self._runs.pop(name, None)
+    def end(self, name: str) -> Spent:
+        """Forgets a run; its journal stays open for the next. What it has used in all."""
+        shared = self._runs.pop(name)
+        return shared.spent(frozenset(shared.journal.used) if shared.journal is not None else frozenset())
 
     def register(self, name: str, backend: str, pickled: bytes) -> None:
         """Takes a run's backend under a name. Workers send the same one each: it is the same here, with its connections."""
@@ -130,9 +131,8 @@ class _Shared:
         assert self.journal is not None
         return backend.for_run(self.journal, self.run.rate_limiter, self.run.meter)
 
-    def spent(self) -> Spent:
+    def spent(self, used: frozenset[int]) -> Spent:
         meter = self.run.meter
-        used = frozenset(self.journal.used) if self.journal is not None else frozenset()
         if meter is None:
             return Spent(0, {}, used, self.run.rate_limiter)
         now = meter.usage().by_role

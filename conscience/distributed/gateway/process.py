@@ -112,10 +112,8 @@ class GatewayServer:
         return self.gateway.spent(run)
 
     async def _ended(self, channel: Channel, number: int, run: str) -> Any:
-        spent = self.gateway.spent(run)
-        self.gateway.end(run)
         self._ready.pop(run, None)
-        return spent
+        return self.gateway.end(run)
 
     async def _register(self, channel: Channel, number: None, run: str, backend: str, pickled: bytes) -> None:
         await self._ready.setdefault(run, asyncio.Event()).wait()
