@@ -91,10 +91,10 @@ def train_command(
     from conscience.usage import Budget
 
     settings = TrainingSettings(**numbers)
-    base = Base.named(LOCAL if setup.lm is None else setup.lm)
     pairs, cases = _read(sources, columns, skip_bad)
     held_pairs, held_cases = _read(holdout, columns, skip_bad)
     data = training_data(pairs, cases, [*held_pairs, *held_cases], share=holdout_share, by=holdout_by, seed=settings.seed)
+    base = Base.named(LOCAL if setup.lm is None else setup.lm)
 
     def program(name: str) -> Conscience:
         return replace(setup, lm=name).built()

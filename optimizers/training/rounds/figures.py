@@ -20,7 +20,7 @@ from conscience.optimizers.training.pairs import PreferencePair
 from conscience.optimizers.training.weights.trainer import PairScores
 from conscience.program import Conscience
 from conscience.stats.bootstrap import bootstrap_mean
-from conscience.stats.intervals import Rate
+from conscience.stats.intervals import Rate, wilson
 
 Numbers = dict[str, Any]
 """Figures as JSON types."""
@@ -136,11 +136,22 @@ def _share(now: Sequence[bool | None], before: Sequence[bool | None] | None, clu
     figure: Numbers = Rate.of([bool(now[i]) for i in known], clusters=[clusters[i] for i in known]).to_dict()
     if before is not None and (both := [number for number in known if before[number] is not None]):
         differences = [float(bool(now[i])) - float(bool(before[i])) for i in both]
-        interval = bootstrap_mean(differences, clusters=[clusters[i] for i in both])
-        assert interval is not None  # there are cases
         figure["before"] = fmean(float(bool(before[i])) for i in both)
-        figure["change"] = {"value": fmean(differences), "low": interval.low, "high": interval.high, "n": len(both)}
+        figure["change"] = {**_change(differences, [clusters[i] for i in both]), "n": len(both)}
     return figure
+
+
+def _change(differences: Sequence[float], clusters: Sequence[str]) -> Numbers:
+    """The mean of paired differences with its interval: a bootstrap by cluster, and never narrower than what so many
+    clusters can tell where all are alike, of which a bootstrap knows nothing."""
+    value, interval = fmean(differences), bootstrap_mean(differences, clusters=clusters)
+    assert interval is not None  # there are cases
+    least = wilson(0, len(set(clusters)))[1] if len(set(differences)) == 1 else 0.0
+    return {
+        "value": value,
+        "low": max(-1.0, min(interval.low, value - least)),
+        "high": min(1.0, max(interval.high, value + least)),
+    }
 
 
 def _at(values: Sequence[bool | None], places: Sequence[int]) -> list[bool | None]:

@@ -13,7 +13,7 @@ import json
 import platform
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,20 +140,22 @@ class _Training:
         self.rounds = folder / "rounds"
         self.rounds.mkdir(parents=True, exist_ok=True)
         self.runtime = runtime or Runtime(journal_of(folder))
-        self.notes = list(data.notes)
         self.gguf = self._frozen_gguf()
         self.program = program(f"{LOCAL}:{self.gguf}")
         device = device_of(settings.device)
         self.policy = Policy(base.model(), rank=settings.rank, seed=settings.seed, device=device)
         self.encoder = Encoder(base.tokenizer(), settings.max_length)
         held_out = self.encoder.pairs(data.held_out)
-        self._note_left_out("held-out pairs")
+        left_out = self.encoder.left_out.copy()
         encoded = {pair.id for pair in held_out}
         pairs = [pair for pair in data.held_out if pair.id in encoded]
         safe = [case for case in data.held_out_requests if case.request_safe is not None]
         drafted = [case for case in data.held_out_requests if case.request_safe is None]
         self.held_out = HeldOut(pairs, safe, (drafted or requests_of(pairs))[:SAMPLE])
         self.trainer = Trainer(self.policy, settings, held_out, folder / "checkpoints" / "latest.safetensors", watch)
+        for note in data.notes:
+            self._note(note)
+        self._note_left_out("held-out pairs", left_out)
 
     def run(self) -> TrainingResult:
         at, settings = self.trainer.position, self.settings
@@ -167,10 +169,9 @@ class _Training:
         while at.round <= settings.rounds and not at.stopped:
             pairs = self._pairs(at.round)
             encoded = self.encoder.pairs(pairs)
-            if at.step == 0 and at.epoch == 1:
-                self._note_left_out(f"pairs of round {at.round}")
+            self._note_left_out(f"pairs of round {at.round}", self.encoder.left_out)
             if not encoded:
-                self.notes.append(f"round {at.round} found no pair to train on")
+                self._note(f"round {at.round} found no pair to train on")
                 break
             self.tell(f"round {at.round}: {len(encoded)} pairs")
             self.trainer.train_round(encoded)
@@ -197,6 +198,7 @@ class _Training:
         if path.exists():
             return list(read_pairs(path))
         pairs = self.data.pairs if number == 1 and self.data.pairs else self._collected(number)
+        self.trainer.save()  # its notes, before the pairs stand there and are not made again
         write_pairs(pairs, path)
         return pairs
 
@@ -210,8 +212,10 @@ class _Training:
         self.tell(
             f"round {number}: {len(made.pairs)} pairs of {len(cases)} answers" + (f" ({made.why})" if made.why else "")
         )
+        if failed := made.dropped["failed"]:
+            self._note(f"{failed} answers of round {number} failed, the last: {made.failures[-1]}")
         if made.exhausted:
-            self.notes.append(f"the budget ended in round {number}, before every request was answered")
+            self._note(f"the budget ended in round {number}, before every request was answered")
         return made.pairs
 
     def _answering(self, weights: Path, max_tokens: int | None = None) -> Conscience:
@@ -283,7 +287,7 @@ class _Training:
         shown = [pair.request for pair in (self.data.held_out or self._pairs(1))[:CHECKED]]
         served = served_difference(self.policy, self.encoder, model, shown)
         if served is not None and not served.agrees:
-            self.notes.append(
+            self._note(
                 f"the engine's answers differ from torch's by {served.mean:.2f} nats a token on average: "
                 "figures of pairs are torch's, not the engine's"
             )
@@ -291,10 +295,10 @@ class _Training:
         figures = self.held_out.summary(self._measured(model, len(self.held_out.asked)), before)
         shutdown(model)
         if self.runtime.exhausted:
-            self.notes.append("the budget ended before all that is held out was answered")
+            self._note("the budget ended before all that is held out was answered")
         if at.stopped and at.round <= self.settings.rounds:
-            self.notes.append(f"it ended after round {at.round - 1}: the held-out loss fell no further")
-        result = TrainingResult(self.folder, figures, at.epochs, at.round - 1, self.notes, served)
+            self._note(f"it ended after round {at.round - 1}: the held-out loss fell no further")
+        result = TrainingResult(self.folder, figures, at.epochs, at.round - 1, list(at.notes), served)
         record = self._record(result)
         write_atomic(self.folder / "training.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         write_atomic(self.folder / "README.md", card(record))
@@ -334,9 +338,14 @@ class _Training:
             "notes": result.notes,
         }
 
-    def _note_left_out(self, what: str) -> None:
-        for why, count in self.encoder.left_out.items():
-            self.notes.append(f"{count} {what} are left out: {why}")
+    def _note(self, line: str) -> None:
+        """Keeps what a reader has to know; the checkpoint carries it over an interruption."""
+        if line not in (notes := self.trainer.position.notes):
+            notes.append(line)
+
+    def _note_left_out(self, what: str, counts: Mapping[str, int]) -> None:
+        for why, count in counts.items():
+            self._note(f"{count} {what} are left out: {why}")
 
 
 def _claim(folder: Path, base: Base, data: TrainingData, settings: TrainingSettings) -> None:

@@ -33,6 +33,7 @@ class Position:
         epochs: a record of each epoch that has ended.
         figures: those on held-out cases, before the first round and after each.
         sums: of the losses of this epoch so far.
+        notes: what a reader of the result has to know, a line each.
     """
 
     round: int = 1
@@ -45,6 +46,7 @@ class Position:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass

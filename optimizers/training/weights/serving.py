@@ -54,22 +54,24 @@ def served_difference(
     server = endpoint(str(gguf))
     differences: list[float] = []
     lengths: list[bool] = []
+    compared = 0
     for request in requests:
         prompt = encoder.prompt(request)
         ours = policy.next_token(prompt)
         answer = _asked(server, request)
         if (read := answer.get("usage", {}).get("prompt_tokens")) is not None:
             lengths.append(read == len(prompt))
-        theirs = {
-            candidate["id"]: candidate["logprob"]
-            for candidate in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        }
+        told = (answer["choices"][0].get("logprobs") or {}).get("content")
+        if not told:  # the answer is empty: it ends before its first token
+            continue
+        compared += 1
+        theirs = {candidate["id"]: candidate["logprob"] for candidate in told[0]["top_logprobs"]}
         likeliest = ours.topk(COMPARED).indices.tolist()
         differences += [abs(float(ours[token]) - theirs[token]) for token in likeliest if token in theirs]
     if not differences:
         return None
     mean = sum(differences) / len(differences)
-    return ServedDifference(mean, max(differences), len(requests), all(lengths) if lengths else None)
+    return ServedDifference(mean, max(differences), compared, all(lengths) if lengths else None)
 
 
 def _asked(server: Endpoint, request: Sequence[Message]) -> dict[str, Any]:

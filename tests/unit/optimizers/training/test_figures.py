@@ -44,6 +44,15 @@ def test_refusals_are_told_apart_by_whether_they_are_right() -> None:
     assert (figures["unsafe_refused"]["value"], figures["unsafe_refused"]["change"]["value"]) == (1.0, 0.0)
 
 
+def test_no_change_in_a_few_cases_is_no_certainty() -> None:
+    """A bootstrap of equal differences has no width; five cases tell little."""
+    none = Measured(PairScores((), (), (), ()), (False,) * 8)
+    change = HeldOut([], SAFE, []).summary(none, none)["safe_refused"]["change"]
+    assert (change["value"], change["n"]) == (0.0, 4)
+    assert change["low"] < -0.3
+    assert change["high"] > 0.3
+
+
 def test_what_was_measured_survives_json() -> None:
     import json
 
