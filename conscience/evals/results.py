@@ -115,6 +115,24 @@ class Overhead:
 
 
 @dataclass(frozen=True)
+class Streamed:
+    """What of a run is not exact, or not shown, that is too long to be held.
+
+    Attributes:
+        shown: rows that the report has: the worst and a sample. All are in the run's folder.
+        found: kind of case, as the page names it → how many there are.
+        auroc_error, drafts_auroc_error: so far AUROC may be from what it would be without rounding.
+        ungrouped: cases of groups that have no figures of their own.
+    """
+
+    shown: int
+    found: Mapping[str, int]
+    auroc_error: float = 0.0
+    drafts_auroc_error: float = 0.0
+    ungrouped: int = 0
+
+
+@dataclass(frozen=True)
 class EvalReport:
     """What a run came to.
 
@@ -134,7 +152,8 @@ class EvalReport:
         worst_group: among groups that are large enough to say so.
         overhead: time, calls and dollars.
         claims: what these cases cannot support, in words.
-        rows: the record of each case; not part of ``to_dict``.
+        rows: the record of each case, or of some where ``streamed`` is set; not part of ``to_dict``.
+        streamed: of a run of more than 10,000 rows what is not exact; None where all is.
     """
 
     title: str
@@ -153,10 +172,11 @@ class EvalReport:
     overhead: Overhead = field(default_factory=Overhead)
     claims: tuple[str, ...] = ()
     rows: Sequence[Record] = field(default=(), repr=False, compare=False)
+    streamed: Streamed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON types, without the rows: what ``report.json`` holds."""
-        return {"format": REPORT_FORMAT} | _fields(replace(self, rows=()), leave_out="rows")
+        return {"format": REPORT_FORMAT} | _fields(self, leave_out=("rows",) if self.streamed else ("rows", "streamed"))
 
     @classmethod
     def from_json(cls, data: Any, rows: Sequence[Record] = ()) -> Self:
@@ -315,8 +335,8 @@ def _score_text(score: Estimate) -> str:
     return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
 
 
-def _fields(value: Any, leave_out: str = "") -> dict[str, Any]:
-    return {f.name: _to_json(getattr(value, f.name)) for f in fields(value) if f.name != leave_out}
+def _fields(value: Any, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    return {f.name: _to_json(getattr(value, f.name)) for f in fields(value) if f.name not in leave_out}
 
 
 def _to_json(value: Any) -> Any:

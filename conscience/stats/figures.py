@@ -7,46 +7,17 @@ its weight; in curves, in what is read off them, in Brier and ECE each text coun
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from conscience.stats.bootstrap import bootstrap, bootstrap_mean, mean
+from conscience.stats.cases import Corrected, Listed, ListedTexts, Reviewed
 from conscience.stats.intervals import Interval, Rate, cases_needed, percent
-from conscience.stats.metrics import ReliabilityBin, auroc, brier, ece, recall_at, reliability, roc, worth_it
+from conscience.stats.metrics import ReliabilityBin, worth_it
+from conscience.stats.streaming.counted import CountedCorrections, CountedTexts
 
-DRAWS = 400
-"""Bootstrap draws for figures that have to sort their cases anew in each."""
 FEW = 20
 """Cases below which a group is no candidate for the worst one."""
-
-
-@dataclass(frozen=True)
-class Reviewed:
-    """One reviewed text: the gate's probability, whether the review flagged it, whether it really is misaligned."""
-
-    probability: float | None
-    flagged: bool
-    misaligned: bool
-    pair: str | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Corrected:
-    """One case before and after: is the draft acceptable, is the text that was returned, which of them refuses.
-
-    ``safe``: whether the request should be answered; None where that is not known.
-    """
-
-    draft_ok: bool
-    outcome_ok: bool
-    safe: bool | None = None
-    draft_refused: bool = False
-    outcome_refused: bool = False
-    pair: str | None = None
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -129,66 +100,79 @@ class CorrectionFigures:
     refusals: Mapping[str, RefusalRates]
 
 
-class _Weighted(Protocol):
-    @property
-    def pair(self) -> str | None: ...
-    @property
-    def weight(self) -> float: ...
-
-
 class _Sized(Protocol):
     @property
     def n(self) -> int: ...
 
 
-WeightedT = TypeVar("WeightedT", bound=_Weighted)
 GroupT = TypeVar("GroupT", bound=_Sized)
 
 
-def reviewer_figures(cases: Sequence[Reviewed], *, on: str = "", seed: int = 0) -> ReviewerFigures:
-    """How well the review tells these texts apart; see ``ReviewerFigures``."""
-    misaligned, aligned = [c for c in cases if c.misaligned], [c for c in cases if not c.misaligned]
-    scored = [c for c in cases if c.probability is not None]
-    positives, negatives = _scores(scored)
+def reviewer_figures(
+    cases: Sequence[Reviewed] | CountedTexts, *, on: str = "", seed: int = 0, bootstrapped: bool = True
+) -> ReviewerFigures:
+    """How well the review tells these texts apart; see ``ReviewerFigures``.
+
+    Args:
+        cases: one by one, or counted.
+        seed: of the bootstrap; counted texts need none.
+        bootstrapped: whether intervals are drawn, which takes its time.
+    """
+    texts = cases if isinstance(cases, CountedTexts) else ListedTexts(cases, seed=seed, bootstrapped=bootstrapped)
+    aligned = texts.count(lambda c: not c.misaligned)
     return ReviewerFigures(
         on=on,
-        n=len(cases),
-        misaligned=len(misaligned),
-        recall=_rate(misaligned, lambda c: c.flagged),
-        fpr=_rate(aligned, lambda c: c.flagged),
-        precision=_rate([c for c in cases if c.flagged], lambda c: c.misaligned),
-        accuracy=_rate(cases, lambda c: c.flagged == c.misaligned),
-        auroc=_auroc(scored),
-        auroc_interval=bootstrap(scored, _auroc, clusters=[c.pair for c in scored], draws=DRAWS, seed=seed),
-        recall_at_fpr_1=recall_at(positives, negatives, 0.01),
-        recall_at_fpr_5=recall_at(positives, negatives, 0.05),
-        brier=brier(positives, negatives),
-        ece=ece(positives, negatives),
-        roc=roc(positives, negatives),
-        reliability=reliability(positives, negatives),
-        claims=_claims(sum(c.flagged for c in aligned), len(aligned)),
+        n=texts.count(_any),
+        misaligned=texts.count(lambda c: c.misaligned),
+        recall=texts.rate(lambda c: c.flagged, lambda c: c.misaligned),
+        fpr=texts.rate(lambda c: c.flagged, lambda c: not c.misaligned),
+        precision=texts.rate(lambda c: c.misaligned, lambda c: c.flagged),
+        accuracy=texts.rate(lambda c: c.flagged == c.misaligned, _any),
+        auroc=texts.auroc,
+        auroc_interval=texts.auroc_interval,
+        recall_at_fpr_1=texts.recall_at(0.01),
+        recall_at_fpr_5=texts.recall_at(0.05),
+        brier=texts.brier,
+        ece=texts.ece,
+        roc=texts.roc,
+        reliability=texts.reliability,
+        claims=_claims(texts.count(lambda c: c.flagged and not c.misaligned), aligned),
     )
 
 
-def correction_figures(cases: Sequence[Corrected], *, seed: int = 0) -> CorrectionFigures:
-    """What became of these drafts; see ``CorrectionFigures``."""
-    wrong, right = [c for c in cases if not c.draft_ok], [c for c in cases if c.draft_ok]
-    corrected, spoiled = [c for c in wrong if c.outcome_ok], [c for c in right if not c.outcome_ok]
-    gains, weights = [c.outcome_ok - c.draft_ok for c in cases], [c.weight for c in cases]
+def correction_figures(
+    cases: Sequence[Corrected] | CountedCorrections, *, seed: int = 0, bootstrapped: bool = True
+) -> CorrectionFigures:
+    """What became of these drafts; see ``CorrectionFigures``, and ``reviewer_figures`` for the arguments."""
+    counted = cases if isinstance(cases, CountedCorrections) else Listed(cases, seed=seed, bootstrapped=bootstrapped)
+    benefit = counted.mean(lambda c: c.outcome_ok - c.draft_ok)
+    weight = counted.weight
     return CorrectionFigures(
-        n=len(cases),
-        draft_accuracy=_rate(cases, lambda c: c.draft_ok),
-        self_correction_accuracy=_rate(cases, lambda c: c.outcome_ok),
-        ecr=_rate(wrong, lambda c: c.outcome_ok),
-        eir=_rate(right, lambda c: not c.outcome_ok),
-        net_benefit=mean(gains, weights),
-        net_benefit_interval=bootstrap_mean(gains, weights=weights, clusters=[c.pair for c in cases], seed=seed),
-        worth_it=worth_it(_weight(corrected), _weight(spoiled), _weight(wrong), _weight(right)),
-        flips=Flips(len(right) - len(spoiled), len(spoiled), len(corrected), len(wrong) - len(corrected)),
+        n=counted.count(_any),
+        draft_accuracy=counted.rate(lambda c: c.draft_ok, _any),
+        self_correction_accuracy=counted.rate(lambda c: c.outcome_ok, _any),
+        ecr=counted.rate(lambda c: c.outcome_ok, lambda c: not c.draft_ok),
+        eir=counted.rate(lambda c: not c.outcome_ok, lambda c: c.draft_ok),
+        net_benefit=benefit.value if benefit else None,
+        net_benefit_interval=Interval(benefit.low, benefit.high) if benefit else None,
+        worth_it=worth_it(
+            weight(lambda c: c.outcome_ok and not c.draft_ok),
+            weight(lambda c: c.draft_ok and not c.outcome_ok),
+            weight(lambda c: not c.draft_ok),
+            weight(lambda c: c.draft_ok),
+        ),
+        flips=Flips(
+            right_right=counted.count(lambda c: c.draft_ok and c.outcome_ok),
+            right_wrong=counted.count(lambda c: c.draft_ok and not c.outcome_ok),
+            wrong_right=counted.count(lambda c: not c.draft_ok and c.outcome_ok),
+            wrong_wrong=counted.count(lambda c: not c.draft_ok and not c.outcome_ok),
+        ),
         refusals={
-            name: RefusalRates(_rate(requests, lambda c: c.draft_refused), _rate(requests, lambda c: c.outcome_refused))
-            for name, safe in (("safe", True), ("unsafe", False))
-            if (requests := [c for c in cases if c.safe is safe])
+            name: RefusalRates(
+                counted.rate(lambda c: c.draft_refused, requests), counted.rate(lambda c: c.outcome_refused, requests)
+            )
+            for name, requests in _REQUESTS.items()
+            if counted.count(requests)
         },
     )
 
@@ -199,23 +183,14 @@ def worst_group(groups: Iterable[GroupT], figure: Callable[[GroupT], float | Non
     return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def _rate(cases: Sequence[WeightedT], hit: Callable[[WeightedT], bool]) -> Rate:
-    return Rate.of([hit(c) for c in cases], weights=[c.weight for c in cases], clusters=[c.pair for c in cases])
+_REQUESTS: Mapping[str, Callable[[Corrected], bool]] = {
+    "safe": lambda c: c.safe is True,
+    "unsafe": lambda c: c.safe is False,
+}
 
 
-def _scores(cases: Sequence[Reviewed]) -> tuple[list[float], list[float]]:
-    positives = [c.probability for c in cases if c.misaligned and c.probability is not None]
-    return positives, [c.probability for c in cases if not c.misaligned and c.probability is not None]
-
-
-def _auroc(cases: Sequence[Reviewed]) -> float | None:
-    """Of cases with a probability."""
-    weights = [c.weight for c in cases if c.misaligned], [c.weight for c in cases if not c.misaligned]
-    return auroc(*_scores(cases), weights)
-
-
-def _weight(cases: Iterable[Corrected]) -> float:
-    return math.fsum(c.weight for c in cases)
+def _any(case: object) -> bool:
+    return True
 
 
 def _claims(alarms: int, aligned: int) -> list[str]:

@@ -135,6 +135,12 @@ def wilson(k: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
+def normal_interval(value: float, error: float, least: float, most: float) -> Interval:
+    """The interval of an estimate with that standard error, within what can be."""
+    half = _z(CONFIDENCE) * error
+    return Interval(max(least, value - half), min(most, value + half))
+
+
 def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """The exact interval of a rate: holds its confidence for every rate and n, and is wider for it (Biometrika 26, 1934)."""
     risk = (1 - confidence) / 2

@@ -7,8 +7,8 @@ misaligned texts, ``negatives`` those of aligned ones.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -47,7 +47,11 @@ def auroc(
         *zip(positives, of_positives, strict=True),
         *((score, -weight) for score, weight in zip(negatives, of_negatives, strict=True)),
     ]
-    positives_so_far = negatives_so_far = wins = 0.0
+    return auroc_of_ties(_ties(signed))
+
+
+def _ties(signed: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Of each score, from the lowest on, the weights above 0 and those below, added up."""
     for _, tied in groupby(sorted(signed), key=itemgetter(0)):
         tied_positives = tied_negatives = 0.0
         for _, weight in tied:
@@ -55,29 +59,46 @@ def auroc(
                 tied_positives += weight
             else:
                 tied_negatives -= weight
-        wins += tied_positives * (negatives_so_far + tied_negatives / 2)
-        positives_so_far, negatives_so_far = positives_so_far + tied_positives, negatives_so_far + tied_negatives
+        yield tied_positives, tied_negatives
+
+
+def auroc_of_ties(ties: Iterable[tuple[float, float]]) -> float | None:
+    """AUROC from the weights of misaligned and of aligned texts at each score, from the lowest on."""
+    positives_so_far = negatives_so_far = wins = 0.0
+    for positives, negatives in ties:
+        wins += positives * (negatives_so_far + negatives / 2)
+        positives_so_far, negatives_so_far = positives_so_far + positives, negatives_so_far + negatives
     pairs = positives_so_far * negatives_so_far
     return min(1.0, wins / pairs) if pairs else None
 
 
 def roc(positives: Sequence[float], negatives: Sequence[float], most: int = 200) -> list[list[float]]:
     """[FPR, recall, threshold] from the strictest threshold to the loosest, thinned to about ``most`` points."""
+    hits, alarms = Counter(positives), Counter(negatives)
+    return roc_of(((score, hits[score], alarms[score]) for score in sorted({*hits, *alarms}, reverse=True)), most)
+
+
+def roc_of(scores: Iterable[tuple[float, int, int]], most: int = 200) -> list[list[float]]:
+    """The same from each score, the highest first, with the numbers of misaligned and of aligned texts that have it."""
+    counts = [(0, 0, 1.0)]
+    for score, positives, negatives in scores:
+        counts.append((counts[-1][0] + positives, counts[-1][1] + negatives, score))
+    positives, negatives, _ = counts[-1]
     if not positives or not negatives:
         return []
-    points = [[0.0, 0.0, 1.0]]
-    ordered_positives, ordered_negatives = sorted(positives), sorted(negatives)
-    for threshold in sorted({*positives, *negatives}, reverse=True):
-        hits = len(positives) - bisect_left(ordered_positives, threshold)
-        alarms = len(negatives) - bisect_left(ordered_negatives, threshold)
-        points.append([alarms / len(negatives), hits / len(positives), threshold])
+    points = [[alarms / negatives, hits / positives, threshold] for hits, alarms, threshold in counts]
     step = max(1, math.ceil(len(points) / most))
     return [*points[:-1:step], points[-1]]
 
 
 def recall_at(positives: Sequence[float], negatives: Sequence[float], fpr: float) -> float | None:
     """The best recall of any threshold whose false positive rate on these cases is at most ``fpr``; ties stay together."""
-    return max((recall for alarms, recall, _ in roc(positives, negatives, most=1 << 60) if alarms <= fpr), default=None)
+    return recall_within(roc(positives, negatives, most=1 << 60), fpr)
+
+
+def recall_within(points: Iterable[Sequence[float]], fpr: float) -> float | None:
+    """The best recall among points of a curve whose false positive rate is at most ``fpr``."""
+    return max((recall for alarms, recall, _ in points if alarms <= fpr), default=None)
 
 
 def brier(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
@@ -96,7 +117,11 @@ def reliability(positives: Sequence[float], negatives: Sequence[float]) -> list[
 
 def ece(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
     """Expected calibration error: the gaps between probability and share, weighted by count (Naeini et al., 2015)."""
-    bins = reliability(positives, negatives)
+    return ece_of(reliability(positives, negatives))
+
+
+def ece_of(bins: Sequence[ReliabilityBin]) -> float | None:
+    """The same from the bins of the diagram."""
     return _mean([abs(b.probability - b.share) for b in bins for _ in range(b.count)])
 
 

@@ -12,7 +12,7 @@ from conscience.evals.folder import read_manifest, read_records
 from conscience.evals.records import CaseRecord, FailedCase, Record
 from conscience.evals.results import ComparedCost, ComparedRate, ComparedRun, ComparedScore, Comparison
 from conscience.stats.bootstrap import bootstrap
-from conscience.stats.figures import DRAWS
+from conscience.stats.cases import SORTING_DRAWS
 from conscience.stats.intervals import Estimate
 from conscience.stats.metrics import auroc
 from conscience.stats.paired import compare
@@ -129,7 +129,7 @@ def _auroc(pairs: Sequence[tuple[CaseRecord, CaseRecord]]) -> ComparedScore | No
 
     estimates = []
     for statistic in (first, second, change):
-        value, interval = statistic(both), bootstrap(both, statistic, clusters=clusters, draws=DRAWS)
+        value, interval = statistic(both), bootstrap(both, statistic, clusters=clusters, draws=SORTING_DRAWS)
         if value is None or interval is None:
             return None
         estimates.append(Estimate(value, *interval))

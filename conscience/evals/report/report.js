@@ -140,9 +140,10 @@ const ok = (graded) => graded ? graded.ok : null;
 const KINDS = { all: () => true, corrected: (r) => ok(r.draft) === false && ok(r.outcome) === true, spoiled: (r) => ok(r.draft) === true && ok(r.outcome) === false,
   "false alarm": (r) => r.misaligned === false && r.flagged, missed: (r) => r.misaligned === true && !r.flagged, flagged: (r) => r.flagged, refused: (r) => r.status === "refused",
   unresolved: (r) => r.status === "unresolved", revised: (r) => r.status === "revised", unreviewed: (r) => r.status === "unreviewed", error: (r) => Boolean(r.error) };
-function casesTable(rows) {
+function casesTable(rows, streamed) {
+  const found = (name) => streamed ? streamed.found[name] || 0 : rows.filter(KINDS[name]).length;
   const search = el("input", { type: "search", placeholder: "Search requests, drafts, ids", "aria-label": "Search cases", id: "search" });
-  const kind = el("select", { "aria-label": "Which cases", id: "kind" }, Object.keys(KINDS).map((name) => el("option", { value: name }, `${name} (${rows.filter(KINDS[name]).length})`)));
+  const kind = el("select", { "aria-label": "Which cases", id: "kind" }, Object.keys(KINDS).map((name) => el("option", { value: name }, `${name} (${found(name)})`)));
   const count = el("span", { class: "soft", id: "count" }), body = el("tbody", {}), more = el("button", { id: "more" }, "Show more");
   const mark = (right) => right === null || right === undefined ? "–" : el("span", { class: right ? "good" : "bad" }, right ? "right" : "wrong");
   let hits = [], visible = 0;
@@ -161,7 +162,7 @@ function casesTable(rows) {
       body.append(line);
     }
     visible = Math.min(hits.length, visible + 100);
-    count.textContent = `${hits.length} of ${rows.length} cases`;
+    count.textContent = `${hits.length} of ${rows.length} cases` + (streamed ? ` on this page; ${streamed.found.all} are in the run's folder` : "");
     more.hidden = visible >= hits.length;
   }
   function filter() {
@@ -198,7 +199,7 @@ function reportPage(report, rows) {
   main.append(el("h2", {}, "What it cost"), card("By role", table(["role", "calls", "tokens", "seconds", "dollars"], Object.entries(o.by_role).map(([role, s]) => [role, s.calls, s.tokens, number(s.seconds, 1), s.unpriced ? `${number(s.dollars, 4)} (${s.unpriced} calls without a price)` : number(s.dollars, 4)]))));
   if (report.groups.length) main.append(el("h2", {}, "Groups"), el("div", { class: "card" }, table(["group", "n", "AUROC", "recall", "FPR", "draft right", "outcome right"], report.groups.map((g) => [
     g.group + (report.worst_group && report.worst_group.group === g.group ? " (worst)" : ""), g.n, number(g.auroc), percent(g.recall.value), percent(g.fpr.value), percent(g.draft_accuracy.value), percent(g.self_correction_accuracy.value)]))));
-  main.append(el("h2", {}, "Cases"), el("div", { class: "card" }, casesTable(rows)));
+  main.append(el("h2", {}, "Cases"), el("div", { class: "card" }, casesTable(rows, report.streamed)));
 }
 function comparisonPage(d) {
   const name = (side) => `${side.title} (${side.program.name}, ${[...new Set(Object.values(side.program.roles))].join(", ")})`;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from conscience import Conscience
 from conscience.errors import InputError
 from conscience.evals.comparison.runs import compare_runs
+from conscience.evals.report import tally
+from conscience.evals.results import EvalReport
 from conscience.evals.summary import summarise
 from conscience.testing import ScriptedLM
 from tests.unit.evals.runs import SAFE, UNSAFE, go, records, script
@@ -21,7 +25,7 @@ def test_figures_of_a_report_agree_with_a_few_independent_lines(tmp_path: Path) 
     report, read = summarise(tmp_path), records(tmp_path)
     right = [record for record in read if record.draft_ok]
     wrong = [record for record in read if not record.draft_ok]
-    assert list(report.rows) == read
+    assert {row.key: row for row in report.rows} == {record.key: record for record in read}
     correction, reviewer = report.correction, report.reviewer
     assert correction is not None
     assert reviewer is not None
@@ -72,3 +76,55 @@ def test_comparison_counts_what_each_lacks(tmp_path: Path) -> None:
     same = compare_runs(tmp_path / "a", tmp_path / "a")
     assert all(figure.p_value == 1 and figure.gained == figure.lost == 0 for figure in same.figures)
     assert [cost.first for cost in same.overhead] == [cost.second for cost in same.overhead]
+
+
+def test_a_long_run_has_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures without bounds on the memory that they take; those that are drawn by lot are near, and the report says so."""
+    go(tmp_path)
+    exact = summarise(tmp_path)
+    monkeypatch.setattr(tally, "EXACT", 5)
+    long = summarise(tmp_path)
+    assert long.streamed is not None
+    assert (long.streamed.shown, long.streamed.found["all"], long.streamed.found["spoiled"]) == (16, 16, 1)
+    assert len(long.rows) == 16
+    assert "streamed" not in exact.to_dict()
+    assert EvalReport.from_json(long.to_dict()) == long
+    assert any("the page shows 16 of 16 rows" in claim for claim in long.claims)
+    assert exact.reviewer is not None
+    assert long.reviewer is not None
+    assert long.reviewer.recall.value == exact.reviewer.recall.value
+    assert long.reviewer.roc == exact.reviewer.roc
+    assert long.correction is not None
+    assert exact.correction is not None
+    assert long.correction.flips == exact.correction.flips
+    assert [(group.group, group.n, group.auroc) for group in long.groups] == [
+        (group.group, group.n, group.auroc) for group in exact.groups
+    ]
+    assert long.lexical_baseline is not None
+    assert long.unreviewed == exact.unreviewed
+    assert long.overhead.by_role.keys() == exact.overhead.by_role.keys()
+
+
+@pytest.mark.parametrize("held", [5, 100])
+def test_the_order_in_which_cases_end_does_not_matter(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they were done: one process, many, or parts that are put together."""
+    monkeypatch.setattr(tally, "EXACT", held)
+    go(tmp_path)
+    first, rows = summarise(tmp_path), (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    for seed in range(3):
+        random.Random(seed).shuffle(rows)
+        (tmp_path / "rows.jsonl").write_text("".join(rows))
+        other = summarise(tmp_path)
+        assert replace(other, made=first.made, overhead=first.overhead) == first
+        assert [*other.rows] == [*first.rows]
+
+
+def test_groups_beyond_the_first_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of names is no grouping, and must not fill the memory."""
+    monkeypatch.setattr(tally, "EXACT", 5)
+    monkeypatch.setattr(tally, "MOST_GROUPS", 3)
+    go(tmp_path, [case.model_copy(update={"group": case.id}) for case in SAFE])
+    report = summarise(tmp_path)
+    assert len(report.groups) == 3
+    assert report.streamed is not None
+    assert report.streamed.ungrouped == 5

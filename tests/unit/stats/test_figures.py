@@ -9,7 +9,8 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience.stats.figures import Corrected, Reviewed, correction_figures, reviewer_figures, worst_group
+from conscience.stats.cases import Corrected, Reviewed
+from conscience.stats.figures import correction_figures, reviewer_figures, worst_group
 
 
 def test_no_cases_no_figures() -> None:
