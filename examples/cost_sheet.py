@@ -3,16 +3,17 @@
     conscience eval cases.jsonl --lm openai/gpt-4o-mini --limit 500 --out sample
     python examples/cost_sheet.py sample --processes 4 --in-flight 16 --rpm 5000 --tpm 2e6
 
-A sample that cost nothing is priced by --price 0.15 0.60: dollars for a million tokens in and out.
+A sample by a small model of your own says how many tokens a larger one would take. --price 0.15 0.60 (dollars for a million
+tokens in and out) and --latency 1 (seconds a call) say what that one asks for them.
 
-The assumptions stand under the table. All but the two that are marked are measured, or are yours to give.
+The assumptions stand under the table. What is not marked there is measured, or yours to give.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conscience import EvalReport
@@ -91,8 +92,11 @@ def main() -> None:
     parser.add_argument("--rpm", type=float, help="requests a minute, of all together")
     parser.add_argument("--tpm", type=float, help="tokens a minute, of all together")
     parser.add_argument("--price", type=float, nargs=2, metavar=("IN", "OUT"), help="dollars for a million tokens")
+    parser.add_argument("--latency", type=float, help="seconds a call")
     options = parser.parse_args()
     per_case = PerCase.of(options.run, options.price)
+    if options.latency is not None:
+        per_case = replace(per_case, seconds=per_case.calls * options.latency)
     heads = ("cases", "calls", "tokens", "dollars", "by batch", "hours", "bound by", "GB")
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for cases in options.cases:
@@ -102,12 +106,14 @@ def main() -> None:
         cells = [f"{amount:,.0f}" for amount in amounts] + [f"{took:,.1f}", bound, f"{per_case.bytes * cases / 1e9:,.1f}"]
         print("| " + " | ".join(cells) + " |")
     waited = f"{per_case.seconds:.2f} s of waiting, {per_case.bytes:.0f} bytes of rows and journal"
+    named = {"price": options.price, "latency": options.latency}
+    given = "".join(f", its {name} given" for name, value in named.items() if value is not None)
     at_once = options.processes * options.in_flight
     print(
         f"""
-a case, measured: {per_case.calls:.2f} calls, {per_case.tokens:.0f} tokens, ${per_case.dollars:.6f}, {waited}
+a case, measured{given}: {per_case.calls:.2f} calls, {per_case.tokens:.0f} tokens, ${per_case.dollars:.6f}, {waited}
 assumed: the other cases are as long, and flagged as often, as those of {options.run.name}
-assumed: a backend that answers {at_once} requests at once as quickly as it did there
+assumed: a backend that answers {at_once} requests at once as quickly as one
 assumed, not measured on your machine: {CPU_SECONDS * 1e3:.1f} ms of CPU a call, and a core for each process
 assumed, not measured: a batch file costs {BATCH_PRICE:.0%} of the usual price; how long it takes is the provider's matter"""
     )

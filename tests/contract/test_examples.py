@@ -110,11 +110,24 @@ def test_cost_sheet(run: Run, tmp_path: Path) -> None:
 
     cases = [Case(id=str(n), request=f"q{n}", request_safe=True) for n in range(4)]
     evaluate(Conscience(lm=ScriptedLM(by_stage())), cases, out=tmp_path / "sample")
-    said = run("cost_sheet.py", str(tmp_path / "sample"), "--cases", "1e3", "1e6", "--rpm", "100", "--price", "1", "2")
+    said = run(
+        "cost_sheet.py",
+        str(tmp_path / "sample"),
+        "--cases",
+        "1e3",
+        "1e6",
+        "--rpm",
+        "100",
+        "--price",
+        "1",
+        "2",
+        "--latency",
+        "1",
+    )
     small, large = ([cell.strip() for cell in line.split("|")] for line in said.splitlines()[2:4])
     assert (small[1], small[2], large[2]) == ("1,000", "2,000", "2,000,000")
     assert (small[6], small[7]) == ("0.3", "--rpm")
-    assert "a case, measured: 2.00 calls" in said
+    assert "a case, measured, its price given, its latency given: 2.00 calls" in said
     assert "note:" not in said
 
 
