@@ -26,7 +26,7 @@ from conscience._dspy.lm import BackendLM, BaseLM, LMError, current_context, dsp
 from conscience._dspy.visible import aseen, seen, seen_again
 from conscience._redaction import raise_alone
 from conscience.backends.answers import EmptyAnswerError, answered
-from conscience.backends.batches.posting import current_posting
+from conscience.backends.batches.posting import asks_live, begin_attempt
 from conscience.backends.decisions.naming import only_decides
 from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embedded.weights import local_name
@@ -285,7 +285,6 @@ class Backend:
         deadline: Deadline,
     ) -> Flow[Completion]:
         """One model's answer: a kept one, or that of its first attempt to succeed."""
-        posting = current_posting()
         payers, in_vain = Payers(self._meter, ctx, deadline.clock), list[CallUsage]()
 
         def answer(reply: Answer) -> Answer:
@@ -298,8 +297,7 @@ class Backend:
                 raise
 
         def attempt(sent: Mapping[str, Any]) -> IOStep:
-            sender = transport if posting is None else posting.sender(transport, key, messages, sent)
-            left = payers.claim()
+            sender, left = begin_attempt(payers, transport, key, messages, sent)
             deadline.set(left)
             seconds = min(self.timeout, left)
 
@@ -330,7 +328,7 @@ class Backend:
                     lm = transport.lm if isinstance(transport, LMTransport) else self.lm
                     seen_again(lm, transport.name, messages, params, entry["body"])
                 return Completion(entry["body"], transport.name, cached=True, fallback=fallback, key=key)
-            live = posting is None or not posting.carries(transport)
+            live = asks_live(transport)
             if self._rate_limiter is not None and live:
                 yield payers.step(self._rate_limiter.acquire())
             started = deadline.now()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from conscience.backends.backend import Backend
+from conscience.backends.batches.allowance import Allowance
 from conscience.backends.batches.outbox import Outbox, batches_of, has_batches
 from conscience.backends.batches.patience import PACE, Interrupted, Pace, Waiting
 from conscience.backends.batches.posting import BATCHED, Parked, posting_to
@@ -23,7 +24,7 @@ from conscience.backends.batches.posting import has_batches as is_batched
 from conscience.backends.batches.rounds import Endpoints, Round
 from conscience.distributed.interrupts import stop_asked
 from conscience.distributed.tasks import Done, Executor, Shared, Work
-from conscience.errors import ConfigurationError, ConscienceError, InputError
+from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError, InputError
 
 logger = logging.getLogger("conscience")
 
@@ -93,17 +94,31 @@ class BatchExecutor:
                     hint="a request must not hold the time or anything drawn anew; or leave the batch out",
                 )
             try:
-                if not await rounds.settle(self._left(shared)):
-                    return
+                if await rounds.settle(self._left(shared)):
+                    continue
             except Interrupted:
                 if line := farewell(self.folder):
                     self.tell(line)
                 return
+            if shared.meter is not None:  # a larger undertaking's budget: its caller is told of each item
+                for index, item in parked:
+                    yield Done(index, item, BudgetExceeded("the run's budget leaves nothing for another request"))
+            return
 
-    def _left(self, shared: Shared) -> float | None:
-        if self.max_dollars is None:
-            return None
-        return self.max_dollars - (0.0 if shared.journal is None else shared.journal.dollars())
+    def _left(self, shared: Shared) -> Allowance:
+        """What the run may spend: of its own dollars, and of the larger undertaking's budget."""
+        left = Allowance()
+        if self.max_dollars is not None:
+            left.dollars = self.max_dollars - (0.0 if shared.journal is None else shared.journal.dollars())
+        if shared.meter is not None and (budget := shared.meter.budget) is not None:
+            spent = shared.meter.usage()
+            if budget.calls is not None:
+                left.calls = budget.calls - shared.meter.begun
+            if budget.tokens is not None:
+                left.tokens = budget.tokens - spent.tokens
+            if budget.dollars is not None:
+                left.dollars = min(left.dollars, budget.dollars - spent.dollars)
+        return left
 
 
 class _Source(Generic[I]):

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.support.loopback import Behaviour, Body, Raw, well_behaved
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
+AZURE = "/chat/completions"
 
 
 @dataclass
@@ -118,7 +119,10 @@ class BatchProvider:
 
     def _handle(self, method: str, path: str, headers: Any, content: bytes) -> tuple[int, Any]:
         parts = urlsplit(path)
-        route = parts.path.removeprefix("/v1")
+        azure = parts.path.startswith("/openai/")
+        if azure and parse_qs(parts.query).get("api-version") != ["2024-10-21"]:
+            return 404, _error("no api-version")
+        route = parts.path.removeprefix("/openai" if azure else "/v1")
         self.paths.append(f"{method} {route}")
         if route == "/chat/completions":
             body = json.loads(content)
@@ -130,7 +134,7 @@ class BatchProvider:
         if (method, route) == ("POST", "/files"):
             return self._upload(headers, content)
         if (method, route) == ("POST", "/batches"):
-            return self._create(json.loads(content))
+            return self._create(json.loads(content), (AZURE,) if azure else ENDPOINTS)
         if (method, route) == ("GET", "/batches"):
             return self._list({name: values[0] for name, values in parse_qs(parts.query).items()})
         if found := re.fullmatch(r"/batches/([\w-]+)(/cancel)?", route):
@@ -159,7 +163,7 @@ class BatchProvider:
         self.files[name] = form["file"]
         return 200, {"id": name, "object": "file", "bytes": len(form["file"]), "created_at": 1, "purpose": "batch"}
 
-    def _create(self, body: Body) -> tuple[int, Any]:
+    def _create(self, body: Body, endpoints: Sequence[str]) -> tuple[int, Any]:
         comes = self.creating.pop(0) if self.creating else 200
         if isinstance(comes, int) and 400 <= comes < 500:
             return comes, _error("too many requests, try again later")
@@ -169,7 +173,7 @@ class BatchProvider:
         metadata = body.get("metadata") or {}
         if len(metadata) > 16 or not all(isinstance(v, str) and len(v) <= 512 for v in metadata.values()):
             return 400, _error("invalid metadata", param="metadata")
-        if body["endpoint"] not in ENDPOINTS or body["input_file_id"] not in self.files:
+        if body["endpoint"] not in endpoints or body["input_file_id"] not in self.files:
             return 400, _error("no such endpoint or file")
         fate = self.fates[min(len(self.batches), len(self.fates) - 1)]
         fate = Fate(**vars(fate))
@@ -295,7 +299,8 @@ def _handler(provider: BatchProvider) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if self.headers.get("authorization") != "Bearer sk-test-secret-0123":
+            keys = self.headers.get("authorization"), self.headers.get("api-key")
+            if "Bearer sk-test-secret-0123" not in keys and "sk-test-secret-0123" not in keys:
                 status, answer = 401, _error("Incorrect API key provided", code="invalid_api_key")
             else:
                 status, answer = provider.handle(self.command, self.path, self.headers, content)
@@ -317,6 +322,3 @@ def _handler(provider: BatchProvider) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
-
-
-Answer = Callable[[Body, int], Body | Raw]

@@ -47,11 +47,10 @@ def url_of(provider: str) -> str:
     return _URLS.get(provider, _URL)
 
 
-def question(key: str, provider: str, content: bytes) -> Question:
-    """A request as a line of a batch file."""
-    body = orjson.loads(content)
-    line = orjson.dumps({"custom_id": key, "method": "POST", "url": url_of(provider), "body": body}) + b"\n"
-    return Question(key, line, *_tokens(body))
+def line_of(key: str, provider: str, content: bytes) -> bytes:
+    """A request as a line of a batch file; its body is the bytes that a live call would send."""
+    head = {"custom_id": key, "method": "POST", "url": url_of(provider)}
+    return b"".join((orjson.dumps(head)[:-1], b',"body":', content, b"}\n"))
 
 
 def read_questions(path: Path) -> Iterator[Question]:
@@ -93,7 +92,7 @@ class Draft:
         if key in self.keys:
             return
         try:
-            self._file.write(question(key, self.transport.provider, content).line)
+            self._file.write(line_of(key, self.transport.provider, content))
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror}") from None
         self.keys.add(key)
@@ -123,8 +122,8 @@ def split(questions: Iterable[Question], most: int = MOST_REQUESTS) -> Iterator[
         yield part
 
 
-def write_job(folder: Path, model: str, part: list[Question], dollars: float | None) -> Job:
-    """A part as a batch's file, and its state beside it.
+def write_job(folder: Path, model: str, part: list[Question], tokens: int, dollars: float | None) -> Job:
+    """A part as a batch's file, and its state beside it, with the estimate of what it costs.
 
     Raises:
         InputError: the disk is full or gone.
@@ -138,7 +137,7 @@ def write_job(folder: Path, model: str, part: list[Question], dollars: float | N
     lines = hashlib.sha256()
     for one in part:
         lines.update(one.line)
-    job = Job(made, model, len(part), dollars, input_digest=lines.hexdigest())
+    job = Job(made, model, len(part), tokens, dollars, input_digest=lines.hexdigest())
     job.save()
     return job
 

@@ -24,14 +24,14 @@ class Job:
         folder: holds its input and this state.
         model: LiteLLM's model string.
         requests: how many questions.
-        dollars: what it was estimated to cost; None where the model has no price.
+        tokens, dollars: what it was estimated to cost; None where the model has no price.
         token: its name in the provider's metadata, by which it is found again.
         input_digest: of its file.
         began: when the provider was asked to begin it, in seconds since 1970.
         file_id, batch_id: the provider's names.
         status: the provider's word for how it stands.
         completed, failed: requests so far, by the provider.
-        ended: when it was first seen to have ended without the file of its answers.
+        late_since: when it was first seen to have ended without the file of its answers.
         over_limit: whether it was refused only because too much was enqueued.
         open_answers, open_tokens: answers without a limit of their own, and how long they were in all.
     """
@@ -39,6 +39,7 @@ class Job:
     folder: Path
     model: str
     requests: int
+    tokens: int
     dollars: float | None
     input_digest: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -49,7 +50,7 @@ class Job:
     status: str = ""
     completed: int = 0
     failed: int = 0
-    ended: float = 0.0
+    late_since: float = 0.0
     over_limit: bool = False
     open_answers: int = 0
     open_tokens: int = 0

@@ -67,9 +67,9 @@ def _is_late(job: Job, batch: Batch, waiting: Waiting) -> bool:
     """
     if not job.completed or batch.get("output_file_id"):
         return False
-    job.ended = job.ended or time.time()
+    job.late_since = job.late_since or time.time()
     job.save()
-    if time.time() - job.ended > waiting.pace.patience:
+    if time.time() - job.late_since > waiting.pace.patience:
         hint = "the same command looks again; the provider's support may know where the file is"
         message = f"{job.model}: {job.batch_id} has {job.completed} answers and names no file with them"
         raise BackendError(message, hint=hint, gone=True)
@@ -97,6 +97,7 @@ def take(job: Job, paths: Iterable[Path], outbox: Outbox) -> None:
         code = "batch_expired" if job.status == "expired" else "no_reply"
         for key in limits.keys() - answered:
             outbox.keep(key, _STATUSES.get(code, _FAILED), {"error": {**_NO_REPLY, "code": code}})
+    outbox.replies.sync()  # what is here will not be fetched again
     job.state = "ended"
     job.save()
     outbox.ended(limits)

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeGuard
 
 from conscience._base.files import digest
+from conscience.backends.limits.payers import Payers
 from conscience.backends.transports import Answer, Transport
 from conscience.backends.wire.connection import Reply
 from conscience.backends.wire.transport import Account, OpenAIWireTransport
@@ -47,22 +48,20 @@ class Posting:
     Attributes:
         is_parked: whether one of them is still without a reply.
         used: the keys of the replies that it was given.
+        is_open: whether further questions are taken.
     """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.is_parked = False
         self.used: list[str] = []
+        self.is_open = mailbox.is_open
         self._mailbox = mailbox
         self._asked: Counter[str] = Counter()
-
-    def carries(self, transport: Transport) -> bool:
-        """Whether a model's questions wait for batches."""
-        return self._mailbox.is_open and has_batches(transport)
 
     def sender(
         self, transport: Transport, key: str | None, messages: Sequence[Message], sent: Mapping[str, Any]
     ) -> Transport:
-        """What makes one attempt: a reply that has come, or the transport itself where its provider has no batch files.
+        """What makes one attempt: a reply that has come, or the transport itself where nothing is asked by batch.
 
         Args:
             key: the call's, under which the run keeps its answer.
@@ -82,7 +81,7 @@ class Posting:
         if (reply := self._mailbox.reply(asked)) is not None:
             self.used.append(asked)
             return _Posted(transport, reply)
-        if not self._mailbox.is_open:
+        if not self.is_open:
             return transport
         self._mailbox.add(transport, account, asked, content)
         self.is_parked = True
@@ -116,9 +115,33 @@ class _Posted:
 _posting: ContextVar[Posting | None] = ContextVar("conscience_posting", default=None)
 
 
-def current_posting() -> Posting | None:
-    """That of the case that is under way here; None in a run that is not answered by batch."""
-    return _posting.get()
+def asks_live(transport: Transport) -> bool:
+    """Whether a model's questions go out at once here, and do not wait for a batch."""
+    posting = _posting.get()
+    return posting is None or not posting.is_open or not has_batches(transport)
+
+
+def begin_attempt(
+    payers: Payers, transport: Transport, key: str | None, messages: Sequence[Message], sent: Mapping[str, Any]
+) -> tuple[Transport, float]:
+    """One attempt, claimed from its payers: who makes it, and the seconds that they leave it.
+
+    Args:
+        key, sent: see ``Posting.sender``.
+
+    Raises:
+        Parked: its reply has not come yet.
+        BudgetExceeded: a budget is spent.
+        LMError: the model does not take these parameters.
+    """
+    left = payers.claim()
+    if (posting := _posting.get()) is None:
+        return transport, left
+    try:
+        return posting.sender(transport, key, messages, sent), left
+    except Parked:
+        payers.take_back()
+        raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from conscience.backends.batches.allowance import Allowance, Estimate
 from conscience.backends.batches.endpoint import ClientEndpoint, Endpoint
 from conscience.backends.batches.inputs import ASSUMED_ANSWER, Draft, Question, split, write_job
 from conscience.backends.batches.jobs import Job
@@ -48,11 +49,11 @@ class Round:
         self._most: dict[str, int] = {}  # requests of one batch of a model that met the limit of what may be enqueued
         self._cancelled: list[Job] = []
 
-    async def settle(self, dollars: float | None) -> bool:
+    async def settle(self, left: Allowance) -> bool:
         """Sends what waits and is affordable, and waits until a batch has ended.
 
         Args:
-            dollars: the most that what is sent may cost, with what is under way; None is no limit.
+            left: what may be spent, with what is under way.
 
         Returns:
             Whether one has; nothing is under way otherwise.
@@ -68,11 +69,11 @@ class Round:
         for job in self._outbox.open_jobs:
             if job.state == "creating":  # an earlier process was told to begin it, and not whether it had
                 await self._send(job)
-        if dollars is not None:
-            dollars -= sum(job.dollars or 0.0 for job in self._outbox.open_jobs)
+        for job in self._outbox.open_jobs:
+            left.take(job.requests, job.tokens, job.dollars)
         for draft in self._outbox.take_drafts():
             try:
-                dollars = await self._send_draft(draft, dollars)
+                await self._send_draft(draft, left)
             finally:
                 draft.close()
         return await self._first_end()
@@ -122,28 +123,25 @@ class Round:
         elif job.over_limit:
             self._most.setdefault(job.model, job.requests)
 
-    async def _send_draft(self, draft: Draft, dollars: float | None) -> float | None:
-        """Sends the files of one model; the dollars that are left."""
+    async def _send_draft(self, draft: Draft, left: Allowance) -> None:
+        """Sends the files of one model."""
         name = draft.transport.name
         if name in self._most and any(job.model == name for job in self._outbox.open_jobs):
-            return dollars  # one at a time
+            return  # one at a time
         for part in split(draft.questions(), self._most.get(name) or len(draft.keys)):
-            costs = [self._cost(draft.transport, question) for question in part]
-            fit = _affordable(costs, dollars)
-            if fit:
-                cost = _sum(costs[:fit])
-                job = write_job(self._outbox.folder, name, part[:fit], cost)
-                self._outbox.sent(job, (question.key for question in part[:fit]))
-                self._tell(f"{job.requests} requests to {name}{'' if cost is None else f', about ${cost:.4f}'}")
+            estimates = [self._estimate(draft.transport, question) for question in part]
+            count = left.take_first(estimates)
+            if count:
+                job = write_job(self._outbox.folder, name, part[:count], *_sum(estimates[:count]))
+                self._outbox.sent(job, (question.key for question in part[:count]))
+                self._tell(f"{job.requests} requests to {name}{_about(job.dollars)}")
                 await self._send(job)
-                dollars = None if dollars is None or cost is None else dollars - cost
-            if fit < len(part):
-                rest = _sum(costs[fit:])
-                self._tell(f"{len(part) - fit} requests, about ${rest or 0.0:.4f}, are more than the dollars that are left")
+            if count < len(part):
+                rest = _sum(estimates[count:])
+                self._tell(f"{len(part) - count} requests{_about(rest.dollars)}, are more than the budget leaves")
                 break
             if name in self._most:
                 break
-        return dollars
 
     async def _send(self, job: Job) -> None:
         await send(job, *self._way(job), self._waiting)
@@ -162,28 +160,27 @@ class Round:
             self._endpoints[job.model] = self._made(known[1], job.model)
         return known[0], self._endpoints[job.model]
 
-    def _cost(self, transport: OpenAIWireTransport, question: Question) -> float | None:
+    def _estimate(self, transport: OpenAIWireTransport, question: Question) -> Estimate:
         """What a request may cost: by its length, and by its limit or the length of the run's other answers."""
-        jobs = [job for job in self._outbox.jobs if job.model == transport.name]
+        output = question.output if question.output is not None else self._expected(transport.name)
+        dollars = transport.batch_price({"prompt_tokens": question.input, "completion_tokens": output})
+        return Estimate(question.input + output, dollars)
+
+    def _expected(self, model: str) -> int:
+        """The tokens of an answer without a limit."""
+        jobs = [job for job in self._outbox.jobs if job.model == model]
         answers, tokens = sum(job.open_answers for job in jobs), sum(job.open_tokens for job in jobs)
-        expected = tokens / answers if answers else ASSUMED_ANSWER
-        output = question.output if question.output is not None else round(expected)
-        return transport.batch_price({"prompt_tokens": question.input, "completion_tokens": output})
+        return round(tokens / answers) if answers else ASSUMED_ANSWER
 
 
-def _affordable(costs: Sequence[float | None], dollars: float | None) -> int:
-    """How many of the first may be asked for so many dollars."""
-    if dollars is None:
-        return len(costs)
-    for count, cost in enumerate(costs):
-        dollars -= cost or 0.0
-        if dollars < 0:
-            return count
-    return len(costs)
+def _sum(estimates: Sequence[Estimate]) -> Estimate:
+    prices = [estimate.dollars for estimate in estimates]
+    known = None if None in prices else sum(price or 0.0 for price in prices)
+    return Estimate(sum(estimate.tokens for estimate in estimates), known)
 
 
-def _sum(costs: Sequence[float | None]) -> float | None:
-    return None if None in costs else sum(cost or 0.0 for cost in costs)
+def _about(dollars: float | None) -> str:
+    return "" if dollars is None else f", about ${dollars:.4f}"
 
 
 def _progress(jobs: Sequence[Job]) -> str:

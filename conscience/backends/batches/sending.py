@@ -84,7 +84,8 @@ def is_refusal(error: LMError) -> bool:
 
 def describe(job: Job, batch: Batch) -> None:
     """How a batch stands, as its provider says."""
-    job.status = str(batch.get("status") or "unknown").lower()
+    status = str(batch.get("status") or "unknown").lower()
+    job.status = "cancelled" if status == "canceled" else status
     counts = batch.get("request_counts")
     if isinstance(counts, dict):
         job.completed, job.failed = _count(counts.get("completed")), _count(counts.get("failed"))

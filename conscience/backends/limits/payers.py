@@ -57,6 +57,12 @@ class Payers:
             raise
         return left
 
+    def take_back(self) -> None:
+        """Gives the run a claimed call back that is not made yet. The program call keeps it: what it does beside may need
+        one too, and that it is begun anew is somebody else's affair."""
+        if self._run is not None:
+            self._run.take_back()
+
     def seconds_left(self) -> float:
         """The seconds that the budgets leave, infinite where none limits them."""
         lefts = (tracker.seconds_left() for tracker in self._trackers)

@@ -92,6 +92,18 @@ class Journal:
         if inflight is not None:  # None in a child that was forked meanwhile
             inflight.set_result(None)
 
+    def sync(self) -> None:
+        """Makes what was written last, even through a power cut.
+
+        Raises:
+            InputError: the disk is gone.
+        """
+        with self._lock:
+            try:
+                os.fsync(self._open())
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
+
     def dollars(self) -> float:
         """What the answers in it cost: all that the run has paid for, whether its cases are done or not."""
         with self._lock:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conscience import Backend, BackendError, Case, Conscience
+from conscience import Backend, BackendError, Budget, Case, Conscience
 from conscience.backends.batches import inputs
 from conscience.backends.batches.jobs import Job
 from conscience.backends.batches.patience import Pace
@@ -23,6 +23,7 @@ from conscience.evals.batch import BatchProgress
 from conscience.evals.executor import LOCAL
 from conscience.evals.folder import read_records
 from conscience.evals.runner import EvalConfig, run
+from conscience.usage import UsageTracker
 from tests.support.batch_provider import BatchProvider, Fate
 from tests.support.loopback import Body, chat, error, is_gate, is_revision, well_behaved
 
@@ -312,6 +313,26 @@ def test_what_has_no_batch_files_is_told_before_the_first_call(provider: BatchPr
         go(tmp_path / "none", program(provider, "lm_studio/fake"))
 
 
+def test_azure(provider: BatchProvider, tmp_path: Path) -> None:
+    """Its paths, its version, its key; the deployment is the model."""
+    base = provider.url.removesuffix("/v1")
+    lm = Backend("azure/mine", api_base=base, api_key=KEY, api_version="2024-10-21", cache=False)
+    assert go(tmp_path, Conscience(lm=lm)).failed == 0
+    assert {body["model"] for body in provider.answered} == {"mine"}
+    assert len(provider.answered) == CALLS
+
+
+def test_two_models_go_in_files_of_their_own(provider: BatchProvider, tmp_path: Path) -> None:
+    """One that drafts and one that reviews; the judge goes by batch as well."""
+    roles = {
+        role: Backend(f"openai/{name}", api_base=provider.url, api_key=KEY, cache=False)
+        for role, name in (("generate", "writer"), ("review", "reviewer"))
+    }
+    assert go(tmp_path, Conscience(lm=roles)).failed == 0
+    assert [{row["body"]["model"] for row in lines} for lines in provider.inputs()[:2]] == [{"writer"}, {"reviewer"}]
+    assert (len(provider.answered), len(provider.live)) == (CALLS, 0)
+
+
 def test_dollars_are_held_before_a_file_is_sent(provider: BatchProvider, tmp_path: Path) -> None:
     """At the price of batches; what would cost more is not sent, and the same command with more goes on."""
 
@@ -327,9 +348,20 @@ def test_dollars_are_held_before_a_file_is_sent(provider: BatchProvider, tmp_pat
     before = len(provider.answered)
     assert go(tmp_path / "held", lm, max_dollars=0.00016, told=told).done < 6
     assert 0 < len(provider.answered) - before < 6
-    assert any("more than the dollars that are left" in line for line in told)
+    assert any("more than the budget leaves" in line for line in told)
     assert go(tmp_path / "held", lm, max_dollars=1.0).done == 6
     assert len(provider.answered) - before == CALLS
+
+
+@pytest.mark.parametrize("calls", [1, 5, 9, 16])
+def test_a_budget_of_calls_makes_no_more_of_them(calls: int, provider: BatchProvider, tmp_path: Path) -> None:
+    """Neither a larger undertaking's nor a program's own, however many wait side by side."""
+    meter = UsageTracker(Budget(calls=calls))
+    config = EvalConfig(executor=BatchExecutor(LOCAL, pace=FAST), meter=meter)
+    asyncio.run(run(program(provider), CASES, tmp_path / "run", config))
+    assert len(provider.answered) == calls
+    go(tmp_path / "program", program(provider, budget={"calls": 2}))
+    assert len(provider.answered) == calls + 2 * len(CASES)
 
 
 def test_a_program_that_asks_something_else_each_time_is_told_so(provider: BatchProvider, tmp_path: Path) -> None:
