@@ -162,7 +162,13 @@ def report_holdout(
                 tell(name, progress.done, len(cases))
 
         config = EvalConfig(
-            oracle=oracle, concurrency=runtime.threads, meter=runtime.meter, journal=journal, name=name, seed=seed
+            oracle=oracle,
+            concurrency=runtime.threads,
+            meter=runtime.meter,
+            journal=journal,
+            name=name,
+            seed=seed,
+            executor=runtime.executor,
         )
         progress = asyncio.run(run(_lean(program, cases), cases, runs / name, config, watch=watch))
         if progress.stopped:

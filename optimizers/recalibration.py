@@ -15,13 +15,12 @@ from typing import Any, Self
 import numpy as np
 from dspy.teleprompt import Teleprompter
 
-from conscience._base.flow import run_sync
 from conscience.artifacts.schema import Provenance
 from conscience.artifacts.scores import ScoreSummary
 from conscience.errors import ConfigurationError
+from conscience.evals.executor import ExecutorSpec
 from conscience.evals.oracles.grade import Oracle
 from conscience.gate.distribution import DistributionProbe
-from conscience.gate.gate import read_signals
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
 from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
@@ -31,6 +30,7 @@ from conscience.optimizers.gate.cascade import Cascade
 from conscience.optimizers.gate.compiler import check_enough, summarized
 from conscience.optimizers.gate.estimators import FittedEstimator
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, sigmoid
+from conscience.optimizers.gate.readings import ReadDraft
 from conscience.optimizers.gate.threshold import (
     certified,
     check_target,
@@ -98,10 +98,11 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
         oracle: decides whether a response is acceptable, in place of each case's own oracle.
         budget: the most that may be spent in all: calls, tokens, seconds, dollars.
         seed: of the drafts that are set aside for the threshold.
-        threads: cases under way at once.
+        threads: cases under way at once, in each process that does them.
         folder: keeps the journal of every answer; the same call in the same folder goes on where it stopped.
         watch: is told the progress.
-        runtime: of a larger undertaking; it takes the place of budget, threads, folder and watch.
+        executor: where the cases are done: "local", "ray", or an ``Executor``.
+        runtime: of a larger undertaking; it takes the place of budget, threads, folder, watch and executor.
 
     Raises:
         ConfigurationError: an option does not exist, or a package that it needs is not installed.
@@ -117,12 +118,13 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
         threads: int = THREADS,
         folder: Path | str | None = None,
         watch: Watch | None = None,
+        executor: ExecutorSpec = "local",
         runtime: Runtime | None = None,
     ) -> None:
         super().__init__()
         check_target(target_fpr)
         self.target_fpr, self.oracle, self.seed = target_fpr, oracle, seed
-        self._means = (runtime, folder, Budget.of(budget), threads, watch)
+        self._means = (runtime, folder, Budget.of(budget), threads, watch, executor)
 
     def compile(
         self, student: Conscience, *, trainset: Sequence[Any], teacher: Any = None, valset: Sequence[Any] | None = None
@@ -287,13 +289,13 @@ def signal_values(
     runtime.stage("questions")
     signals = _signals(program.gate_settings)
 
-    def values_of(labeled: LabeledDraft) -> SignalValues | None:
-        readings = run_sync(read_signals(signals, labeled.draft, runtime.bind(program, "review"), in_turn=True))
-        values = {name: reading.value for name, reading in readings.items() if reading.value is not None}
-        return values if len(values) == len(signals) else None
-
-    results = runtime.each(drafts, values_of, most_calls=calls_of_program(program).gate)
-    kept = [(draft, values) for draft, values in zip(drafts, results, strict=False) if values is not None]
+    calls = calls_of_program(program).gate
+    results = runtime.each([labeled.draft for labeled in drafts], ReadDraft(program, signals), most_calls=calls)
+    kept: list[tuple[LabeledDraft, SignalValues]] = []
+    for labeled, reading in zip(drafts, results, strict=False):
+        if reading is not None and None not in reading.values:
+            values = {signal.name: value for signal, value in zip(signals, reading.values, strict=True) if value is not None}
+            kept.append((labeled, values))
     return [draft for draft, _ in kept], [values for _, values in kept]
 
 

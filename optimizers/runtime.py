@@ -1,20 +1,21 @@
 """What all stages of one compilation share: metered and journaled backends, threads, and a budget that is never exceeded.
 
-Work goes out in waves. Before each, the calls that are left are divided by the most that one piece may take, so what is
-begun can be finished, and the same budget always begins the same pieces. Retries, tokens, dollars and seconds cannot be
-planned; the meter refuses a call that would go beyond them, and the wave it fell into ends the work.
+Work goes to the executor in waves. Before each, the calls that are left are divided by the most that one piece may take, so
+what is begun can be finished, and the same budget always begins the same pieces. Retries, tokens, dollars and seconds cannot
+be planned; the meter refuses a call that would go beyond them, and the wave it fell into ends the work.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import dspy
 
@@ -22,7 +23,11 @@ from conscience._base.locks import locked_folder
 from conscience._calls.models import models_of
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
-from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError, InputError
+from conscience.distributed.interrupts import interruptible
+from conscience.distributed.tasks import Shared, Task, Work
+from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError
+from conscience.evals.api import run_blocking
+from conscience.evals.executor import LOCAL, ExecutorSpec, executor_of
 from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.judge import Judge
 from conscience.gate.gate import calls_to_read
@@ -31,6 +36,9 @@ from conscience.program import Conscience
 from conscience.usage import Budget, CallContext, Role, Usage, UsageTracker
 
 THREADS = 4
+WAVE, WAVE_ELSEWHERE = 4, 64
+"""Pieces of a wave for each that is under way at once; elsewhere more processes share in it, and wait for its last."""
+
 STOP_AFTER = 5
 """So many backend failures in a row end a compilation: the backend is gone."""
 
@@ -69,17 +77,25 @@ class Runtime:
     Args:
         journal: a file that keeps every answer; the same compilation with the same file pays for nothing twice.
         budget: the most that the whole compilation may spend.
-        threads: pieces of work under way at once.
+        threads: pieces of work under way at once, in each process that does them.
         watch: is told the progress.
+        executor: where the work is done: "local", "ray", or an ``Executor``.
     """
 
     def __init__(
-        self, journal: Path, budget: Budget | None = None, *, threads: int = THREADS, watch: Watch | None = None
+        self,
+        journal: Path,
+        budget: Budget | None = None,
+        *,
+        threads: int = THREADS,
+        watch: Watch | None = None,
+        executor: ExecutorSpec = "local",
     ) -> None:
         self.budget = budget or Budget()
         self.meter = UsageTracker(self.budget)
         self.journal = Journal(journal)
         self.threads = threads
+        self.executor = executor_of(executor)
         self.exhausted = False
         self.failures: list[str] = []
         self.best = ""
@@ -100,6 +116,11 @@ class Runtime:
     def bind(self, program: Conscience, role: Role) -> BoundBackend:
         """A program's backend for a role, on a tracker of its own: one piece of work."""
         return program.roles.bound(role, CallContext(UsageTracker(), role))
+
+    @property
+    def shared(self) -> Shared:
+        """What all of its calls have in common."""
+        return Shared(self.journal, None, self.meter)
 
     def judge(self, oracle: Oracle | None) -> Oracle | None:
         """An oracle; one that asks a model keeps this runtime's journal and spends from its budget."""
@@ -134,12 +155,17 @@ class Runtime:
         """Tells the progress."""
         self._watch(CompileProgress(self._stage, done, total, self.meter.usage(), self.best))
 
-    def each(self, items: Sequence[T], work: Callable[[T], R], *, most_calls: int) -> list[R | None]:
+    @overload
+    def each(self, items: Sequence[T], work: Task[T, R], *, most_calls: int) -> list[R | None]: ...
+    @overload
+    def each(self, items: Sequence[T], work: Callable[[T], R], *, most_calls: int) -> list[R | None]: ...
+    def each(self, items: Sequence[Any], work: Any, *, most_calls: int) -> list[Any]:
         """The work's result for each item, in order; None for one that failed. Shorter than the items when the budget ends.
 
         Args:
             items: what is to be done.
-            work: does one; a ConscienceError is noted in ``failures``.
+            work: does one; a ConscienceError is noted in ``failures``. A ``Task`` goes to the executor, a plain function is
+                called in threads of this process.
             most_calls: the most calls that one takes, retries aside.
 
         Raises:
@@ -147,10 +173,26 @@ class Runtime:
             BackendError: the backend is gone.
             InputError, ConfigurationError: the work cannot be done at all.
         """
+        with ThreadPoolExecutor(self.threads) as pool:  # which makes no thread before it is asked to
+
+            async def in_thread(item: Any) -> Any:
+                run = contextvars.copy_context().run
+                return await asyncio.get_running_loop().run_in_executor(pool, lambda: run(work, item))
+
+            async def done() -> list[Any]:
+                async with interruptible() as stop:
+                    return await self._each(items, work if isinstance(work, Task) else in_thread, most_calls, stop)
+
+            try:
+                return run_blocking(done())
+            except KeyboardInterrupt:
+                raise Interrupted from None
+
+    async def _each(self, items: Sequence[T], work: Work[T, R], most_calls: int, stop: asyncio.Event) -> list[R | None]:
         results: list[R | None] = []
         gone = 0
         for wave in self._waves(items, most_calls):
-            for outcome in self._wave(wave, work):
+            for outcome in await self._wave(wave, work, stop):
                 if isinstance(outcome, BudgetExceeded):
                     self.exhausted = True
                     return results
@@ -169,7 +211,7 @@ class Runtime:
     def _waves(self, items: Sequence[T], most_calls: int) -> Iterator[Sequence[T]]:
         start = 0
         while start < len(items):
-            size = 4 * self.threads
+            size = self.threads * (WAVE if self.executor is LOCAL else WAVE_ELSEWHERE)
             if most_calls and self.calls_left is not None:
                 size = min(size, self.calls_left // most_calls)
             if size < 1 or self.exhausted:
@@ -178,45 +220,49 @@ class Runtime:
             yield items[start : start + size]
             start += size
 
-    def _wave(self, wave: Sequence[T], work: Callable[[T], R]) -> list[R | ConscienceError]:
-        def guarded(item: T) -> R | ConscienceError:
-            try:
-                return work(item)
-            except (InputError, ConfigurationError):
-                raise
-            except ConscienceError as error:
-                return error
-
-        with ThreadPoolExecutor(min(self.threads, len(wave))) as pool:
-            futures = [pool.submit(contextvars.copy_context().run, guarded, item) for item in wave]
-            try:
-                return [future.result() for future in futures]
-            except KeyboardInterrupt:
-                pool.shutdown(cancel_futures=True)
-                raise Interrupted from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    async def _wave(self, wave: Sequence[T], work: Work[T, R], stop: asyncio.Event) -> list[R | ConscienceError]:
+        """What came of each item, in order."""
+        outcomes: dict[int, R | ConscienceError] = {}
+        executor = self.executor if isinstance(work, Task) else LOCAL
+        left = (item for item in wave if not stop.is_set())
+        async with aclosing(executor.map(work, left, shared=self.shared, concurrency=self.threads)) as results:
+            async for done in results:
+                outcomes[done.index] = done.outcome
+        if stop.is_set():
+            raise Interrupted
+        return [outcomes[index] for index in range(len(wave))]
 
 
 @contextmanager
 def runtime_for(
-    runtime: Runtime | None, folder: Path | str | None, budget: Budget | None, threads: int, watch: Watch | None
+    runtime: Runtime | None,
+    folder: Path | str | None,
+    budget: Budget | None,
+    threads: int,
+    watch: Watch | None,
+    executor: ExecutorSpec = "local",
 ) -> Iterator[Runtime]:
     """The runtime that was given, or a new one whose journal is in a folder; without a folder, nothing is kept.
 
     Raises:
         InputError: another process uses the folder.
+        ConfigurationError: there is no such executor.
     """
     if runtime is not None:
         yield runtime
         return
-    if folder is not None:
+    with _folder(folder) as kept:
+        yield Runtime(kept / "calls.jsonl", budget, threads=threads, watch=watch, executor=executor)
+
+
+@contextmanager
+def _folder(folder: Path | str | None) -> Iterator[Path]:
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+    else:
         with locked_folder(Path(folder)):
-            yield Runtime(Path(folder) / "calls.jsonl", budget, threads=threads, watch=watch)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Runtime(Path(temporary) / "calls.jsonl", budget, threads=threads, watch=watch)
+            yield Path(folder)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from conscience.backends.embedded.weights import local_name
 from conscience.backends.embeddings import is_available
 from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError
+from conscience.evals.executor import ExecutorSpec
 from conscience.evals.oracles.grade import Oracle
 from conscience.optimizers.compilation import CompileResult, gate_figures, run_stages
 from conscience.optimizers.data.dspy_examples import cases_of
@@ -54,12 +55,13 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         prompts: "gepa", "random", "miprov2", "simba" or "off"; by default "gepa" where a model other than the embedded one
             can write instructions.
         seed: the same seed and the same answers give the same program.
-        threads: cases under way at once.
+        threads: cases under way at once, in each process that does them.
         folder: keeps the journal of every answer; the same compilation in the same folder goes on where it stopped, and
             pays for nothing twice. By default nothing is kept.
         watch: is told the progress.
-        runtime: of a larger undertaking that this compilation is a part of; it takes the place of budget, threads, folder
-            and watch.
+        executor: where the cases are done: "local", "ray", or an ``Executor``. It changes nothing about the program.
+        runtime: of a larger undertaking that this compilation is a part of; it takes the place of budget, threads, folder,
+            watch and executor.
 
     Raises:
         ConfigurationError: an option does not exist, or a package that it needs is not installed.
@@ -78,6 +80,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         threads: int = THREADS,
         folder: Path | str | None = None,
         watch: Watch | None = None,
+        executor: ExecutorSpec = "local",
         runtime: Runtime | None = None,
     ) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         self.oracle, self.target_fpr, self.auto, self.seed = oracle, target_fpr, auto, seed
         self.budget, self.prompts = Budget.of(budget), prompts
         self.embeddings = None if embeddings is None else [local_name(model) for model in embeddings]
-        self.threads, self.folder, self.watch, self.runtime = threads, folder, watch, runtime
+        self._means = (runtime, folder, self.budget, threads, watch, executor)
 
     def compile(
         self,
@@ -120,7 +123,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         check_student(student)
         started = time.monotonic()
         cases, deciding = cases_of(trainset, student), cases_of(valset or (), student)
-        with runtime_for(self.runtime, self.folder, self.budget, self.threads, self.watch) as runtime:
+        with runtime_for(*self._means) as runtime:
             state = CompileState(runtime.own(student), runtime, self._options(student, runtime))
             interrupted = _run(state, cases, deciding)
             compiled = _like(student, state.program)

@@ -22,8 +22,9 @@ from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.distributed.failures import error_data, error_from_data
 from conscience.distributed.names import named
-from conscience.distributed.programs import dspy_data, dspy_from_data
+from conscience.distributed.programs import dspy_data, dspy_from_data, program_from_data
 from conscience.errors import ConfigurationError, ConscienceError, InputError
+from conscience.program import Conscience
 from conscience.usage import UsageTracker
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -49,6 +50,15 @@ class Shared:
     journal: Journal | None = None
     rate_limiter: RateLimiter | None = None
     meter: UsageTracker | None = None
+
+    def open(self, program: Mapping[str, Any]) -> Conscience:
+        """A program that came as data, on what is shared.
+
+        Raises:
+            ConfigurationError: something of it cannot be imported in this process.
+        """
+        assert self.journal is not None
+        return program_from_data(program).for_run(self.journal, self.rate_limiter, self.meter)
 
 
 class Codec(NamedTuple):

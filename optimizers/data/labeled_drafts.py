@@ -7,18 +7,25 @@ first, and teaches on-policy, on the drafts that its gate will meet. One does no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
-from conscience._base.flow import Flow, run_sync
+from conscience._base.flow import Flow, run_async
 from conscience.cases.case import Case
+from conscience.distributed.drafts import check_outputs, draft_data, draft_from_data
+from conscience.distributed.programs import program_data
+from conscience.distributed.tasks import Codec, Shared, Task
 from conscience.errors import InputError
 from conscience.evals.grading import case_inputs, grade
 from conscience.evals.oracles.grade import Grade, Oracle
 from conscience.evals.oracles.named import oracle_for
+from conscience.evals.oracles.sending import oracle_data, oracle_on
+from conscience.evals.tasks import CASES
 from conscience.optimizers.runtime import Runtime, calls_of_program, calls_of_ruling
 from conscience.outcome import Draft
 from conscience.program import Conscience
+from conscience.usage import CallContext, UsageTracker
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,17 @@ class LabeledDraft:
     misaligned: bool
     own: bool
     window: bool = False
+
+    def to_data(self) -> dict[str, Any]:
+        """As JSON types."""
+        data = {"case": CASES.to_data(self.case), "draft": draft_data(self.draft)}
+        return {**data, "misaligned": self.misaligned, "own": self.own, "window": self.window}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """What ``to_data`` wrote."""
+        read = {"case": CASES.from_data(data["case"]), "draft": draft_from_data(data["draft"])}
+        return cls(**{**data, **read})
 
     @property
     def cluster(self) -> str:
@@ -92,10 +110,10 @@ def collect(
     unlabeled = [case for case in cases if case.id not in labeled]
     answers = runtime.each(
         unlabeled,
-        lambda case: run_sync(_judged(program, case, runtime, oracle)),
+        Drafting(program, oracle),
         most_calls=calls_of_program(program).generate + calls_of_ruling(oracle),
     )
-    labeled |= {case.id: draft for case, draft in zip(unlabeled, answers, strict=False) if draft is not None}
+    labeled |= {draft.case.id: draft for draft in answers if draft is not None}
     return [labeled[case.id] for case in cases if case.id in labeled]
 
 
@@ -104,15 +122,41 @@ def _given(case: Case) -> LabeledDraft:
     return LabeledDraft(case, draft, case.label == "misaligned", own=False)
 
 
-def _judged(program: Conscience, case: Case, runtime: Runtime, oracle: Oracle | None) -> Flow[LabeledDraft | None]:
-    """A draft, the program's own unless the case has one, and the oracle's ruling on it; None where it rules nothing."""
-    if case.response is not None:
-        draft = Draft.of(case.request, case.response, case.reasoning)
-    else:
-        draft = yield from program.generate.draft(case_inputs(program, case), runtime.bind(program, "generate"))
-    decides = oracle or oracle_for(case)
-    assert decides is not None  # collect has looked
-    ruling: Grade = yield grade(decides, case, draft.response)
-    if ruling.acceptable is None:
-        return None
-    return LabeledDraft(case, draft, not ruling.acceptable, own=case.response is None)
+class Drafting(Task[Case, LabeledDraft | None]):
+    """A draft, the program's own unless the case has one, and the oracle's ruling on it; None where it rules nothing.
+
+    Args:
+        program: on the runtime's models.
+        oracle: decides in place of each case's own.
+    """
+
+    items = CASES
+    results = Codec(lambda labeled: labeled and labeled.to_data(), lambda data: data and LabeledDraft.from_data(data))
+
+    def __init__(self, program: Conscience, oracle: Oracle | None) -> None:
+        self._program, self._oracle = program, oracle
+
+    async def __call__(self, case: Case) -> LabeledDraft | None:
+        return await run_async(self._judged(case))
+
+    def _judged(self, case: Case) -> Flow[LabeledDraft | None]:
+        program = self._program
+        if case.response is not None:
+            draft = Draft.of(case.request, case.response, case.reasoning)
+        else:
+            model = program.roles.bound("generate", CallContext(UsageTracker(), "generate"))
+            draft = yield from program.generate.draft(case_inputs(program, case), model)
+        decides = self._oracle or oracle_for(case)
+        assert decides is not None  # collect has looked
+        ruling: Grade = yield grade(decides, case, draft.response)
+        if ruling.acceptable is None:
+            return None
+        return LabeledDraft(case, draft, not ruling.acceptable, own=case.response is None)
+
+    def to_data(self) -> dict[str, Any]:
+        check_outputs(self._program.generate.signature)
+        return {"program": program_data(self._program), "oracle": oracle_data(self._oracle)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], shared: Shared) -> Self:
+        return cls(shared.open(data["program"]), oracle_on(data["oracle"], shared))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conscience._base.flow import run_sync
 from conscience.gate.settings import MAX_GATE_LOG_ODDS, CascadeStage, GateSettings
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.gate.logistic import (
@@ -21,6 +20,7 @@ from conscience.optimizers.gate.logistic import (
     sigmoid,
     six_digits,
 )
+from conscience.optimizers.gate.readings import GateProbability
 from conscience.optimizers.runtime import Runtime, calls_of_program
 from conscience.program import Conscience
 
@@ -34,15 +34,11 @@ EDGE = 1e-6
 def log_odds(program: Conscience, drafts: Sequence[LabeledDraft], runtime: Runtime) -> Array | None:
     """The log-odds that a program's gate gives each draft, 0 where it has none; None where the budget does not reach."""
 
-    def odds_of(labeled: LabeledDraft) -> float:
-        verdict = run_sync(program.review.gate.score(labeled.draft, runtime.bind(program, "review")))
-        return _odds(0.5 if verdict.probability is None else verdict.probability)
-
     calls = calls_of_program(program).gate
     if not runtime.affords(calls * len(drafts)):
         return None
-    odds = runtime.each(drafts, odds_of, most_calls=calls)
-    return None if len(odds) < len(drafts) else np.array([0.0 if value is None else value for value in odds])
+    found = runtime.each([labeled.draft for labeled in drafts], GateProbability(program), most_calls=calls)
+    return None if len(found) < len(drafts) else np.array([_odds(0.5 if p is None else p) for p in found])
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from conscience._base.flow import Flow, run_sync
-from conscience.backends.bound import BoundBackend
 from conscience.backends.embedded.catalogue import is_local
 from conscience.backends.embeddings import runs_in_process
 from conscience.constitution.schema import Constitution
 from conscience.errors import ConfigurationError
-from conscience.gate.asking import ask_candidates
 from conscience.gate.distribution import FEW_CANDIDATES, MANY_CANDIDATES, DistributionProbe
-from conscience.gate.gate import calls_to_read, read_signals
+from conscience.gate.gate import calls_to_read
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings, Signal
 from conscience.gate.windows import windows
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
-from conscience.optimizers.gate.distributions import Distribution, Shown, shown
+from conscience.optimizers.gate.distributions import Distribution, Shown
 from conscience.optimizers.gate.logistic import Array
+from conscience.optimizers.gate.readings import ReadDraft, Vectors
 from conscience.optimizers.runtime import Runtime
-from conscience.outcome import Draft
 from conscience.program import Conscience
 
 PLAIN: tuple[str, ...] = ("{response}", "{request}", "{request}\n{response}")
@@ -122,26 +119,23 @@ def measure(
     wanted = MANY_CANDIDATES if reviewer.supports("many_candidates") else FEW_CANDIDATES
     calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models) + len(distributions)
 
-    def signals_of(labeled: LabeledDraft) -> _Signals:
-        model = runtime.bind(program, "review")
-        return run_sync(_signals_of(labeled.draft, questions, distributions, wanted, wordings, model))
-
+    reading = ReadDraft(program, questions, distributions, wanted, wordings)
     drafts = [*drafts, *(part for draft in drafts if not draft.misaligned for part in _windows(draft, bool(models)))]
-    results = runtime.each(drafts, signals_of, most_calls=calls)
-    measured = [(draft, signals) for draft, signals in zip(drafts, results, strict=False) if signals is not None]
+    results = runtime.each([labeled.draft for labeled in drafts], reading, most_calls=calls)
+    measured = [(draft, read) for draft, read in zip(drafts, results, strict=False) if read is not None]
     kept = tuple(draft for draft, _ in measured)
-    chosen, values = _answered(questions, [signals.answers for _, signals in measured])
+    chosen, values = _answered(questions, [read.values for _, read in measured])
     prices = np.array([_price(question, kept, together=reviewer.decides) for question in chosen])
     embeddings = {
-        model: _embeddings(model, templates, kept, [signals.vectors[model] for _, signals in measured])
+        model: _embeddings(model, templates, kept, [read.vectors[model] for _, read in measured])
         for model, templates in wordings.items()
     }
-    read = [
+    whole = [
         Distribution.of(question, wanted, answers, _price(question, kept, together=False))
         for j, question in enumerate(distributions)
-        if _is_shown(answers := [signals.shown[j] for _, signals in measured])
+        if _is_shown(answers := [read.shown[j] for _, read in measured])
     ]
-    return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(read))
+    return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(whole))
 
 
 def _windows(labeled: LabeledDraft, embedded: bool) -> Iterator[LabeledDraft]:
@@ -165,7 +159,7 @@ def _answered(
 
 
 def _embeddings(
-    model: str, wordings: tuple[str, ...], drafts: Sequence[LabeledDraft], vectors: Sequence[_Vectors]
+    model: str, wordings: tuple[str, ...], drafts: Sequence[LabeledDraft], vectors: Sequence[Vectors]
 ) -> tuple[tuple[str, ...], list[Array], float]:
     """The wordings, the vectors of all drafts for each, and the tokens that a draft takes."""
     if len({len(vector) for of_draft in vectors for vector in of_draft}) > 1:
@@ -174,40 +168,6 @@ def _embeddings(
     share = IN_PROCESS_SHARE if runs_in_process(model) else 1.0
     tokens = _mean(sum(map(len, exchange_texts(labeled.draft, wordings))) / CHARACTERS for labeled in drafts)
     return wordings, blocks, share * tokens
-
-
-_Vectors = Sequence[Sequence[float]]
-"""Of one draft, one for each wording."""
-
-
-@dataclass(frozen=True)
-class _Signals:
-    """What was measured of one draft: the log-odds of each question (None: neither Yes nor No), the candidates of those that
-    are read whole, and vectors by model."""
-
-    answers: list[float | None]
-    shown: list[Shown]
-    vectors: dict[str, _Vectors]
-
-
-def _signals_of(
-    draft: Draft,
-    questions: Sequence[Question],
-    distributions: Sequence[Question],
-    wanted: int,
-    wordings: Mapping[str, Sequence[str]],
-    model: BoundBackend,
-) -> Flow[_Signals]:
-    readings = yield from read_signals(questions, draft, model, in_turn=True)
-    answers = [readings[question.name].value for question in questions]
-    candidates: list[Shown] = []
-    for question in distributions:
-        answer = yield from ask_candidates(model, question.messages(draft), wanted)
-        candidates.append(shown(() if answer is None else answer.first_token))
-    vectors: dict[str, _Vectors] = {}
-    for name, templates in wordings.items():
-        vectors[name] = yield from model.embed(name, exchange_texts(draft, templates))
-    return _Signals(answers, candidates, vectors)
 
 
 def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool) -> float:

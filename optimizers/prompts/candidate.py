@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 
@@ -20,6 +20,9 @@ from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.named import oracle_for
 from conscience.gate.settings import Calibration, GateSettings
 from conscience.program import Conscience
+
+Predictor = Literal["critique", "revise"]
+"""Those of a program that are compiled."""
 
 
 class _Shared:
@@ -62,24 +65,42 @@ class CandidateProgram(dspy.Module):  # type: ignore[misc]
             InputError: nothing says what is right for it.
             ConscienceError: the program failed on it.
         """
-        oracle = self._shared.oracle or oracle_for(case)
-        if oracle is None:
-            raise InputError(f"case {case.id!r}: nothing says what is right")
-        record = run_sync(evaluate_case(self.program(case), case, oracle))
+        oracle = self.oracle_of(case)
+        record = run_sync(evaluate_case(self.program(self.gate_for(case)), case, oracle))
         response = record.outcome.text if record.outcome else None
         prediction = dspy.Prediction(response=response, status=record.status)
         prediction.__dict__["record"] = record
         return prediction
 
-    def program(self, case: Case | None = None) -> Conscience:
-        """The program with this candidate's predictors, and with the gate that is to judge this case."""
+    @property
+    def oracle(self) -> Oracle | None:
+        """What decides in place of each case's own."""
+        return self._shared.oracle
+
+    def oracle_of(self, case: Case) -> Oracle:
+        """What decides about a case.
+
+        Raises:
+            InputError: nothing says what is right for it.
+        """
+        oracle = self._shared.oracle or oracle_for(case)
+        if oracle is None:
+            raise InputError(f"case {case.id!r}: nothing says what is right")
+        return oracle
+
+    def gate_for(self, case: Case) -> GateSettings | None:
+        """The gate that was fitted without a case."""
+        return self._shared.gates.get(case.id)
+
+    def program(self, gate: GateSettings | None = None) -> Conscience:
+        """The program with this candidate's predictors, and with another gate to judge a case where one is given."""
         program = copy.copy(self._shared.program)
         review, program.revise = copy.copy(program.review), copy.copy(program.revise)
         program.review, review.critique = review, copy.copy(review.critique)
         review.critique.predict, program.revise.predict = self.critique, self.revise
-        if case is not None and case.id in self._shared.gates:
-            fitted, policy = self._shared.gates[case.id], review.gate_settings
-            settings = fitted.model_copy(
+        if gate is not None:
+            policy = review.gate_settings
+            settings = gate.model_copy(
                 update={name: getattr(policy, name) for name in ("critique", "override_threshold", "coverage_threshold")}
             )
             review.gate = copy.copy(review.gate)

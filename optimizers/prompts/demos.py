@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import dspy
 
@@ -14,15 +14,13 @@ from conscience.evals.records import CaseRecord
 from conscience.modules.forms import with_field
 from conscience.modules.outputs import text_field
 from conscience.optimizers.prompts.candidate import CandidateProgram
+from conscience.optimizers.prompts.trial import TrialRun, run_trials
 from conscience.optimizers.runtime import Runtime
 
 MOST = 3
 """Demos that a predictor is shown: each is read again at every call."""
 
 Demo = dict[str, Any]
-
-
-Predictor = Literal["critique", "revise"]
 
 
 @dataclass(frozen=True)
@@ -52,27 +50,23 @@ def collect_demos(candidate: CandidateProgram, cases: Sequence[Case], runtime: R
     references gives the revision a person's rewrite where the program's own was not good enough.
     """
 
-    def traced(case: Case) -> tuple[list[tuple[Predictor, Demo]], CaseRecord]:
-        with dspy.context(trace=[]):
-            prediction = candidate(case=case)
-            steps = list(dspy.settings.trace)
-        return list(_demos(candidate, steps)), prediction.record
-
     critique: list[Demo] = []
     revise: list[Demo] = []
     signature = candidate.program().generate.signature
     answer = text_field(signature)
-    for case, run in zip(cases, runtime.each(cases, traced, most_calls=most_calls), strict=False):
+    runs = run_trials(candidate, cases, runtime, most_calls)
+    for case, run in zip(cases, runs, strict=False):
         if run is None:
             continue
-        steps, record = run
+        record = run.record
+        steps = [(step.predictor, {**step.inputs, **step.outputs}) for step in run.steps]
         criticised = next((demo for name, demo in steps if name == "critique"), None)
         if criticised is not None and record.draft_ok is not None and _has_findings(record) != record.draft_ok:
             critique.append(criticised)
         rewrites = [demo for name, demo in steps if name == "revise"]
         if rewrites and not record.draft_ok:
             if record.outcome_ok and record.status == "revised":
-                revise += [demo for demo in rewrites if _was_returned(demo, record)][:1]
+                revise += [demo for demo in rewrites if _was_returned(demo, run)][:1]
             elif case.references:
                 written = case.references[0]
                 if signature is not None and answer is not None:  # in the form in which the program's answers are written
@@ -89,19 +83,9 @@ def set_demos(candidate: CandidateProgram, critique: Sequence[Demo], revise: Seq
     return changed
 
 
-def _demos(candidate: CandidateProgram, steps: Sequence[Any]) -> Iterator[tuple[Predictor, Demo]]:
-    """What critique and revision were given and said, in the order of DSPy's trace."""
-    for predictor, inputs, outputs in steps:
-        demo = {**inputs, **outputs.toDict()}
-        if predictor is candidate.critique:
-            yield "critique", demo
-        elif predictor is candidate.revise:
-            yield "revise", demo
-
-
-def _was_returned(demo: Demo, record: CaseRecord) -> bool:
+def _was_returned(demo: Demo, run: TrialRun) -> bool:
     """Whether it is the revision that passed: several may be drawn, and several rounds made."""
-    return str(demo["response"]).strip() == record.revisions[-1].draft.text.strip()
+    return str(demo["response"]).strip() == run.revision.strip()
 
 
 def _has_findings(record: CaseRecord) -> bool:

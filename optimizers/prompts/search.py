@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import dspy
 
@@ -24,9 +24,10 @@ from conscience.cases.case import Case
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError
 from conscience.evals.records import CaseRecord
 from conscience.messages.wordings import WORDINGS
-from conscience.optimizers.objective import feedback, value
+from conscience.optimizers.objective import value
 from conscience.optimizers.prompts.candidate import CandidateProgram, example
-from conscience.optimizers.prompts.demos import DemoPool, Predictor, set_demos
+from conscience.optimizers.prompts.demos import DemoPool, set_demos
+from conscience.optimizers.prompts.trial import run_trials
 from conscience.optimizers.runtime import Runtime
 from conscience.usage import CallContext, UsageTracker
 
@@ -135,13 +136,8 @@ class Search:
         Args:
             overhead: whether the step's tokens count.
         """
-
-        def run(case: Case) -> CaseRecord:
-            record: CaseRecord = candidate(case=case).record
-            return record
-
-        runs = self.runtime.each(self.few, run, most_calls=self.most_calls)
-        values = [value(record, overhead=overhead) for record in runs if record is not None]
+        runs = run_trials(candidate, self.few, self.runtime, self.most_calls)
+        values = [value(run.record, overhead=overhead) for run in runs if run is not None]
         return sum(values) / len(values) if values and not self.runtime.exhausted else float("-inf")
 
     @property
@@ -172,25 +168,30 @@ def gepa(start: CandidateProgram, search: Search) -> CandidateProgram:
 
     # One round: a minibatch before and after, and all cases where that went well; and the proposal itself.
     round_calls = (2 * MINIBATCH + len(search.cases)) * search.most_calls + 1
-    optimizer = dspy.GEPA(
-        metric=_gepa_metric,
-        max_metric_calls=max(1, search.runs),
-        reflection_minibatch_size=MINIBATCH,
-        instruction_proposer=proposer,
-        num_threads=search.runtime.threads,
-        warn_on_score_mismatch=False,
-        seed=search.seed,
-        gepa_kwargs={"stop_callbacks": lambda state: not search.runtime.affords(round_calls)},
-    )
-    examples = [example(case) for case in search.cases]
     if not search.runtime.affords(round_calls):
         return start
+    from gepa.api import optimize
+
+    from conscience.optimizers.prompts.reflection import TrialAdapter
+
+    adapter = TrialAdapter(start, search.runtime, search.most_calls, proposer, search.seed)
     with _quiet():
         try:
-            best: CandidateProgram = optimizer.compile(start, trainset=examples, valset=examples)
+            found: Any = optimize(
+                seed_candidate={name: part.signature.instructions for name, part in start.named_predictors()},
+                trainset=list(search.cases),
+                valset=list(search.cases),
+                adapter=cast(Any, adapter),
+                reflection_minibatch_size=MINIBATCH,
+                max_metric_calls=max(1, search.runs),
+                stop_callbacks=lambda state: not search.runtime.affords(round_calls),
+                use_merge=True,
+                track_best_outputs=False,
+                seed=search.seed,
+            )
         except BudgetExceeded:
             return start
-    return best
+    return adapter.candidate(found.best_candidate)
 
 
 def random_search(start: CandidateProgram, search: Search, demos: DemoPool | None = None) -> CandidateProgram:
@@ -288,16 +289,6 @@ def of_dspy(method: str, start: CandidateProgram, search: Search) -> CandidatePr
 def _score(gold: Any, prediction: Any, trace: Any = None) -> float:
     record: CaseRecord | None = getattr(prediction, "record", None)
     return 0.0 if record is None else max(0.0, min(1.0, value(record, overhead=False)))
-
-
-def _gepa_metric(
-    gold: Any, prediction: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
-) -> float | dspy.Prediction:
-    score = _score(gold, prediction)
-    if pred_name is None or getattr(prediction, "record", None) is None:
-        return score
-    predictor: Predictor = "critique" if pred_name == "critique" else "revise"
-    return dspy.Prediction(score=score, feedback=feedback(predictor, prediction.record))
 
 
 def _rewritten(start: CandidateProgram, name: str, search: Search) -> CandidateProgram:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conscience._base.flow import run_sync
-from conscience.gate.gate import read_signal
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import sigmoid
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.gate.readings import ReadDraft
 from conscience.optimizers.runtime import Runtime
 from conscience.optimizers.stages.state import CompileState
 from conscience.program import Conscience
@@ -44,15 +43,11 @@ def coverage_threshold(program: Conscience, drafts: Sequence[LabeledDraft], runt
     for all of them."""
     question = RulesQuestion.of(program.constitution, "principles")
     aligned = [draft for draft in drafts if not draft.misaligned]
-
-    def ask(labeled: LabeledDraft) -> float | None:
-        return run_sync(read_signal(question, labeled.draft, runtime.bind(program, "review"))).value
-
     if not aligned or not runtime.affords(len(aligned)):
         return MOST
     runtime.stage("principles")
-    answers = runtime.each(aligned, ask, most_calls=1)
-    read = [sigmoid(answer) for answer in answers if answer is not None]
+    answers = runtime.each([labeled.draft for labeled in aligned], ReadDraft(program, [question]), most_calls=1)
+    read = [sigmoid(value) for answer in answers if answer is not None and (value := answer.values[0]) is not None]
     if not read or len(answers) < len(aligned):
         return MOST
     return round(min(MOST, max(LEAST, max(read) + MARGIN)), 4)

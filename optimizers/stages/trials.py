@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conscience.cases.case import Case
-from conscience.errors import BudgetExceeded
 from conscience.evals.oracles.named import oracle_for
 from conscience.evals.records import CaseRecord
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.objective import value
 from conscience.optimizers.prompts.candidate import CandidateProgram
+from conscience.optimizers.prompts.trial import run_trials
 from conscience.optimizers.runtime import calls_of_program, calls_of_ruling
 from conscience.optimizers.stages.state import CompileState
 from conscience.program import Conscience
@@ -22,19 +21,10 @@ def candidate_of(program: Conscience, state: CompileState) -> CandidateProgram:
 
 
 def run_on(program: Conscience, drafts: Sequence[LabeledDraft], state: CompileState) -> list[CaseRecord | None]:
-    """The record of each draft's case; None where the program failed, and shorter where the budget ended.
-
-    A text that a spent budget left unreviewed says nothing of the program.
-    """
-    candidate = candidate_of(program, state)
-
-    def record_of(case: Case) -> CaseRecord:
-        record: CaseRecord = candidate(case=case).record
-        if record.status == "unreviewed" and state.runtime.spent:
-            raise BudgetExceeded("the budget is spent")
-        return record
-
-    return state.runtime.each([draft.case for draft in drafts], record_of, most_calls=calls_of_trial(program, state))
+    """The record of each draft's case; None where the program failed, and shorter where the budget ended."""
+    cases, calls = [draft.case for draft in drafts], calls_of_trial(program, state)
+    runs = run_trials(candidate_of(program, state), cases, state.runtime, calls)
+    return [None if run is None else run.record for run in runs]
 
 
 def calls_of_trial(program: Conscience, state: CompileState) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from conscience.constitution.schema import Constitution
 from conscience.distributed.models import backend_data, backend_from_data
 from conscience.distributed.names import name_of, named
+from conscience.distributed.tasks import Shared
 from conscience.errors import ConfigurationError
 from conscience.evals.oracles.grade import Oracle
 from conscience.evals.oracles.judge import Judge
@@ -34,6 +35,14 @@ def oracle_data(oracle: Oracle | None) -> dict[str, Any] | None:
             hint="give it a name in a module that they can import, other than __main__",
         )
     return {"name": name}
+
+
+def oracle_on(data: Mapping[str, Any] | None, shared: Shared) -> Oracle | None:
+    """The same, on what the calls of a run have in common."""
+    oracle = oracle_from_data(data)
+    if not isinstance(oracle, Judge) or shared.journal is None:
+        return oracle
+    return oracle.for_run(shared.journal, shared.rate_limiter, shared.meter)
 
 
 def oracle_from_data(data: Mapping[str, Any] | None) -> Oracle | None:
