@@ -175,9 +175,12 @@ class _RayPool:
                 self._warm.append(actor)
 
 
+_LOST = ("RayActorError", "RaySystemError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
+
+
 class _RayWorker:
     def __init__(self, ray: Any, actor: Any, actors: list[Any]) -> None:
-        self._lost = ray.exceptions.RayActorError, ray.exceptions.RaySystemError
+        self._lost = tuple(getattr(ray.exceptions, name) for name in _LOST)
         self._kill = ray.kill
         self._actor, self._actors = actor, actors
 

@@ -40,7 +40,7 @@ class Gateway:
         self._runs: dict[str, _Shared] = {}
         self._journals: dict[Path, Journal] = {}
         self._plain: dict[bytes, Backend] = {}
-        self._begun: dict[asyncio.Task[Any], _Tracker] = {}
+        self._begun: dict[asyncio.Task[Any], tuple[str, _Tracker]] = {}
 
     def begin(self, run: Run) -> None:
         """Opens a run."""
@@ -50,13 +50,19 @@ class Gateway:
             journal.used |= run.used
         self._runs[run.name] = _Shared(run, journal)
 
+    def uses(self, journal: Path) -> bool:
+        """Whether a run has this journal."""
+        return any(shared.run.journal == journal for shared in self._runs.values())
+
     def spent(self, name: str) -> Spent:
         """What a run has used so far, ``used`` aside."""
         return self._runs[name].spent(frozenset())
 
     def end(self, name: str) -> Spent:
-        """Forgets a run; its journal stays open for the next. What it has used in all."""
+        """Forgets a run, and its journal where no other has it. What it has used in all."""
         shared = self._runs.pop(name)
+        if shared.run.journal is not None and not self.uses(shared.run.journal):
+            del self._journals[shared.run.journal]
         return shared.spent(frozenset(shared.journal.used) if shared.journal is not None else frozenset())
 
     def register(self, name: str, backend: str, pickled: bytes) -> None:
@@ -80,7 +86,7 @@ class Gateway:
         deadline.clock = tracker.paused
         task = asyncio.current_task()
         assert task is not None
-        self._begun[task] = tracker
+        self._begun[task] = (name, tracker)
         value: Any = None
         failure, wants_call = None, False
         try:
@@ -109,13 +115,14 @@ class Gateway:
         """See ``Backend.refused``."""
         self._runs[name].backends[backend].refused(feature, certain=certain)
 
-    async def drain(self) -> None:
-        """Nobody asks any more: waits for the calls that are under way, whose answers go into the journal; none is begun."""
-        while self._begun:
-            for task, tracker in list(self._begun.items()):
+    async def drain(self, name: str | None = None) -> None:
+        """Nobody asks any more, in one run or in all: waits for the calls that are under way, whose answers go into the
+        journal; none is begun."""
+        while tasks := {task: tracker for task, (run, tracker) in self._begun.items() if name in (None, run)}:
+            for task, tracker in tasks.items():
                 if tracker.paused.waits:  # for its turn
                     task.cancel()
-            await asyncio.wait(list(self._begun), timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
 
 
 class _Shared:

@@ -11,9 +11,11 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -39,9 +41,7 @@ class GatewayServer:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.gateway = Gateway()
         self._loop = loop
-        self._locks = ExitStack()
-        self._context = copy_context()  # a lock is let go in the context that it was taken in
-        self._locked: set[Path] = set()
+        self._locked: dict[Path, Callable[[], None]] = {}
         self._channels: set[Channel] = set()
         self._ready: dict[str, asyncio.Event] = {}
         self._told_habits: dict[tuple[Channel, str], Any] = {}
@@ -101,19 +101,24 @@ class GatewayServer:
         journal.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                self._context.run(self._locks.enter_context, locked_file(journal))
+                lock, context = ExitStack(), copy_context()  # a lock is let go in the context that it was taken in
+                context.run(lock.enter_context, locked_file(journal))
             except InputError:
                 await asyncio.sleep(POLL_SECONDS)
             else:
-                self._locked.add(journal)
+                self._locked[journal] = partial(context.run, lock.close)
                 return
 
     async def _spent(self, channel: Channel, number: int, run: str) -> Any:
         return self.gateway.spent(run)
 
     async def _ended(self, channel: Channel, number: int, run: str) -> Any:
+        await self.gateway.drain(run)
         self._ready.pop(run, None)
-        return self.gateway.end(run)
+        spent = self.gateway.end(run)
+        for journal in [journal for journal in self._locked if not self.gateway.uses(journal)]:
+            self._locked.pop(journal)()
+        return spent
 
     async def _register(self, channel: Channel, number: None, run: str, backend: str, pickled: bytes) -> None:
         await self._ready.setdefault(run, asyncio.Event()).wait()
@@ -149,7 +154,8 @@ class GatewayServer:
         """Takes no more messages, and waits for the calls that are under way."""
         self._ending = True
         await self.gateway.drain()
-        self._context.run(self._locks.close)
+        for journal in list(self._locked):
+            self._locked.pop(journal)()
 
     def close(self) -> None:
         """Ends the connections."""
