@@ -103,7 +103,9 @@ class GatewayServer:
             try:
                 lock, context = ExitStack(), copy_context()  # a lock is let go in the context that it was taken in
                 context.run(lock.enter_context, locked_file(journal))
-            except InputError:
+            except InputError as error:
+                if "is in use by" not in error.message:
+                    raise
                 await asyncio.sleep(POLL_SECONDS)
             else:
                 self._locked[journal] = partial(context.run, lock.close)

@@ -210,6 +210,26 @@ def test_a_gateway_whose_run_is_killed_ends_what_is_under_way(gateway: Gateway, 
         gateway.client.close()
 
 
+def test_a_run_waits_for_the_gateway_of_one_that_was_killed(gateway: Gateway, server: Loopback, tmp_path: Path) -> None:
+    """And finds the answers that this one still had to write."""
+    server.behaviour = slow(0.4)
+    gateway.run()
+    (tmp_path / "next").mkdir()
+    following = Gateway(tmp_path / "next")
+    following.journal = gateway.journal
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(sent(fake(server), gateway).complete, HELLO, {})
+        while not server.calls:
+            time.sleep(0.01)
+        pool.submit(gateway.end)
+        following.run()
+    assert sent(fake(server), following).complete(HELLO, {}).cached
+    assert len(server.calls) == 1
+    following.client.close()
+    following.end()
+    following.close()
+
+
 def test_a_worker_finds_a_gateway_that_was_started_anew(gateway: Gateway, server: Loopback) -> None:
     """And asks again for what it had no answer to."""
     gateway.run()
