@@ -197,6 +197,9 @@ class FineTuning:
                 if job.status == "succeeded" and job.fine_tuned_model:
                     stage.model, stage.trained_tokens = job.fine_tuned_model, job.trained_tokens
                     self._save()
+                    if stage.trained_tokens:
+                        dollars = self.state.price * stage.trained_tokens / 1e6
+                        self._tell(f"{stage.method}: {stage.trained_tokens} tokens were trained, ${dollars:.2f}")
                     return
                 if job.status in ENDED:
                     raise _failed(stage, job)

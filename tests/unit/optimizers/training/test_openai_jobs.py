@@ -73,6 +73,7 @@ def test_supervised_comes_first_and_dpo_trains_its_model(run: Run, hosted: FineT
     assert preferences[0]["non_preferred_output"] == [{"role": "assistant", "content": "Wrong 0."}]
     assert hosted.keys == {"Bearer sk-test-secret-0123"}
     assert "dpo: running" in run.told
+    assert run.told[-1] == "dpo: 1234 tokens were trained, $0.01"
     assert "dpo: The job has successfully completed" in run.told
     assert len(run.told) == len(set(run.told))  # no event twice
     assert [stage.trained_tokens for stage in run.state.stages] == [1234, 1234]
