@@ -72,7 +72,7 @@ class BatchExecutor:
         if self.folder is None:
             raise ConfigurationError("work that is answered by batch needs a folder", hint="give BatchExecutor(folder=…)")
         outbox, stop = Outbox(self.folder), stop_asked()
-        waiting = Waiting(self.pace, stop)
+        waiting = Waiting(self.pace, stop, self.show)
         rounds = Round(outbox, waiting, self.tell, self.show, self.endpoints)
         source, parked = _Source(items), list[tuple[int, I]]()
         while parked or not source.is_exhausted:

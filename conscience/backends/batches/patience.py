@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from conscience._dspy.lm import LMError, retryable
-from conscience.backends.failures import backend_failure
+from conscience.backends.failures import backend_failure, failure_kind
 from conscience.backends.transports import Transport
 
 T = TypeVar("T")
@@ -49,11 +49,15 @@ class Waiting:
     Args:
         pace: see ``Pace``.
         stop: set once the user interrupts it.
+        show: is told what is waited for while a provider fails.
     """
 
-    def __init__(self, pace: Pace = PACE, stop: asyncio.Event | None = None) -> None:
+    def __init__(
+        self, pace: Pace = PACE, stop: asyncio.Event | None = None, show: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.pace = pace
         self._stop = stop or asyncio.Event()
+        self._show = show
 
     def check(self) -> None:
         """Raises ``Interrupted`` where the user has."""
@@ -79,12 +83,35 @@ class Waiting:
             BackendError: it does not pass.
             Interrupted: while waiting.
         """
-        began, wait = time.monotonic(), 0.0
+        failures = Failures(transport, self)
         while True:
             try:
                 return await asyncio.to_thread(call)
             except LMError as error:
-                wait = max(self.pace.after(wait), getattr(error, "retry_after", None) or 0.0)
-                if not retryable(error) or time.monotonic() + wait - began > self.pace.patience:
-                    raise backend_failure([(transport, error)], (), out_of_time=False) from None
-            await self.pause(wait)
+                await failures.wait_after(error)
+
+    def show(self, error: LMError, seconds: float) -> None:
+        """Tells what is waited for."""
+        self._show(f"{failure_kind(error)}: tries again in {seconds:.0f} s")
+
+
+class Failures:
+    """One provider's failures in a row, and the waits after them."""
+
+    def __init__(self, transport: Transport, waiting: Waiting) -> None:
+        self._transport, self._waiting = transport, waiting
+        self._began, self._wait = time.monotonic(), 0.0
+
+    async def wait_after(self, error: LMError) -> None:
+        """Waits until the next try, as long as the provider asks for.
+
+        Raises:
+            BackendError: the failure does not pass, or has not for too long.
+            Interrupted: while waiting.
+        """
+        pace = self._waiting.pace
+        self._wait = max(pace.after(self._wait), getattr(error, "retry_after", None) or 0.0)
+        if not retryable(error) or time.monotonic() + self._wait - self._began > pace.patience:
+            raise backend_failure([(self._transport, error)], (), out_of_time=False) from None
+        self._waiting.show(error, self._wait)
+        await self._waiting.pause(self._wait)

@@ -11,12 +11,11 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from conscience._dspy.lm import LMError, retryable
+from conscience._dspy.lm import LMError
 from conscience.backends.batches.endpoint import METADATA, Batch, Endpoint
 from conscience.backends.batches.inputs import url_of
 from conscience.backends.batches.jobs import Job
-from conscience.backends.batches.patience import Waiting
-from conscience.backends.failures import backend_failure
+from conscience.backends.batches.patience import Failures, Waiting
 from conscience.backends.wire.transport import OpenAIWireTransport
 
 CLOCKS_DIFFER = 3600.0
@@ -35,7 +34,7 @@ async def send(job: Job, transport: OpenAIWireTransport, endpoint: Endpoint, wai
     if not job.file_id:
         job.file_id = await waiting.patiently(transport, lambda: endpoint.upload(job.input))
         job.save()
-    began, wait = time.monotonic(), 0.0
+    failures = Failures(transport, waiting)
     while True:
         waiting.check()
         job.state, job.began = "creating", time.time()
@@ -49,10 +48,7 @@ async def send(job: Job, transport: OpenAIWireTransport, endpoint: Endpoint, wai
                 job.save()
             elif await find_again(job, transport, endpoint, waiting):
                 return
-            wait = max(waiting.pace.after(wait), getattr(error, "retry_after", None) or 0.0)
-            if not retryable(error) or time.monotonic() + wait - began > waiting.pace.patience:
-                raise backend_failure([(transport, error)], (), out_of_time=False) from None
-            await waiting.pause(wait)
+            await failures.wait_after(error)
 
 
 async def find_again(job: Job, transport: OpenAIWireTransport, endpoint: Endpoint, waiting: Waiting) -> bool:
