@@ -91,7 +91,9 @@ def make_pairs(
         program: a program, or what builds it once it is needed. Without it only labels make pairs.
         pairs: further ones, such as those of a file; they are selected from with the others.
         kind: what stands against a rejected draft; see ``AlternativeKind``.
-        min_margin, per_group, seed: see ``select``.
+        min_margin: see ``select``.
+        per_group: see ``select``.
+        seed: see ``select``.
         runtime: pays for the calls, in place of one made of the arguments that follow.
         folder: keeps the answers: the same call goes on there where it was interrupted, and pays for nothing twice.
         budget: the most to spend.

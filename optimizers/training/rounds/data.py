@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from conscience._base.files import digest, digest64
 from conscience.cases.case import Case
@@ -69,11 +69,13 @@ def training_data(
         InputError: there is nothing to train on, or too little to hold out a part of.
     """
     data = TrainingData()
-    data.pairs, data.requests = _sorted(pairs, cases)
+    data.pairs, data.requests, unused = _sorted(pairs, cases)
     given = list(held_out)
-    data.held_out, data.held_out_requests = _sorted(
+    data.held_out, data.held_out_requests, unmeasured = _sorted(
         (item for item in given if isinstance(item, PreferencePair)), (item for item in given if isinstance(item, Case))
     )
+    if unused + unmeasured:
+        data.notes.append(f"{unused + unmeasured} given responses are in no pair: conscience pairs has them reviewed")
     if not data.pairs and not data.requests:
         raise InputError("there is nothing to train on", hint="give preference pairs, or requests to answer")
     if data.pairs and share and not data.held_out:
@@ -131,15 +133,19 @@ def requests_of(pairs: Iterable[PreferencePair]) -> list[Case]:
     return list(cases.values())
 
 
-def _sorted(pairs: Iterable[PreferencePair], cases: Iterable[Case]) -> tuple[list[PreferencePair], list[Case]]:
-    """Pairs with those that labels make, and the requests without a response."""
-    labelled, asked = [], []
+def _sorted(pairs: Iterable[PreferencePair], cases: Iterable[Case]) -> tuple[list[PreferencePair], list[Case], int]:
+    """Pairs with those that labels make, the requests without a response, and how many responses are of no use."""
+    labelled, asked, given = [], [], 0
     for case in cases:
+        if case.response is None:
+            asked.append(case)
+            continue
+        given += 1
         if is_labelled(case):
             labelled.append(case)
-        elif case.response is None:
-            asked.append(case)
-    return [*pairs, *pair_labels(labelled).pairs], asked
+    made = pair_labels(labelled).pairs
+    used = {name for pair in made for name in cast(list[str], pair.provenance["cases"])}
+    return [*pairs, *made], asked, given - len(used)
 
 
 def _units(pairs: Sequence[PreferencePair], by: HeldOutBy) -> list[str]:

@@ -44,8 +44,10 @@ def test_labels_make_pairs_and_requests_are_answered() -> None:
         Case(id="a", request="What now?", response="I help.", label="aligned"),
         Case(id="b", request="What now?", response="I leave.", label="misaligned"),
         Case(id="c", request="And then?"),
+        Case(id="d", request="And last?", response="Nothing."),
     ]
     data = training_data([], cases, [], share=0)
+    assert data.notes == ["1 given responses are in no pair: conscience pairs has them reviewed"]
     assert [(p.chosen, p.rejected) for p in data.pairs] == [("I help.", "I leave.")]
     assert [case.id for case in data.to_answer()] == ["c"]
 
