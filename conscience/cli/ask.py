@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._shared.batches import batch_option, chosen_executor
 from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
 from conscience.cli._shared.output import bar, console, print_json
 from conscience.cli._shared.shards import shard_option, tell_shard
@@ -70,6 +70,7 @@ def ask_command(
 @shard_option
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@ray_option
 @batch_option
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
@@ -87,6 +88,7 @@ def review_command(
     shard: Shard | None,
     concurrency: int,
     max_cost: float | None,
+    ray: str | None,
     batch: bool,
     columns: dict[str, str],
     skip_bad: bool,
@@ -104,11 +106,12 @@ def review_command(
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
     if shard is not None and cases is None:
         raise InputError("--shard goes with --cases", hint="one response cannot be divided")
-    if (batch or max_cost is not None) and cases is None:
-        raise InputError(f"{'--batch' if batch else '--max-cost'} goes with --cases", hint="one response is judged at once")
+    alone = {"--batch": batch, "--ray": ray is not None, "--max-cost": max_cost is not None}
+    if cases is None and (name := next((name for name, given in alone.items() if given), None)):
+        raise InputError(f"{name} goes with --cases", hint="one response is judged at once")
     program = setup.built(threshold=threshold)
     if cases is not None and out is not None:
-        _review_cases(program, cases, out, limit, shard, concurrency, max_cost, batch, columns, skip_bad, as_json)
+        _review_cases(program, cases, out, limit, shard, concurrency, max_cost, ray, batch, columns, skip_bad, as_json)
         return
     verdict = program.review(request=request or "", response=response or "", reasoning=reasoning).verdict
     if as_json:
@@ -127,6 +130,7 @@ def _review_cases(
     shard: Shard | None,
     concurrency: int,
     max_cost: float | None,
+    ray: str | None,
     batch: bool,
     columns: dict[str, str],
     skip_bad: bool,
@@ -135,7 +139,7 @@ def _review_cases(
     from conscience.backends.storage.journal import Journal
     from conscience.cases.case import iter_cases
     from conscience.cases.drawing import draw
-    from conscience.distributed.batch_files import batches_beside, executor_in
+    from conscience.distributed.batch_files import executor_in, work_beside
     from conscience.distributed.tasks import Shared
     from conscience.evals.batch import BatchProgress, review_cases
 
@@ -152,11 +156,11 @@ def _review_cases(
     total = drawn.count
     tell_skipped(skipped)
     tell_shard(drawn)
-    backend, folder = program.roles.backend("review"), batches_beside(out)
+    backend, folder = program.roles.backend("review"), work_beside(out)
     if max_cost is not None:
         backend.check_prices()
         max_cost = max_cost if shard is None else shard.share(max_cost)
-    journal = Journal(folder / "calls.jsonl") if batch or folder.exists() else None
+    journal = Journal(folder / "calls.jsonl") if batch or ray is not None or folder.exists() else None
     judge = (program if journal is None else program.for_run(journal)).review
     with bar("reviewing") as shown:
         task = shown.add_task("", total=total, cost="")
@@ -167,19 +171,21 @@ def _review_cases(
                 task, completed=progress.done, cost=cost + (f", ${progress.dollars:.4f}" if progress.dollars else "")
             )
 
-        progress = asyncio.run(
-            review_cases(
-                judge,
-                drawn.read(),
-                out,
-                concurrency=concurrency,
-                max_dollars=max_cost,
-                watch=watch,
-                drawn=drawn,
-                executor=executor_in(folder, chosen_executor(batch, shown, task), {"review": backend}, max_cost),
-                shared=Shared(journal),
+        with chosen_executor(ray, batch, shown, task) as executor:
+            chosen = executor_in(folder, executor, {"review": backend}, max_cost)
+            progress = asyncio.run(
+                review_cases(
+                    judge,
+                    drawn.read(),
+                    out,
+                    concurrency=concurrency,
+                    max_dollars=max_cost,
+                    watch=watch,
+                    drawn=drawn,
+                    executor=chosen,
+                    shared=Shared(journal),
+                )
             )
-        )
     if as_json:
         print_json({**vars(progress), "skipped": drawn.skipped, "total": total, "out": str(out)})
     else:

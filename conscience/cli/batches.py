@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @click.option("--cancel", is_flag=True, help="End those that are under way; what they have answered is kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def batches_command(folder: Path, cancel: bool, as_json: bool) -> None:
-    """List the batches of a run that was begun with --batch: its FOLDER, or FILE.batch beside the verdicts of a review."""
+    """List the batches of a run that was begun with --batch: its FOLDER, or FILE.work beside the verdicts of a review."""
     from conscience.backends.batches.outbox import has_batches, jobs_of
 
     if not has_batches(folder):
         raise InputError(
-            f"{folder}: holds no batches", hint="name the --out of a run with --batch, or FILE.batch of a review"
+            f"{folder}: holds no batches", hint="name the --out of a run with --batch, or FILE.work of a review"
         )
     if cancel:
         with locked_folder(folder):

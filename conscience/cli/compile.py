@@ -12,6 +12,7 @@ import click
 from conscience._base.locks import locked_folder
 from conscience._redaction import redact
 from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.executors import executor_by, ray_option
 from conscience.cli._shared.options import FILE, PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._shared.output import bar, console, print_json, resumable
 from conscience.cli._shared.program import open_file
@@ -72,6 +73,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 @_budgeted
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@ray_option
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
@@ -93,6 +95,7 @@ def compile_command(
     max_minutes: float | None,
     seed: int,
     concurrency: int,
+    ray: str | None,
     columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
@@ -114,9 +117,9 @@ def compile_command(
     _tell_foreseen(learning, target_fpr)
     folder = out.with_name(out.stem + ".work")
     with locked_folder(folder):
-        with bar("compiling") as progress_bar:
-            budget = _budget(max_calls, max_cost, max_minutes)
-            runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
+        with bar("compiling") as progress_bar, executor_by(ray) as executor:
+            budget, watch = _budget(max_calls, max_cost, max_minutes), _watching(progress_bar)
+            runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=watch, executor=executor)
             optimizer = SelfCorrection(
                 oracle=decides,
                 target_fpr=target_fpr,
@@ -150,6 +153,7 @@ def compile_command(
 @_budgeted
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@ray_option
 @click.option("--lm", default="local", metavar="MODEL", show_default=True, help="The model to carry it over to.")
 @click.option("--review-lm", metavar="MODEL", help="Another model for the role review.")
 @click.option("--timeout", type=Amount(0.1), default=120.0, show_default=True, help="Seconds an attempt.")
@@ -168,6 +172,7 @@ def recalibrate_command(
     max_minutes: float | None,
     seed: int,
     concurrency: int,
+    ray: str | None,
     lm: str,
     review_lm: str | None,
     timeout: float,
@@ -183,9 +188,9 @@ def recalibrate_command(
     labelled = _read(cases, columns)
     _tell_foreseen(labelled, target_fpr)
     folder = out.with_name(out.stem + ".work")
-    with locked_folder(folder), bar("recalibrating") as progress_bar:
-        budget = _budget(max_calls, max_cost, max_minutes)
-        runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=_watching(progress_bar))
+    with locked_folder(folder), bar("recalibrating") as progress_bar, executor_by(ray) as executor:
+        budget, watch = _budget(max_calls, max_cost, max_minutes), _watching(progress_bar)
+        runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=watch, executor=executor)
         optimizer = Recalibration(target_fpr=target_fpr, oracle=decides, seed=seed, runtime=runtime)
         with resumable():
             recalibrated = optimizer.compile(program, trainset=labelled)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._shared.batches import batch_option, chosen_executor
 from conscience.cli._shared.cases import KindCount, column_option, tell_skipped, telling
+from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._shared.output import append, bar, console, print_json, printable, write
 from conscience.cli._shared.shards import shard_option, tell_shard
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--rpm", type=Amount(0, min_open=True), help="Requests a minute, at most.")
 @click.option("--tpm", type=Amount(0, min_open=True), help="Tokens a minute, at most.")
 @click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
+@ray_option
 @batch_option
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @column_option
@@ -62,6 +63,7 @@ def eval_command(
     rpm: float | None,
     tpm: float | None,
     max_cost: float | None,
+    ray: str | None,
     batch: bool,
     max_revisions: int | None,
     columns: dict[str, str],
@@ -118,11 +120,10 @@ def eval_command(
                 cost = f"{right}{progress.flagged} flagged, {progress.failed} failed, ${progress.dollars:.4f}"
                 shown.update(task, completed=progress.done, cost=cost)
 
-            executor = chosen_executor(batch, shown, task)
             try:
-                progress = asyncio.run(
-                    run(program, drawn.read(), out, replace(config, executor=executor), watch=watch, drawn=drawn)
-                )
+                with chosen_executor(ray, batch, shown, task) as executor:
+                    config = replace(config, executor=executor)
+                    progress = asyncio.run(run(program, drawn.read(), out, config, watch=watch, drawn=drawn))
             except BackendError:
                 _say_left("stopped; the same command goes on from here", total - progress.done)
                 raise

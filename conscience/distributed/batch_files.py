@@ -205,9 +205,9 @@ def executor_in(
     return Leftovers(executor, folder) if executor.name == "local" else executor
 
 
-def batches_beside(out: Path) -> Path:
+def work_beside(out: Path) -> Path:
     """The folder for the answers and batches of a review, whose verdicts go into one file."""
-    return out.with_name(f"{out.name}.batch")
+    return out.with_name(f"{out.name}.work")
 
 
 def farewell(folder: Path) -> str:

@@ -112,7 +112,7 @@ def test_review_by_batch(provider: BatchProvider, cases: Path) -> None:
         sorted((row["id"], row["flagged"], row["probability"]) for row in map(json.loads, rows)) for rows in verdicts
     ]
     assert verdicts[0] == verdicts[1]
-    assert (cases.parent / "batch.jsonl.batch" / "calls.jsonl").exists()
+    assert (cases.parent / "batch.jsonl.work" / "calls.jsonl").exists()
     assert commands.run(*command, str(cases.parent / "batch.jsonl"), env=provider.env).returncode == 0
     assert len(provider.live) == 6
 
