@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test long check lint types layers docs bench mutants lock clean
+.PHONY: install extras demo test long check lint types layers docs bench mutants lock clean
 
 install: $(READY)
 
@@ -15,6 +15,12 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+# What the tests of training, Ray and Parquet need beside: .ci/run calls it. Where torch's CPU build is not to be had, its tests skip.
+EXTRAS := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+extras: $(READY)
+	$(EXTRAS) -r requirements/extras.lock
+	$(EXTRAS) -r requirements/torch.lock || echo "no CPU build of torch: the tests of training will skip"
 
 # Real models answer, review and revise a few requests on this machine. Where the larger one cannot be had, that part is left out.
 demo: $(READY)
@@ -56,11 +62,14 @@ bench: $(READY)
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
 
-# Writes the lock anew from requirements/dev.in, keeping the versions that it names. Needs uv. The overrides keep out an engine that the weights' package declares and that compiles for minutes.
+# Writes the locks anew from what the .in files name, keeping the versions that they hold. Needs uv. The overrides keep out an
+# engine that the weights' package declares and that compiles for minutes, and torch, whose CPU build no index has.
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate --no-emit-package dspy-conscience
+
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --no-emit-package dspy-conscience --overrides requirements/overrides.txt \
-	  requirements/dev.in -o requirements/dev.lock
+	$(COMPILE) --overrides requirements/overrides.txt requirements/dev.in -o requirements/dev.lock
+	$(COMPILE) --overrides requirements/extras-overrides.txt -c requirements/dev.lock requirements/extras.in -o requirements/extras.lock
 
 clean:
 	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
