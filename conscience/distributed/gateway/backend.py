@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +22,14 @@ from conscience._dspy.lm import BackendLM
 from conscience.backends.backend import Backend
 from conscience.backends.embedded.weights import local_name
 from conscience.backends.embeddings import runs_in_process
-from conscience.backends.limits.payers import Payers
+from conscience.backends.habits.mending import MOST_TRIES
 from conscience.backends.retry import Deadline
 from conscience.backends.storage.journal import Journal
 from conscience.backends.transports import Transport
+from conscience.distributed.gateway.aside import CallsAside
 from conscience.distributed.gateway.client import GatewayClient
 from conscience.distributed.gateway.requests import Ask, Embed, Payment, Reply
+from conscience.errors import BudgetExceeded
 from conscience.messages.completion import Completion, Message
 from conscience.usage import CallContext, IdleTime, idle_clock
 
@@ -109,29 +114,30 @@ class GatewayBackend(Backend):
     def _elsewhere(
         self, question: Ask | Embed, transport: Transport | None, ctx: CallContext | None, deadline: Deadline
     ) -> Flow[Any]:
-        payers = Payers(None, ctx, deadline.clock)
-        clocks = [deadline.clock, *([ctx.tracker.paused] if ctx is not None else [])]
-        one_call = ctx is not None and ctx.tracker.budget is not None and ctx.tracker.budget.calls is not None
-        while True:
-            left = payers.claim()
-            deadline.set(left)
-            payment = Payment(None if ctx is None else ctx.role, left, one_call)
-            reply: Reply = yield self._request(replace(question, payment=payment), clocks)
-            if ctx is not None:
-                ctx.tracker.absorb(reply.calls - 1, {})  # one of them was claimed here; none, where the answer was kept
-                for usage, replayed in reply.entries:
-                    ctx.tracker.enter(ctx.role, usage, replayed=replayed)
-                for event in reply.events:
-                    ctx.tracker.note(event)
-            if reply.habits is not None and transport is not None:
-                transport.habits.adopt(reply.habits)
-            if reply.wants_call:
-                continue
-            if reply.out_of_time:
-                deadline.set(0.0)
-            if reply.error is not None:
-                raise reply.error.made()
-            return reply.value
+        if ctx is None:
+            reply: Reply = yield self._request(question, [deadline.clock])
+        else:
+            with CallsAside(ctx.tracker, self.retries + MOST_TRIES + 1) as aside:
+                while not aside.take():
+                    yield _PAUSE
+                deadline.set(left := max(0.0, ctx.tracker.seconds_left() or 0.0) if aside.timed else math.inf)
+                question = replace(question, payment=Payment(ctx.role, left, aside.calls))
+                reply = yield self._request(question, [deadline.clock, ctx.tracker.paused])
+                aside.spent(reply.calls)
+            for usage, replayed in reply.entries:
+                ctx.tracker.enter(ctx.role, usage, replayed=replayed)
+            for event in reply.events:
+                ctx.tracker.note(event)
+        if reply.habits is not None and transport is not None:
+            transport.habits.adopt(reply.habits)
+        if reply.out_of_time:
+            deadline.set(0.0)
+        if reply.error is not None:
+            error = reply.error.made()
+            if isinstance(error, BudgetExceeded) and ctx is not None and ctx.tracker.limit_met():
+                ctx.tracker.begin()  # which says it in the words of its own budget
+            raise error
+        return reply.value
 
     def _request(self, question: Ask | Embed, clocks: Sequence[IdleTime]) -> IOStep:
         def begin() -> tuple[Future[Any], _Pauses]:
@@ -158,6 +164,9 @@ class GatewayBackend(Backend):
             self._client.register(self._run, name, pickled)
             self._name_there = name
         return self._name_there
+
+
+_PAUSE = IOStep(partial(time.sleep, 0.01), partial(asyncio.sleep, 0.01))
 
 
 class _Pauses:

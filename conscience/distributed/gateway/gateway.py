@@ -28,7 +28,6 @@ from conscience.backends.backend import Backend
 from conscience.backends.retry import Deadline
 from conscience.backends.storage.journal import Journal
 from conscience.distributed.gateway.requests import Ask, Embed, Payment, Reply, Run, SentError, Spent, Told, less
-from conscience.errors import BudgetExceeded
 from conscience.messages.completion import Completion
 from conscience.usage import Budget, CallContext, CallUsage, IdleTime, UsageTracker, measure_idle_time
 
@@ -88,7 +87,7 @@ class Gateway:
         assert task is not None
         self._begun[task] = (name, tracker)
         value: Any = None
-        failure, wants_call = None, False
+        failure = None
         try:
             with measure_idle_time(_ToldIdleTime("idle", told)):
                 if isinstance(question, Ask):
@@ -98,14 +97,12 @@ class Gateway:
                 else:
                     assert ctx is not None
                     value = await run_async(backend.embedding(question.model, question.texts, ctx))
-        except _AnotherCall:
-            wants_call = True
         except Exception as error:  # whatever it is, it is the asker's
             failure = SentError.of(error)
         finally:
             del self._begun[task]
         missed = failure is not None and deadline.missed
-        return Reply(value, failure, missed, wants_call, tracker.begun_here, tracker.entries, tracker.events)
+        return Reply(value, failure, missed, tracker.begun_here, tracker.entries, tracker.events)
 
     def drop(self, name: str, backend: str, key: str) -> None:
         """See ``Backend.reject``."""
@@ -147,27 +144,18 @@ class _Shared:
         return Spent(meter.begun - self._calls_before, by_role, used, self.run.rate_limiter)
 
 
-class _AnotherCall(BudgetExceeded):
-    """A request needs another call than the one that it was given."""
-
-
 class _Tracker(UsageTracker):
     """What one request spends, kept for the one that its asker has."""
 
     def __init__(self, payment: Payment, told: Told) -> None:
-        super().__init__(None if math.isinf(payment.seconds) else Budget(seconds=max(0.0, payment.seconds)))
+        seconds = None if math.isinf(payment.seconds) else max(0.0, payment.seconds)
+        super().__init__(Budget(payment.calls, seconds=seconds))
         self.paused: _ToldIdleTime = _ToldIdleTime("paused", told)
         self.entries: list[tuple[CallUsage, bool]] = []
         self.begun_here = 0
-        self._one_call = payment.one_call
 
     def begin(self) -> float | None:
-        if self._one_call and self.begun_here:
-            raise _AnotherCall("the one call that it was given is spent")
-        try:
-            left = super().begin()
-        except BudgetExceeded:
-            raise BudgetExceeded("the budget's seconds are spent") from None
+        left = super().begin()
         self.begun_here += 1
         return left
 

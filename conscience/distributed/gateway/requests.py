@@ -66,12 +66,12 @@ class Payment:
     Attributes:
         role: who asks; None outside of a program call.
         seconds: that its budget leaves.
-        one_call: its budget limits calls, and one of them is this request's: for more it has to come back.
+        calls: that were set aside for it, of a budget that limits calls; None where none does.
     """
 
     role: Role | None = None
     seconds: float = math.inf
-    one_call: bool = False
+    calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,6 @@ class Reply:
         value: a Completion or vectors; None where it failed.
         error: why it failed.
         out_of_time: the budget's seconds ended it.
-        wants_call: it was given one call, and needs another.
         calls: that were begun.
         entries: what was spent, and whether it was replayed.
         events: for the outcome.
@@ -133,7 +132,6 @@ class Reply:
     value: Any
     error: SentError | None
     out_of_time: bool
-    wants_call: bool
     calls: int
     entries: Sequence[tuple[CallUsage, bool]]
     events: Sequence[str]

@@ -25,7 +25,7 @@ from conscience.distributed.gateway.shared import GatewayRun
 from conscience.distributed.tasks import Shared
 from conscience.testing import Fault, ScriptedLM, by_stage
 from conscience.usage import CallContext, UsageTracker
-from tests.support.loopback import Loopback, Raw, chat, well_behaved
+from tests.support.loopback import Loopback, Raw, chat, error, well_behaved
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -272,19 +272,48 @@ def test_a_programs_own_budget_holds_there(gateway: Gateway, server: Loopback) -
         backend.complete([], {}, ctx=CallContext(UsageTracker(Budget(seconds=0)), "generate"))
 
 
+def test_requests_side_by_side_share_a_programs_budget(gateway: Gateway, server: Loopback) -> None:
+    """As many calls as it allows, and none is refused for the retries of another that are not needed."""
+    server.behaviour = slow(0.05)
+    gateway.run()
+    backend = sent(fake(server, retries=3), gateway)
+    tracker = UsageTracker(Budget(calls=5))
+
+    async def ask(n: int) -> Any:
+        return await backend.acomplete([{"role": "user", "content": f"{n}"}], {}, ctx=CallContext(tracker, "review"))
+
+    async def both(n: int) -> list[Any]:
+        return await asyncio.gather(*(ask(i) for i in range(n)), return_exceptions=True)
+
+    answers = asyncio.run(both(7))
+    assert sum(isinstance(answer, BudgetExceeded) for answer in answers) == 2
+    assert len(server.calls) == tracker.begun == 5
+
+
+def test_a_refused_parameter_is_mended_within_a_programs_budget(gateway: Gateway, server: Loopback) -> None:
+    def behaviour(body: Any, number: int) -> Any:
+        return error(400, "Unsupported parameter: 'temperature' is not supported") if "temperature" in body else chat("fine")
+
+    server.behaviour = behaviour
+    gateway.run()
+    tracker = UsageTracker(Budget(calls=4))
+    answer = sent(fake(server), gateway).complete(HELLO, {"temperature": 0.3}, ctx=CallContext(tracker, "generate"))
+    assert (answer.text, len(server.calls), tracker.begun) == ("fine", 2, 2)
+
+
 @pytest.mark.parametrize("fault", ["auth", "rate_limit", "connection", "context"])
 def test_errors_are_those_of_a_call_made_here(gateway: Gateway, fault: Any) -> None:
     gateway.run()
 
-    def error(backend: Backend) -> Any:
+    def failure(backend: Backend) -> Any:
         with pytest.raises(BackendError) as caught:
             backend.complete(HELLO, {})
         return type(caught.value), str(caught.value), caught.value.gone, caught.value.retryable
 
     lm = ScriptedLM({"": Fault(fault)})
-    assert error(sent(Backend(lm, retries=0), gateway)) == error(Backend(lm, retries=0))
+    assert failure(sent(Backend(lm, retries=0), gateway)) == failure(Backend(lm, retries=0))
     empty = Backend(ScriptedLM({"": ""}), retries=0)
-    assert error(sent(empty, gateway)) == error(empty)
+    assert failure(sent(empty, gateway)) == failure(empty)
 
 
 def test_what_a_model_was_seen_to_do_is_known_to_its_asker(gateway: Gateway) -> None:
