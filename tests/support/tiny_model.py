@@ -17,7 +17,7 @@ CHAT = (
 def training_packages() -> Any:
     """torch, on one thread; the test is skipped where the extra ``train`` is not installed."""
     torch = pytest.importorskip("torch", reason="training needs the extra train")
-    for name in ("transformers", "peft", "gguf", "safetensors"):
+    for name in ("transformers", "peft", "gguf", "safetensors", "xllamacpp"):
         pytest.importorskip(name, reason="training needs the extra train")
     torch.set_num_threads(1)
     return torch

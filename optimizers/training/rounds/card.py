@@ -51,7 +51,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## Constitution and judge", "")
     yield f"`{constitution['name']}` {constitution['version']} (`{constitution['fingerprint']}`):"
     yield f"“{constitution['question']}”"
-    yield f"Judged by `{record['judge']}`."
+    yield f"Judged by `{record['judge']['review']}`; alternatives by `{record['judge']['revise']}`."
     yield from ("", "## Training", "", "| | |", "|---|---|")
     names = ("epochs", "dpo_weight", "beta", "learning_rate", "rank", "batch_size", "max_length", "replay", "seed")
     yield from (f"| {name} | {settings[name]:g} |" for name in names)

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ from conscience.program import Conscience
 
 SAMPLE = 40
 """Held-out requests of a kind that are answered after each round but the last, after which all are."""
+
+FORMAT = 1
+"""Of training.json."""
 
 CHECKED = 4
 """Requests by which it is tried whether the engine serves what was trained."""
@@ -114,8 +118,8 @@ def train(
     """
     extra.check_installed()
     chosen = settings or TrainingSettings()
-    with locked_folder(folder):
-        _claim(folder, base, data, chosen)
+    with locked_folder(folder), extra.deterministic():
+        _claim(folder, {"base": base.name, "data": data.digest(), "settings": chosen.identity()})
         return _Training(base, data, folder, program, chosen, runtime, watch, tell).run()
 
 
@@ -142,6 +146,7 @@ class _Training:
         self.runtime = runtime or Runtime(journal_of(folder))
         self.gguf = self._frozen_gguf()
         self.program = program(f"{LOCAL}:{self.gguf}")
+        _claim(folder, {"judge": _judge(self.program)})
         device = device_of(settings.device)
         self.policy = Policy(base.model(), rank=settings.rank, seed=settings.seed, device=device)
         self.encoder = Encoder(base.tokenizer(), settings.max_length)
@@ -317,7 +322,6 @@ class _Training:
                 "question": program.constitution.question,
                 "fingerprint": program.constitution.fingerprint,
             },
-            "judge": program.roles.backend("review").name,
             "counts": {
                 "pairs": len(data.pairs),
                 "requests": len(data.to_answer()),
@@ -348,32 +352,47 @@ class _Training:
             self._note(f"{count} {what} are left out: {why}")
 
 
-def _claim(folder: Path, base: Base, data: TrainingData, settings: TrainingSettings) -> None:
-    """Makes a folder this training's.
+def _judge(program: Conscience) -> dict[str, Any]:
+    """What judges and writes alternatives: other pairs come of another."""
+    settings = program.gate_settings.model_dump(mode="json")
+    return {
+        "review": program.roles.backend("review").name,
+        "revise": program.roles.backend("revise").name,
+        "constitution": program.constitution.fingerprint,
+        "gate": digest([settings, program.max_revisions, program.samples]),
+    }
+
+
+def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Makes a folder this training's, or adds to what is known of it.
+
+    Args:
+        identity: what may not change while a training goes on in it.
 
     Raises:
         InputError: it is another's, or holds something else.
     """
     path = folder / "training.json"
-    identity = {"base": base.name, "data": data.digest(), "settings": settings.identity()}
-    mine = {
-        "format": 1,
-        **identity,
-        "identity": digest(identity),
-        "versions": {"conscience": __version__, "python": platform.python_version()},
-    }
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            other = next((name for name in identity if known.get(name) != identity[name]), None)
-        except (OSError, ValueError):
-            raise InputError(f"{path} cannot be read", hint="choose another --out") from None
-        if other is not None:
-            raise InputError(f"{folder} holds a training with another {other}", hint="choose another --out")
-        return
     try:
-        if any(item.name != "lock" for item in folder.iterdir()):
-            raise InputError(f"{folder} holds something else", hint="choose another --out")
-        write_atomic(path, json.dumps(mine, indent=1) + "\n")
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        strangers = text is None and any(item.name != "lock" for item in folder.iterdir())
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint="choose another --out") from None
+    if strangers:
+        raise InputError(f"{folder} holds something else", hint="choose another --out")
+    try:
+        known = json.loads(text) if text else {"format": FORMAT, "versions": _versions()}
+    except ValueError:
+        raise InputError(f"{path} is not the record of a training", hint="choose another --out") from None
+    for name, value in identity.items():
+        if known.setdefault(name, value) != value:
+            raise InputError(f"{folder} holds a training with another {name}", hint="choose another --out")
+    try:
+        write_atomic(path, json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}", hint="choose another --out") from None
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "peft")
+    return {"conscience": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

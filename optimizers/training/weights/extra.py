@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from conscience.errors import ConfigurationError
 
-PACKAGES = ("torch", "transformers", "peft", "gguf", "safetensors")
+PACKAGES = ("torch", "transformers", "peft", "gguf", "safetensors", "xllamacpp")
+"""torch computes losses, the engine (xllamacpp) writes the answers that are judged."""
 
 
 def check_installed() -> None:
@@ -25,11 +28,20 @@ def check_installed() -> None:
 
 
 def torch() -> Any:
-    """torch, set to give the same result for the same work."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition for that, read when it starts
-    module = _imported("torch")
+    return _imported("torch")
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Inside, torch gives the same result for the same work, where it can; outside it does as it did."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition, read when it starts
+    module = torch()
+    before = module.are_deterministic_algorithms_enabled(), module.is_deterministic_algorithms_warn_only_enabled()
     module.use_deterministic_algorithms(True, warn_only=True)
-    return module
+    try:
+        yield
+    finally:
+        module.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def transformers() -> Any:

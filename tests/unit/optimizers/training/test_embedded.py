@@ -42,7 +42,7 @@ def test_the_embedded_model_is_trained_and_served(local_endpoint: Any, tmp_path:
     done = run("train", str(cases), "--out", str(out), *numbers, "--lm", "local", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    assert record["base"] == record["judge"] == "local"
+    assert record["base"] == record["judge"]["review"] == "local"
     assert record["counts"]["held_out_pairs"] == 2
     first, last = record["epochs"][0], record["epochs"][-1]
     assert last["sft"] < first["sft"]

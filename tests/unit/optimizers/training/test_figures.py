@@ -62,7 +62,8 @@ def test_what_was_measured_survives_json() -> None:
 
 def test_the_card_says_what_was_done_and_what_is_not_known() -> None:
     record: dict[str, Any] = {
-        "base": "local", "licence": "Apache-2.0", "data": "d1", "judge": "local", "rounds": 1, "served": None,
+        "base": "local", "licence": "Apache-2.0", "data": "d1", "judge": {"review": "local", "revise": "local"},
+        "rounds": 1, "served": None,
         "settings": {"epochs": 2, "dpo_weight": 0.1, "beta": 0.1, "learning_rate": 3e-4, "rank": 8, "batch_size": 4,
                      "max_length": 1024, "replay": 256, "seed": 0},
         "constitution": {"name": "general", "version": "1", "fingerprint": "f1", "question": "Is it wrong?"},

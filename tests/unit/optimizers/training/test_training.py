@@ -146,6 +146,9 @@ def test_a_folder_belongs_to_one_training(folder: Path, tmp_path: Path) -> None:
     assert train_in(out, folder).rounds == 2
     with pytest.raises(InputError, match="another settings"):
         train_in(out, folder, settings=TrainingSettings(**{**SETTINGS.to_json(), "seed": 1}))
+    (out / "training.json").write_text((out / "training.json").read_text().replace('"revise": "', '"revise": "openai/'))
+    with pytest.raises(InputError, match="another judge"):
+        train_in(out, folder)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("precious")
