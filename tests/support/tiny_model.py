@@ -1,4 +1,4 @@
-"""A Llama of two layers with random weights and a tokenizer of bytes: made in a second, and served by the real engine."""
+"""A model of two layers with random weights and a tokenizer of bytes: made in a second, and served by the real engine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def training_packages() -> Any:
     return torch
 
 
-def tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Writes the model as a Hugging Face folder."""
+def tiny_model(folder: Path, kind: str = "llama") -> Path:
+    """Writes the model as a Hugging Face folder; it may be of another kind, as transformers names them."""
     torch = training_packages()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate(letters)}
@@ -38,10 +38,12 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=32,
+        head_dim=8,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -52,7 +54,7 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
         bos_token_id=tokenizer.token_to_id("<|im_start|>"),
         eos_token_id=tokenizer.token_to_id("<|im_end|>"),
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -71,24 +71,40 @@ class Policy:
             yield
 
     def scores(self, batch: Sequence[EncodedPair]) -> Scores:
-        """The log-probabilities of both responses of each pair."""
+        """The log-probabilities of both responses of each pair.
+
+        A pair is one row: the request, which is read once for both, the chosen response, and the rejected one, which sees
+        the request alone and stands at the positions that follow it.
+        """
         torch = extra.torch()
-        rows = [(pair.prompt, response) for pair in batch for response in (pair.chosen, pair.rejected)]
-        longest = max(len(prompt) + len(response) for prompt, response in rows)
-        first = min(len(prompt) for prompt, _ in rows) - 1  # what stands before predicts no token of a response
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask, counts = torch.zeros_like(ids), torch.zeros(len(rows), longest - 1 - first)
-        for row, (prompt, response) in enumerate(rows):
-            end = len(prompt) + len(response)
-            ids[row, :end] = torch.tensor([*prompt, *response])
-            mask[row, :end] = 1
-            counts[row, len(prompt) - 1 - first : end - 1 - first] = 1
-        ids, mask, counts = ids.to(self.device), mask.to(self.device), counts.to(self.device)
-        kept = torch.arange(first, longest - 1, device=self.device)
-        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits.float()
-        told = logits.log_softmax(-1).gather(-1, ids[:, first + 1 :].unsqueeze(-1)).squeeze(-1)
-        sums = (told * counts).sum(-1)
-        return Scores(sums[0::2], sums[1::2], counts.sum(-1)[0::2])
+        longest = max(len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in batch)
+        first = min(len(pair.prompt) for pair in batch) - 1  # what stands before predicts no token of a response
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        positions = torch.zeros_like(ids)
+        seen = torch.ones(longest, longest, dtype=torch.bool).tril().repeat(len(batch), 1, 1, 1)
+        told: list[tuple[int, int, int, int]] = []  # response, row, place that predicts, token
+        for row, pair in enumerate(batch):
+            start, middle = len(pair.prompt), len(pair.prompt) + len(pair.chosen)
+            end = middle + len(pair.rejected)
+            ids[row, :end] = torch.tensor([*pair.prompt, *pair.chosen, *pair.rejected])
+            positions[row, :end] = torch.tensor([*range(middle), *range(start, start + len(pair.rejected))])
+            seen[row, 0, middle:, start:middle] = False
+            for side, (begin, response) in enumerate(((start, pair.chosen), (middle, pair.rejected))):
+                places = [start - 1, *range(begin, begin + len(response) - 1)]
+                told += [(2 * row + side, row, place - first, token) for place, token in zip(places, response, strict=True)]
+        kept = torch.arange(first, longest)
+        logits = self.model(
+            input_ids=ids.to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=seen.to(self.device),
+            use_cache=False,
+            logits_to_keep=kept.to(self.device),
+        ).logits
+        response, row, place, token = torch.tensor(told, device=self.device).unbind(-1)
+        each = logits.float().log_softmax(-1)[row, place, token]
+        sums = torch.zeros(2 * len(batch), device=self.device).index_add(0, response, each)
+        tokens = torch.tensor([float(len(pair.chosen)) for pair in batch], device=self.device)
+        return Scores(sums[0::2], sums[1::2], tokens)
 
     def next_token(self, prompt: Sequence[int]) -> Any:
         """The log-probabilities of the token after a prompt, for the whole vocabulary, on the CPU."""

@@ -156,7 +156,8 @@ def test_what_is_too_long_is_cut_or_left_out(folder: Path) -> None:
     assert encoder.left_out.total() == 1
 
 
-def test_the_engine_serves_what_was_trained(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_the_engine_serves_what_was_trained(kind: str, tmp_path: Path) -> None:
     """A folder as a GGUF file, and the LoRA in it: the engine's log-probabilities are torch's, and not the base's."""
     torch = training_packages()
     pytest.importorskip("xllamacpp", reason="the embedded engine is not installed")
@@ -166,6 +167,7 @@ def test_the_engine_serves_what_was_trained(folder: Path, tmp_path: Path) -> Non
     from conscience.optimizers.training.weights.merging import write_merged
     from conscience.optimizers.training.weights.serving import served_difference
 
+    folder = tiny_model(tmp_path / "tiny", kind)
     base, merged = tmp_path / "base.gguf", tmp_path / "merged.gguf"
     convert(folder, base)
     policy, encoder = policy_of(folder)
@@ -183,7 +185,7 @@ def test_the_engine_serves_what_was_trained(folder: Path, tmp_path: Path) -> Non
     assert after is not None
     assert past is not None
     assert (before.same_tokens, after.same_tokens) == (True, True)
-    assert max(before.mean, after.mean) < 0.05 < 0.3 < past.mean
+    assert max(before.mean, after.mean) < 0.05 < 0.1 < past.mean
     # And what was written can be trained on in turn.
     model = Base.named(str(merged)).model()
     prompt = list(encoder.prompt(requests[0]))
