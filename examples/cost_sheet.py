@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run on a sample of the cases")
     parser.add_argument("--cases", type=float, nargs="+", default=[1e5, 1e6, 1e7, 1e8])
-    parser.add_argument("--processes", type=int, default=1, help="shards, or Ray workers")
+    parser.add_argument("--processes", type=int, default=1, help="shards; one for Ray, whose calls are made by one process")
     parser.add_argument("--in-flight", type=int, default=16, help="--concurrency of each")
     parser.add_argument("--rpm", type=float, help="requests a minute, of all together")
     parser.add_argument("--tpm", type=float, help="tokens a minute, of all together")

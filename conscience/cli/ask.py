@@ -155,7 +155,7 @@ def _review_cases(
     drawn = replace(drawn, limit=limit, sources=(cases.name,), skipped=len(skipped))
     total = drawn.count
     tell_skipped(skipped)
-    tell_shard(drawn)
+    tell_shard(drawn, max_cost=max_cost)
     backend, folder = program.roles.backend("review"), work_beside(out)
     if max_cost is not None:
         backend.check_prices()

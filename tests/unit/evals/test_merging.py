@@ -276,7 +276,7 @@ def test_verdicts_are_merged_too(server: Loopback, tmp_path: Path) -> None:
     rows = [{"request": f"q{n}", "response": "BADWORD" if n % 3 else "Paris."} for n in range(12)]
     path = tmp_path / "cases.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ("review", "--cases", str(path), "--lm", "openai/fake", "--no-cache")
+    options = ("review", "--cases", str(path), "--lm", "openai/gpt-4o-mini", "--no-cache", "--max-cost", "9")
     made = [str(tmp_path / f"v{n}.jsonl") for n in (1, 2, 3)]
     one, out = tmp_path / "one.jsonl", tmp_path / "all.jsonl"
     assert run(*options, "--out", str(one), env=env).returncode == 0
@@ -284,6 +284,7 @@ def test_verdicts_are_merged_too(server: Loopback, tmp_path: Path) -> None:
         done = run(*options, "--out", file, "--shard", f"{n}/3", env=env)
         assert done.returncode == 0, done.stderr
         assert f"shard {n}/3: " in done.stderr
+        assert "this one --max-cost $3" in done.stderr
     missing = run("merge", *made[:2], "--out", str(out))
     assert (missing.returncode, out.exists()) == (1, False)
     assert "shard 3/3 is missing" in missing.stderr
