@@ -17,7 +17,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,23 @@ class GatewayServer:
         self._unreadable: dict[str, str] = {}
         self._ending = False
 
-    def accept(self, listener: Listener) -> None:
-        """Takes connections, in a thread of its own."""
+    def accept(self, listener: Listener, key: bytes) -> None:
+        """Takes connections of those who know the key, in a thread of its own."""
         while True:
             try:
                 connection = listener.accept()
-            except (AuthenticationError, EOFError):
-                continue
             except OSError:
                 return
-            assert isinstance(connection, Connection)
+            threading.Thread(target=self._admit, args=(connection, key), daemon=True).start()
+
+    def _admit(self, connection: Connection, key: bytes) -> None:
+        """One who says nothing keeps nobody else waiting."""
+        try:
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
+        except (AuthenticationError, EOFError, OSError):
+            connection.close()
+        else:
             self._channels.add(Channel(connection, self._received, self._closed))
 
     def _received(self, channel: Channel, message: Any) -> None:
@@ -173,12 +180,12 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     server = GatewayServer(loop)
     place = Place(order["path"], bytes.fromhex(order["key"]), order["host"], order["port"])
-    listeners = [Listener(place.path, backlog=256, authkey=place.key)]
+    listeners = [Listener(place.path, backlog=256)]
     if place.host:
-        listeners.append(Listener((place.host, place.port), backlog=256, authkey=place.key))
+        listeners.append(Listener((place.host, place.port), backlog=256))
         place = place._replace(port=listeners[-1].address[1])
     for listener in listeners:
-        threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
+        threading.Thread(target=server.accept, args=(listener, place.key), daemon=True).start()
     sys.stdout.write(f"{place.port}\n")
     sys.stdout.flush()
 

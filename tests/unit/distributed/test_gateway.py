@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Listener
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ class Gateway:
     def begin(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._server = GatewayServer(self._loop)
-        self._listener = Listener(self.place.path, authkey=self.place.key)
+        self._listener = Listener(self.place.path)
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        threading.Thread(target=self._server.accept, args=(self._listener,), daemon=True).start()
+        threading.Thread(target=self._server.accept, args=(self._listener, self.place.key), daemon=True).start()
 
     def run(self, name: str = "r", rate: RateLimiter | None = None, meter: UsageTracker | None = None) -> None:
         self.client.request("run", Run(name, self.journal, frozenset(), rate, meter)).result(5)
@@ -247,12 +247,14 @@ def test_a_worker_finds_a_gateway_that_was_started_anew(gateway: Gateway, server
 def test_a_worker_of_another_machine_comes_over_the_network(gateway: Gateway, server: Loopback) -> None:
     """It does not see the socket's path; without the key nobody is let in."""
     gateway.run()
-    with Listener(("127.0.0.1", 0), authkey=gateway.place.key) as listener:
-        threading.Thread(target=gateway._server.accept, args=(listener,), daemon=True).start()
+    with Listener(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=gateway._server.accept, args=(listener, gateway.place.key), daemon=True).start()
         place = Place("/nowhere", gateway.place.key, *listener.address)
+        silent = Client(listener.address)
         assert sent(fake(server), gateway, GatewayClient(place)).complete(HELLO, {}).text == "Paris."
         with pytest.raises(ConnectionError):
             GatewayClient(place._replace(key=b"another"))
+        silent.close()
 
 
 def test_a_programs_own_budget_holds_there(gateway: Gateway, server: Loopback) -> None:

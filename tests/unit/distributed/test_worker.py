@@ -47,8 +47,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """A gateway that nobody asks for anything."""
     place, loop = Place(str(tmp_path / "g"), b"key"), asyncio.new_event_loop()
     server = GatewayServer(loop)
-    with Listener(place.path, authkey=place.key) as listener:
-        threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
+    with Listener(place.path) as listener:
+        threading.Thread(target=server.accept, args=(listener, place.key), daemon=True).start()
         yield place
         server.close()
 
