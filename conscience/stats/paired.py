@@ -102,7 +102,12 @@ def _difference(
     if (value := mean(changes, weights)) is None:
         return None
     if len(set(changes)) == 1:
-        width = wilson(0, independent).high  # z²/(n+z²): what no counterexample among n leaves possible
-        return Estimate(value, max(-1.0, value - (1 + abs(value)) * width), min(1.0, value + (1 + abs(value)) * width))
+        return unchanging(value, independent)
     interval = bootstrap_mean(changes, weights=weights, clusters=clusters, draws=draws, seed=seed)
     return Estimate(value, *(interval or (value, value)))
+
+
+def unchanging(value: float, independent: int) -> Estimate:
+    """A difference that is the same in all of so many independent cases, with the interval that they leave possible."""
+    width = wilson(0, independent).high  # z²/(n+z²): what no counterexample among n leaves possible
+    return Estimate(value, max(-1.0, value - (1 + abs(value)) * width), min(1.0, value + (1 + abs(value)) * width))

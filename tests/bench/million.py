@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--only", choices=MEASURED, action="append", help="measure this; may be repeated")
     parser.add_argument("--inside", choices=MEASURED, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    names = options.only or [*MEASURED]
     folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="million-")) / "run"
     if options.inside:
         began, spent = time.perf_counter(), time.process_time()
@@ -122,10 +123,10 @@ def main() -> None:
         print(f"{options.inside:8} {options.rows} rows: {seconds}, peak {peak:.0f} MB", flush=True)
         return
     try:
-        for made, seed in ((folder, 0), (folder.with_name(f"{folder.name}-second"), 1)):
+        for made, seed in ((folder, 0), (folder.with_name(f"{folder.name}-second"), 1))[: 1 + ("compare" in names)]:
             if not (made / "keys.txt").exists():
                 make(made, options.rows, seed)
-        for name in options.only or MEASURED:
+        for name in names:
             command = [sys.executable, __file__, str(options.rows), "--folder", str(folder), "--inside", name]
             subprocess.run(command, check=True)
     finally:

@@ -2,49 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from conscience.errors import InputError
 from conscience.evals.folder import read_manifest, read_records
-from conscience.evals.records import CaseRecord, FailedCase, Record
+from conscience.evals.records import FailedCase, Record
+from conscience.evals.report.tally import EXACT
 from conscience.evals.results import ComparedCost, ComparedRate, ComparedRun, ComparedScore, Comparison
 from conscience.stats.bootstrap import bootstrap
 from conscience.stats.cases import SORTING_DRAWS
 from conscience.stats.intervals import Estimate
 from conscience.stats.metrics import auroc
-from conscience.stats.paired import compare
+from conscience.stats.paired import PairedComparison, compare
+from conscience.stats.streaming.paired import CountedChanges, CountedScores
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Two runs on the same cases, case by case: rates with paired intervals and exact tests, and what each cost.
 
+    Where the first has more than ``EXACT`` rows, a few numbers of each are held, and cases are counted as they are matched:
+    see ``stats/streaming``.
+
     Raises:
         InputError: a folder holds no run, or they share no case.
     """
-    every_first, every_second = ({r.id: r for r in read_records(folder)} for folder in (first, second))
-    of_first, of_second = (_done(every) for every in (every_first, every_second))
-    pairs = [(record, of_second[name]) for name, record in of_first.items() if name in of_second]
-    if not pairs:
+    before = {record.id: _Case.of(record) for record in read_records(first)}
+    tally = _Tally(is_held=len(before) <= EXACT)
+    tally.first = sum(not case.failed for case in before.values())
+    for name, a, b in _matched(before, second, tally):
+        tally.add(name, a, b)
+    if not tally.n:
         raise InputError(f"{first} and {second} have no case in common", hint="compare runs over the same cases")
     return Comparison(
         first=ComparedRun(first.name, read_manifest(first)),
         second=ComparedRun(second.name, read_manifest(second)),
-        cases=len(pairs),
-        only_first=len(of_first) - len(pairs),
-        only_second=len(of_second) - len(pairs),
-        figures=(
-            *(rate for figure in _RATES if (rate := _compared(figure, pairs)) is not None),
-            _failed(every_first, every_second),
-        ),
-        scores=tuple(score for score in (_auroc(pairs),) if score is not None),
-        overhead=tuple(
-            ComparedCost(name, _mean(value(a) for a, _ in pairs), _mean(value(b) for _, b in pairs))
-            for name, value in _COSTS
-        ),
+        cases=tally.n,
+        only_first=tally.first - tally.n,
+        only_second=tally.second - tally.n,
+        figures=tally.rates(),
+        scores=tally.scores(),
+        overhead=tuple(ComparedCost(name, *(total / tally.n for total in tally.costs[name])) for name in _COSTS),
     )
+
+
+class _Case(NamedTuple):
+    """What of a record is compared."""
+
+    failed: bool
+    draft_ok: bool | None = None
+    outcome_ok: bool | None = None
+    refused: bool | None = None
+    safe: bool | None = None
+    flagged: bool = False
+    misaligned: bool | None = None
+    unreviewed: bool = False
+    probability: float | None = None
+    weight: float = 1.0
+    pair: str | None = None
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    dollars: float = 0.0
+
+    @classmethod
+    def of(cls, record: Record) -> _Case:
+        if isinstance(record, FailedCase):
+            return _FAILED
+        spent = record.usage.total
+        return cls(
+            failed=False,
+            draft_ok=record.draft_ok,
+            outcome_ok=record.outcome_ok,
+            refused=record.outcome.refused if record.outcome else None,
+            safe=record.safe,
+            flagged=record.flagged,
+            misaligned=record.misaligned,
+            unreviewed=record.status == "unreviewed",
+            probability=record.verdict.probability if record.verdict else None,
+            weight=record.weight,
+            pair=record.pair,
+            calls=spent.calls,
+            tokens=spent.tokens,
+            seconds=record.usage.seconds,
+            dollars=spent.dollars,
+        )
+
+
+_FAILED = _Case(failed=True)
+
+
+def _matched(before: dict[str, _Case], second: Path, tally: _Tally) -> Iterator[tuple[str, _Case, _Case]]:
+    """Id and both sides of each case that both runs have tried: in the first one's order, or as they are read."""
+    records = ((record.id, _Case.of(record)) for record in read_records(second))
+    if not tally.is_held:
+        for name, case in records:
+            tally.second += not case.failed
+            if (held := before.pop(name, None)) is not None:
+                yield name, held, case
+        return
+    after = dict(records)
+    tally.second = sum(not case.failed for case in after.values())
+    for name, case in before.items():
+        if name in after:
+            yield name, case, after[name]
+
+
+class _Changes:
+    """A figure of the cases that have it in both runs, one by one."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._sides: tuple[list[bool], list[bool]] = ([], [])
+        self._weights: list[float] = []
+        self._clusters: list[str | None] = []
+
+    def append(self, first: bool, second: bool, pair: str | None, weight: float) -> None:
+        self.n += 1
+        self._sides[0].append(first)
+        self._sides[1].append(second)
+        self._weights.append(weight)
+        self._clusters.append(pair)
+
+    def comparison(self) -> PairedComparison:
+        return compare(*self._sides, weights=self._weights, clusters=self._clusters)
+
+
+class _Tally:
+    """What is known of the cases that were matched so far.
+
+    Args:
+        is_held: whether they are kept one by one.
+
+    Attributes:
+        n: cases that were done in both runs; ``first``, ``second``: in either.
+    """
+
+    def __init__(self, *, is_held: bool) -> None:
+        self.is_held = is_held
+        self.n = self.first = self.second = 0
+        made = _Changes if is_held else CountedChanges
+        self._rates: dict[_ComparedFigure, _Changes | CountedChanges] = {figure: made() for figure in _RATES}
+        self._failed = made()
+        self._scored: list[_Scored] | CountedScores = [] if is_held else CountedScores()
+        self.costs: dict[str, list[float]] = {name: [0, 0] for name in _COSTS}
+
+    def add(self, name: str, a: _Case, b: _Case) -> None:
+        """Takes a case that both runs have tried."""
+        self._failed.append(a.failed, b.failed, None, 1.0)
+        if a.failed or b.failed:
+            return
+        self.n += 1
+        for figure, changes in self._rates.items():
+            if figure.applies(a) and figure.applies(b):
+                changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight)
+        for cost, of in _COSTS.items():
+            self.costs[cost][0] += of(a)
+            self.costs[cost][1] += of(b)
+        if a.probability is None or b.probability is None or a.misaligned is None or b.misaligned is None:
+            return
+        if not isinstance(self._scored, CountedScores):
+            self._scored.append(_Scored(a, b))
+        elif a.misaligned is b.misaligned:
+            self._scored.append(
+                a.probability, b.probability, misaligned=a.misaligned, cluster=a.pair or name, weight=a.weight
+            )
+
+    def rates(self) -> tuple[ComparedRate, ...]:
+        named = [(figure.name, changes) for figure, changes in self._rates.items() if changes.n]
+        return tuple(ComparedRate(**vars(c.comparison()), name=name) for name, c in (*named, ("failed cases", self._failed)))
+
+    def scores(self) -> tuple[ComparedScore, ...]:
+        scored = self._scored
+        estimates = scored.estimates() if isinstance(scored, CountedScores) else _auroc(scored)
+        return () if estimates is None else (ComparedScore("AUROC", *estimates),)
 
 
 @dataclass(frozen=True)
@@ -52,106 +185,68 @@ class _ComparedFigure:
     """A yes-or-no figure of a case, and the cases that have it."""
 
     name: str
-    holds: Callable[[CaseRecord], bool | None]
-    applies: Callable[[CaseRecord], bool]
+    holds: Callable[[_Case], bool | None]
+    applies: Callable[[_Case], bool]
 
 
 _RATES = (
     _ComparedFigure("draft accuracy", lambda r: r.draft_ok, lambda r: r.draft_ok is not None),
     _ComparedFigure("self-correction accuracy", lambda r: r.outcome_ok, lambda r: _is_judged(r)),
-    _ComparedFigure("wrong drafts corrected", lambda r: r.outcome_ok, lambda r: r.draft_ok is False and _is_judged(r)),
-    _ComparedFigure("right drafts spoiled", lambda r: not r.outcome_ok, lambda r: r.draft_ok is True and _is_judged(r)),
-    _ComparedFigure("safe requests refused", lambda r: _refused(r), lambda r: r.safe is True and r.outcome is not None),
-    _ComparedFigure("unsafe requests refused", lambda r: _refused(r), lambda r: r.safe is False and r.outcome is not None),
+    _ComparedFigure(
+        "wrong drafts corrected", lambda r: r.outcome_ok, lambda r: r.draft_ok is False and r.outcome_ok is not None
+    ),
+    _ComparedFigure(
+        "right drafts spoiled", lambda r: not r.outcome_ok, lambda r: r.draft_ok is True and r.outcome_ok is not None
+    ),
+    _ComparedFigure("safe requests refused", lambda r: r.refused, lambda r: r.safe is True and r.refused is not None),
+    _ComparedFigure("unsafe requests refused", lambda r: r.refused, lambda r: r.safe is False and r.refused is not None),
     _ComparedFigure("recall", lambda r: r.flagged, lambda r: r.misaligned is True),
     _ComparedFigure("false positive rate", lambda r: r.flagged, lambda r: r.misaligned is False),
-    _ComparedFigure("unreviewed", lambda r: r.status == "unreviewed", lambda r: True),
+    _ComparedFigure("unreviewed", lambda r: r.unreviewed, lambda r: True),
 )
-_COSTS: tuple[tuple[str, Callable[[CaseRecord], float]], ...] = (
-    ("calls a case", lambda r: r.usage.calls),
-    ("tokens a case", lambda r: r.usage.tokens),
-    ("seconds a case", lambda r: r.usage.seconds),
-    ("dollars a case", lambda r: r.usage.dollars),
-)
-
-
-def _is_judged(record: CaseRecord) -> bool:
-    return record.outcome_ok is not None
-
-
-def _refused(record: CaseRecord) -> bool:
-    return record.outcome is not None and record.outcome.refused
-
-
-def _compared(figure: _ComparedFigure, pairs: Sequence[tuple[CaseRecord, CaseRecord]]) -> ComparedRate | None:
-    both = [(a, b) for a, b in pairs if figure.applies(a) and figure.applies(b)]
-    if not both:
-        return None
-    paired = compare(
-        [bool(figure.holds(a)) for a, _ in both],
-        [bool(figure.holds(b)) for _, b in both],
-        weights=[a.weight for a, _ in both],
-        clusters=[a.pair for a, _ in both],
-    )
-    return ComparedRate(**vars(paired), name=figure.name)
-
-
-def _failed(first: Mapping[str, Record], second: Mapping[str, Record]) -> ComparedRate:
-    """Failed cases, among those that both runs have tried."""
-    both = [(record, second[name]) for name, record in first.items() if name in second]
-    failed = [[isinstance(record, FailedCase) for record in side] for side in zip(*both, strict=True)]
-    return ComparedRate(**vars(compare(*failed)), name="failed cases")
+_COSTS: Mapping[str, Callable[[_Case], float]] = {
+    "calls a case": lambda r: r.calls,
+    "tokens a case": lambda r: r.tokens,
+    "seconds a case": lambda r: r.seconds,
+    "dollars a case": lambda r: r.dollars,
+}
 
 
 class _Scored(NamedTuple):
-    """One text of a run: what the gate said, whether it is misaligned, and how much it counts."""
+    """One text in both runs."""
 
-    probability: float
-    misaligned: bool
-    weight: float
+    first: _Case
+    second: _Case
 
 
-def _auroc(pairs: Sequence[tuple[CaseRecord, CaseRecord]]) -> ComparedScore | None:
+def _is_judged(case: _Case) -> bool:
+    return case.outcome_ok is not None
+
+
+def _auroc(scored: Sequence[_Scored]) -> list[Estimate] | None:
     """How well the two tell the same texts apart, where both gave a probability; None without texts of both kinds."""
-    scored = [(_scored(a), _scored(b), a.pair) for a, b in pairs]
-    both = [(a, b) for a, b, _ in scored if a is not None and b is not None]
-    clusters = [pair for a, b, pair in scored if a is not None and b is not None]
+    clusters = [text.first.pair for text in scored]
 
-    def first(drawn: Sequence[tuple[_Scored, _Scored]]) -> float | None:
-        return _told_apart([a for a, _ in drawn])
+    def first(drawn: Sequence[_Scored]) -> float | None:
+        return _told_apart([text.first for text in drawn])
 
-    def second(drawn: Sequence[tuple[_Scored, _Scored]]) -> float | None:
-        return _told_apart([b for _, b in drawn])
+    def second(drawn: Sequence[_Scored]) -> float | None:
+        return _told_apart([text.second for text in drawn])
 
-    def change(drawn: Sequence[tuple[_Scored, _Scored]]) -> float | None:
+    def change(drawn: Sequence[_Scored]) -> float | None:
         before, after = first(drawn), second(drawn)
         return None if before is None or after is None else after - before
 
     estimates = []
     for statistic in (first, second, change):
-        value, interval = statistic(both), bootstrap(both, statistic, clusters=clusters, draws=SORTING_DRAWS)
+        value, interval = statistic(scored), bootstrap(scored, statistic, clusters=clusters, draws=SORTING_DRAWS)
         if value is None or interval is None:
             return None
         estimates.append(Estimate(value, *interval))
-    return ComparedScore("AUROC", *estimates)
+    return estimates
 
 
-def _scored(record: CaseRecord) -> _Scored | None:
-    if record.verdict is None or record.verdict.probability is None or record.misaligned is None:
-        return None
-    return _Scored(record.verdict.probability, record.misaligned, record.weight)
-
-
-def _told_apart(texts: Sequence[_Scored]) -> float | None:
+def _told_apart(texts: Sequence[_Case]) -> float | None:
     wrong, right = [text for text in texts if text.misaligned], [text for text in texts if not text.misaligned]
     weights = [text.weight for text in wrong], [text.weight for text in right]
-    return auroc([text.probability for text in wrong], [text.probability for text in right], weights)
-
-
-def _done(records: Mapping[str, Record]) -> dict[str, CaseRecord]:
-    return {name: record for name, record in records.items() if isinstance(record, CaseRecord)}
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+    return auroc([text.probability or 0.0 for text in wrong], [text.probability or 0.0 for text in right], weights)

@@ -120,6 +120,18 @@ class Kinds(Generic[KindT]):
         kish = n * math.fsum(part for _, cell in cells for part in cell.squares) / total**2
         return Rate(min(1.0, share) * n, n, max(1.0, kish) * effect)
 
+    def alone(self, kind: KindT) -> int:
+        """How many cases of a kind stand alone."""
+        return self._cells[kind].alone if kind in self._cells else 0
+
+    def totals(self, value: Callable[[KindT], float]) -> list[float]:
+        """The sums of a value over the cases of each block, each case once."""
+        return _by_block((value(kind), cell.blocks) for kind, cell in self._cells.items())
+
+    def units(self) -> int:
+        """How many cases stand alone, and how many blocks there are beside them."""
+        return sum(cell.alone for cell in self._cells.values()) + len(self.totals(lambda _: 1))
+
     def mean(self, value: Callable[[KindT], float]) -> Estimate | None:
         """The mean of a value that each kind has, by weight, with the normal interval of its linearised error."""
         cells = [(value(kind), cell) for kind, cell in self._cells.items()]
@@ -129,7 +141,7 @@ class Kinds(Generic[KindT]):
         mean = math.fsum(worth * part for worth, cell in cells for part in cell.weight) / total
         alone = math.fsum((worth - mean) ** 2 * cell.squares_alone for worth, cell in cells)
         together = _by_block((worth - mean, cell.block_weights) for worth, cell in cells)
-        units = sum(cell.alone for _, cell in cells) + len(together)
+        units = self.units()
         variance = (alone + math.fsum(part**2 for part in together)) / total**2 * (units / (units - 1) if units > 1 else 1)
         worths = [worth for worth, _ in cells]
         return Estimate(mean, *normal_interval(mean, math.sqrt(variance), min(worths), max(worths)))

@@ -156,10 +156,18 @@ class Scores:
         aligned, misaligned = self._coarse
         of_aligned, of_misaligned = _placements(misaligned.weights(), aligned.weights())
         alone = math.fsum(map(_squared, (*of_aligned, *of_misaligned), (*aligned.squares, *misaligned.squares)))
-        parts = zip_longest(aligned.by_block(of_aligned), misaligned.by_block(of_misaligned), fillvalue=0.0)
-        variance = alone + math.fsum(sum(part) ** 2 for part in parts) * BLOCKS / (BLOCKS - 1)
+        variance = alone + math.fsum(part * part for part in self.by_block()) * BLOCKS / (BLOCKS - 1)
         low, high = normal_interval(value, math.sqrt(variance), 0.0, 1.0)
         return Interval(round(low, 9), round(high, 9))
+
+    def by_block(self) -> list[float]:
+        """What the clusters of each block add to AUROC beyond the average."""
+        if self._coarse is None:
+            return []
+        aligned, misaligned = self._coarse
+        of_aligned, of_misaligned = _placements(misaligned.weights(), aligned.weights())
+        parts = zip_longest(aligned.by_block(of_aligned), misaligned.by_block(of_misaligned), fillvalue=0.0)
+        return [sum(part) for part in parts]
 
     def roc(self, most: int = 200) -> list[list[float]]:
         """See ``metrics.roc``."""

@@ -11,6 +11,7 @@ import pytest
 
 from conscience import Conscience
 from conscience.errors import InputError
+from conscience.evals.comparison import runs
 from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.report import tally
 from conscience.evals.results import EvalReport
@@ -128,3 +129,26 @@ def test_groups_beyond_the_first_are_counted(tmp_path: Path, monkeypatch: pytest
     assert len(report.groups) == 3
     assert report.streamed is not None
     assert report.streamed.ungrouped == 5
+
+
+def test_long_runs_are_compared_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts and rates are the same; the test is where every case stands alone."""
+    alone = [case.model_copy(update={"pair": None}) for case in (*SAFE, *UNSAFE)]
+    go(tmp_path / "a", alone, Conscience(lm=ScriptedLM(script), max_revisions=0))
+    go(tmp_path / "b", alone[:12])
+    held = compare_runs(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(runs, "EXACT", 5)
+    counted = compare_runs(tmp_path / "a", tmp_path / "b")
+    assert (counted.cases, counted.only_first, counted.only_second) == (12, 4, 0)
+    assert [replace(figure, difference=None) for figure in counted.figures] == [
+        replace(figure, difference=None) for figure in held.figures
+    ]
+    for mine, theirs in zip(counted.figures, held.figures, strict=True):
+        assert (mine.difference is None) == (theirs.difference is None)
+        if mine.difference is not None and theirs.difference is not None:
+            assert mine.difference.value == pytest.approx(theirs.difference.value)
+            assert mine.difference.low <= mine.difference.value <= mine.difference.high
+    assert [(score.first.value, score.second.value) for score in counted.scores] == [
+        (score.first.value, score.second.value) for score in held.scores
+    ]
+    assert counted.overhead == held.overhead
