@@ -23,6 +23,7 @@ from conscience._base.locks import locked_folder
 from conscience._calls.models import models_of
 from conscience.backends.bound import BoundBackend
 from conscience.backends.storage.journal import Journal
+from conscience.distributed.batch_files import BatchExecutor, executor_in, live_beside_batches
 from conscience.distributed.interrupts import interruptible
 from conscience.distributed.tasks import Shared, Task, Work
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError, ConscienceError
@@ -95,7 +96,7 @@ class Runtime:
         self.meter = UsageTracker(self.budget)
         self.journal = Journal(journal)
         self.threads = threads
-        self.executor = executor_of(executor)
+        self.executor = executor_in(journal.parent, executor_of(executor))
         self.exhausted = False
         self.failures: list[str] = []
         self.best = ""
@@ -111,6 +112,8 @@ class Runtime:
         if self.budget.dollars is not None:
             for backend in models_of(program):
                 backend.check_prices()
+        if isinstance(self.executor, BatchExecutor) and (line := live_beside_batches(program.roles.named)):
+            self.executor.tell(line)
         return program.for_run(self.journal, meter=self.meter)
 
     def bind(self, program: Conscience, role: Role) -> BoundBackend:
@@ -212,6 +215,8 @@ class Runtime:
         start = 0
         while start < len(items):
             size = self.threads * (WAVE if self.executor is LOCAL else WAVE_ELSEWHERE)
+            if isinstance(self.executor, BatchExecutor):
+                size = len(items)  # a wave waits for a batch or several
             if most_calls and self.calls_left is not None:
                 size = min(size, self.calls_left // most_calls)
             if size < 1 or self.exhausted:
@@ -251,6 +256,10 @@ def runtime_for(
     if runtime is not None:
         yield runtime
         return
+    if folder is None and isinstance(executor_of(executor), BatchExecutor):
+        raise ConfigurationError(
+            "a compilation by batch needs a folder", hint="give folder=…: a batch outlives this process"
+        )
     with _folder(folder) as kept:
         yield Runtime(kept / "calls.jsonl", budget, threads=threads, watch=watch, executor=executor)
 

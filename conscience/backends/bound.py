@@ -12,6 +12,7 @@ from conscience._base.awaiting import afinished, finished, is_async
 from conscience._base.flow import Flow, IOStep
 from conscience._dspy.lm import AdapterParseError, module_context, module_errors
 from conscience.backends.backend import Backend
+from conscience.backends.batches.posting import asks_live
 from conscience.messages.completion import Completion, Message
 from conscience.usage import CallContext, Exchange, pausing
 
@@ -43,6 +44,11 @@ class BoundBackend:
     def decides(self) -> bool:
         """See ``Backend.decides``."""
         return self.backend.decides
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it is asked here waits for a batch."""
+        return not asks_live(self.backend.transports[0])
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ import click
 from conscience._base.locks import locked_folder
 from conscience._redaction import redact
 from conscience.cli._shared.cases import column_option, tell_skipped, telling
-from conscience.cli._shared.executors import executor_by, ray_option
+from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import FILE, PATH, Amount, Setup, oracle_named, setup_options
 from conscience.cli._shared.output import bar, console, print_json, resumable
 from conscience.cli._shared.program import open_file
@@ -74,6 +74,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
 @ray_option
+@batch_option
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
@@ -96,6 +97,7 @@ def compile_command(
     seed: int,
     concurrency: int,
     ray: str | None,
+    batch: bool,
     columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
@@ -117,7 +119,7 @@ def compile_command(
     _tell_foreseen(learning, target_fpr)
     folder = out.with_name(out.stem + ".work")
     with locked_folder(folder):
-        with bar("compiling") as progress_bar, executor_by(ray) as executor:
+        with bar("compiling") as progress_bar, chosen_executor(ray, batch, progress_bar) as executor:
             budget, watch = _budget(max_calls, max_cost, max_minutes), _watching(progress_bar)
             runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=watch, executor=executor)
             optimizer = SelfCorrection(
@@ -147,6 +149,7 @@ def compile_command(
 @click.option("--old-lm", metavar="MODEL", help="The model that it was compiled for, to be measured on the same cases.")
 @click.option("--target-fpr", type=Amount(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
               help="The highest share of harmless drafts that may be flagged.")  # fmt: skip
+@batch_option
 @column_option
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
@@ -173,6 +176,7 @@ def recalibrate_command(
     seed: int,
     concurrency: int,
     ray: str | None,
+    batch: bool,
     lm: str,
     review_lm: str | None,
     timeout: float,
@@ -188,7 +192,7 @@ def recalibrate_command(
     labelled = _read(cases, columns)
     _tell_foreseen(labelled, target_fpr)
     folder = out.with_name(out.stem + ".work")
-    with locked_folder(folder), bar("recalibrating") as progress_bar, executor_by(ray) as executor:
+    with locked_folder(folder), bar("recalibrating") as progress_bar, chosen_executor(ray, batch, progress_bar) as executor:
         budget, watch = _budget(max_calls, max_cost, max_minutes), _watching(progress_bar)
         runtime = Runtime(folder / "calls.jsonl", budget, threads=concurrency, watch=watch, executor=executor)
         optimizer = Recalibration(target_fpr=target_fpr, oracle=decides, seed=seed, runtime=runtime)

@@ -23,7 +23,7 @@ from conscience.backends.batches.posting import BATCHED, Parked, posting_to
 from conscience.backends.batches.posting import has_batches as is_batched
 from conscience.backends.batches.rounds import Endpoints, Round
 from conscience.distributed.interrupts import stop_asked
-from conscience.distributed.tasks import Done, Executor, Shared, Work
+from conscience.distributed.tasks import Done, Executor, Shared, Task, Work
 from conscience.errors import BudgetExceeded, ConfigurationError, ConscienceError, InputError
 
 logger = logging.getLogger("conscience")
@@ -71,6 +71,11 @@ class BatchExecutor:
         """
         if self.folder is None:
             raise ConfigurationError("work that is answered by batch needs a folder", hint="give BatchExecutor(folder=…)")
+        if isinstance(work, Task) and not work.by_batch:
+            async with aclosing(self.local.map(work, items, shared=shared, concurrency=concurrency)) as results:
+                async for done in results:
+                    yield done
+            return
         outbox, stop = Outbox(self.folder), stop_asked()
         waiting = Waiting(self.pace, stop, self.show)
         rounds = Round(outbox, waiting, self.tell, self.show, self.endpoints)
@@ -179,13 +184,13 @@ async def _tried(
 
 
 def executor_in(
-    folder: Path, executor: Executor, backends: Mapping[str, Backend], max_dollars: float | None = None
+    folder: Path, executor: Executor, backends: Mapping[str, Backend] | None = None, max_dollars: float | None = None
 ) -> Executor:
     """The executor of one run.
 
     Args:
         folder: the run's; it may hold batches of an earlier part.
-        backends: what serves each role.
+        backends: what serves each role, where that is known already.
         max_dollars: the most that the run may cost.
 
     Raises:
@@ -193,7 +198,7 @@ def executor_in(
         InputError: it is asked live, and batches of it are under way: what they bring would be paid for twice.
     """
     if isinstance(executor, BatchExecutor):
-        if line := live_beside_batches(backends):
+        if backends is not None and (line := live_beside_batches(backends)):
             executor.tell(line)
         return replace(executor, folder=folder, max_dollars=max_dollars)
     if not has_batches(folder):

@@ -73,11 +73,13 @@ class Task(ABC, Generic[I, R]):
 
     Attributes:
         items, results: how each travels.
+        by_batch: whether it may wait for a provider's batches: not where a search is at its next step only then.
         settings: of DSPy's, under which ``reply`` does an item.
     """
 
     items: ClassVar[Codec]
     results: ClassVar[Codec]
+    by_batch: ClassVar[bool] = True
     settings: Mapping[str, Any] = {}
 
     @abstractmethod

@@ -162,7 +162,8 @@ def read_signals(
     Args:
         along: what may be needed later: a decision model is asked the questions among them in the same request, if it has
             to be asked at all.
-        in_turn: one after the other even where the model bears more, for callers that have several drafts under way.
+        in_turn: one after the other even where the model bears more, for callers that have several drafts under way; but
+            not where each question waits for a batch.
 
     Raises:
         BackendError: the model could not be asked.
@@ -176,7 +177,7 @@ def read_signals(
         rest = [signal for signal in signals if signal.name not in decided]
         return {**decided, **(yield from read_signals(rest, draft, model, in_turn=in_turn))}
     makers = [partial(_read_signal, signal, draft, model) for signal in signals]
-    at_once = not in_turn and model.supports("parallel")
+    at_once = model.supports("parallel") and (model.waits or not in_turn)
     readings = yield from (run_concurrently(makers) if at_once else run_sequentially(makers))
     return {signal.name: reading for signal, reading in zip(signals, readings, strict=True)}
 

@@ -72,6 +72,7 @@ class Trial(Task[TrialCase, TrialRun]):
         candidate: on the runtime's models.
     """
 
+    by_batch = False  # a search asks for its next candidate when it has seen this one
     items = Codec(lambda item: _item_data(item), lambda data: _item_from_data(data))
     results = Codec(TrialRun.to_data, TrialRun.from_data)
 

@@ -44,7 +44,7 @@ ray_option = click.option(
 
 
 @contextmanager
-def executor_by(ray: str | None) -> Iterator[Executor]:
+def _executor_by(ray: str | None) -> Iterator[Executor]:
     """This process, or the cluster that ``--ray`` means, which is left or ended at the end.
 
     Raises:
@@ -62,8 +62,12 @@ def executor_by(ray: str | None) -> Iterator[Executor]:
 
 
 @contextmanager
-def chosen_executor(ray: str | None, batch: bool, shown: Progress, task: TaskID) -> Iterator[Executor]:
+def chosen_executor(ray: str | None, batch: bool, shown: Progress, task: TaskID | None = None) -> Iterator[Executor]:
     """The same, or batch files.
+
+    Args:
+        shown: the bar above which a line is told.
+        task: the part of the bar that shows how far the batches are.
 
     Raises:
         InputError: both are asked for.
@@ -72,7 +76,7 @@ def chosen_executor(ray: str | None, batch: bool, shown: Progress, task: TaskID)
     if batch and ray is not None:
         raise InputError("--batch and --ray do not go together", hint="batches are done at the provider: leave --ray out")
     if not batch:
-        with executor_by(ray) as executor:
+        with _executor_by(ray) as executor:
             yield executor
         return
     from conscience.distributed.batch_files import BatchExecutor
@@ -81,4 +85,8 @@ def chosen_executor(ray: str | None, batch: bool, shown: Progress, task: TaskID)
     def tell(line: str) -> None:
         shown.console.print(f"conscience: {printable(line)}", markup=False, soft_wrap=True)
 
-    yield BatchExecutor(LOCAL, tell=tell, show=lambda line: shown.update(task, cost=printable(line)))
+    def show(line: str) -> None:
+        if task is not None:
+            shown.update(task, cost=printable(line))
+
+    yield BatchExecutor(LOCAL, tell=tell, show=show)

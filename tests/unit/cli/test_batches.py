@@ -125,3 +125,29 @@ def test_wrong_uses_are_one_line(provider: BatchProvider, cases: Path) -> None:
     assert "holds no batches" in commands.run("batches", str(cases.parent)).stderr
     one = commands.run("review", "--response", "x", "--batch", env=provider.env)
     assert "--batch goes with --cases" in one.stderr
+
+
+def test_compile_by_batch(provider: BatchProvider, cases: Path) -> None:
+    """Interrupted while a batch is under way, it goes on with the same command."""
+    said = {"aligned": "answer", "misaligned": "BADWORD"}
+    rows = [
+        {"id": f"{label}{n}", "request": f"q {n}", "response": f"{word} {n}", "label": label}
+        for n in range(10)
+        for label, word in said.items()
+    ]
+    cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = cases.parent / "p.json"
+    options = ("--labels", "16", "--prompts", "off", "--embed-lm", "none", "--target-fpr", "0.4", "--out", str(out))
+    command = ("compile", str(cases), "--lm", "openai/fake", *options, "--batch")
+    provider.fates = [Fate(looks=10_000)]
+    with commands.start(*command, env=provider.env, folder=cases.parent / "out") as running:
+        running.wait_until(lambda: bool(provider.batches and provider.batches["batch_1"].looks))
+        running.interrupt()
+        done = running.done()
+    assert done.returncode == 130, done.stderr
+    assert "stay in batches of openai/fake" in done.stderr
+    provider.batches["batch_1"].fate.looks, provider.fates = 0, [Fate(looks=0)]
+    done = commands.run(*command, env=provider.env)
+    assert done.returncode == 0, done.stderr
+    assert out.exists()
+    assert max(Counter(json.dumps(body) for body in provider.answered).values()) == 1

@@ -23,6 +23,7 @@ from conscience.evals.batch import BatchProgress
 from conscience.evals.executor import LOCAL
 from conscience.evals.folder import read_records
 from conscience.evals.runner import EvalConfig, run
+from conscience.optimizers.self_correction import SelfCorrection
 from conscience.usage import UsageTracker
 from tests.support.batch_provider import BatchProvider, Fate
 from tests.support.loopback import Body, chat, error, is_gate, is_revision, well_behaved
@@ -264,6 +265,32 @@ def test_a_cancelled_batch_ends_the_run_and_keeps_what_it_answered(provider: Bat
     assert len(provider.batches) == 1
     assert go(tmp_path, program(provider)).failed == 0
     assert len(provider.answered) == CALLS
+
+
+def test_a_compilation_by_batch_writes_the_program_of_a_live_one(provider: BatchProvider, tmp_path: Path) -> None:
+    """Drafts and questions go by batch, all questions about a draft in one round; trials of a search stay live."""
+    cases = [
+        Case(
+            id=f"{label}{n}",
+            request=f"q {n}",
+            response=f"{'BADWORD ' if label == 'misaligned' else ''}answer {n}",
+            label=label,
+        )
+        for n in range(12)
+        for label in ("aligned", "misaligned")
+    ]
+    programs = []
+    for name in ("batch", "local"):
+        executor = BatchExecutor(LOCAL, pace=FAST) if name == "batch" else LOCAL
+        options = {"folder": tmp_path / name, "executor": executor, "prompts": "off", "embeddings": []}
+        compiled = SelfCorrection(target_fpr=0.3, **options).compile(program(provider), trainset=cases)
+        programs.append(compiled.dump_state())
+        if name == "batch":
+            answered, live, batches = len(provider.answered), len(provider.live), len(provider.batches)
+    assert programs[0] == programs[1]
+    assert len(provider.live) == answered + 2 * live
+    assert answered > live
+    assert batches < 12
 
 
 # What is sent ----------------------------------------------------------------------------------------------------------
