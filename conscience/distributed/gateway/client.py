@@ -75,7 +75,7 @@ class GatewayClient:
         if kind == "done":
             waiting[1].set_result(value)
         else:
-            waiting[1].set_exception(value)
+            waiting[1].set_exception(value.made())
 
     def _lost(self, channel: Channel) -> None:
         until = time.monotonic() + RETURN_SECONDS

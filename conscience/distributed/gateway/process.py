@@ -25,7 +25,7 @@ from conscience._base.locks import locked_file
 from conscience._dspy.lm import settings
 from conscience.distributed.gateway.channel import Channel, Place
 from conscience.distributed.gateway.gateway import Gateway
-from conscience.distributed.gateway.requests import Ask, Embed, Run
+from conscience.distributed.gateway.requests import Ask, Embed, Run, SentError
 from conscience.errors import ConfigurationError, InputError
 
 POLL_SECONDS = 0.1
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 class GatewayServer:
     """Answers what comes over channels. All of it happens on one event loop.
 
-    A message is (number, what, arguments); its reply is (number, "done", result) or (number, "failed", exception), after any
+    A message is (number, what, arguments); its reply is (number, "done", result) or (number, "failed", SentError), after any
     (number, "paused" or "idle", whether it begins). What has no number gets no reply.
     """
 
@@ -91,7 +91,7 @@ class GatewayServer:
         try:
             result = await getattr(self, f"_{what}")(channel, number, *arguments)
         except Exception as error:
-            result, kind = error, "failed"
+            result, kind = SentError.of(error), "failed"
         else:
             kind = "done"
         if number is not None:

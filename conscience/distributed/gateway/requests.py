@@ -140,7 +140,7 @@ class Reply:
 
 def _travels(value: Any) -> bool:
     try:
-        pickle.dumps(value)
+        pickle.loads(pickle.dumps(value))
     except Exception:  # whatever a client has hung on its error
         return False
     return True

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from conscience import Backend, BackendError, Budget, BudgetExceeded, Conscience
+from conscience import Backend, BackendError, Budget, BudgetExceeded, ConfigurationError, Conscience, InputError
 from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.storage.journal import Journal
 from conscience.distributed.gateway.backend import GatewayJournal
 from conscience.distributed.gateway.channel import Place
 from conscience.distributed.gateway.client import GatewayClient
 from conscience.distributed.gateway.process import GatewayServer
-from conscience.distributed.gateway.requests import Run
+from conscience.distributed.gateway.requests import Ask, Payment, Run
 from conscience.distributed.gateway.shared import GatewayRun
 from conscience.distributed.tasks import Shared
 from conscience.testing import Fault, ScriptedLM, by_stage
@@ -316,6 +316,22 @@ def test_errors_are_those_of_a_call_made_here(gateway: Gateway, fault: Any) -> N
     assert failure(sent(Backend(lm, retries=0), gateway)) == failure(Backend(lm, retries=0))
     empty = Backend(ScriptedLM({"": ""}), retries=0)
     assert failure(sent(empty, gateway)) == failure(empty)
+
+
+def test_a_journal_that_cannot_be_used_is_told_to_whoever_begins(gateway: Gateway) -> None:
+    gateway.journal.write_text("no journal\n")
+    gateway.run()
+    with pytest.raises(InputError, match="is no journal of a run"):
+        sent(Backend(ScriptedLM({"": "x"})), gateway).complete(HELLO, {})
+
+
+def test_a_model_that_cannot_travel_is_told(gateway: Gateway) -> None:
+    """It is known by a class that only this process has."""
+    gateway.run()
+    gateway.client.register("r", "mine", b"no pickle")
+    question = Ask("mine", 0, HELLO, {}, None, Payment())
+    with pytest.raises(ConfigurationError, match="cannot be had in another process"):
+        gateway.client.request("answer", "r", question).result(5)
 
 
 def test_what_a_model_was_seen_to_do_is_known_to_its_asker(gateway: Gateway) -> None:

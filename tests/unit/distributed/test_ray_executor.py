@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -18,10 +17,3 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
     for make in (RayExecutor, lambda: executor_of("ray")):
         with pytest.raises(ConfigurationError, match=r"Ray is not installed \(run: pip install 'dspy-conscience\[ray\]'\)"):
             make()
-
-
-def test_importing_it_loads_no_ray() -> None:
-    """Nothing heavy is loaded until somebody asks for it."""
-    code = "import sys, conscience.distributed.ray_executor; print('ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
