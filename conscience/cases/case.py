@@ -154,7 +154,8 @@ def iter_cases(
     """The cases of one source or of several, one at a time.
 
     Args:
-        source: a .jsonl, .ndjson, .json (a list), .csv or .tsv file, perhaps with .gz after it; a folder of .jsonl files;
+        source: a .jsonl, .ndjson, .json (a list), .csv or .tsv file, perhaps with .gz after it; a .parquet file; a folder of
+            .jsonl or .parquet files;
             a folder written by ``datasets.save_to_disk``; ``pack:NAME`` (see ``PACKS``); ``hf:NAME`` or ``hf:NAME:SPLIT``
             from the Hugging Face hub; or several of these. Or rows: mappings, a data frame. In CSV a blank is absent, and
             ``references`` and ``choices`` are JSON lists or separated by '|'.
@@ -167,7 +168,8 @@ def iter_cases(
 
     Raises:
         CaseError: a source cannot be read at all, or a row is bad and ``skip_bad`` is off.
-        ConfigurationError: a dataset is asked for, and the extra ``datasets`` is not installed.
+        ConfigurationError: a dataset or a Parquet file is asked for, and the extra ``datasets`` or ``parquet`` is not
+            installed.
     """
     if limit is not None and limit <= 0:
         return

@@ -28,7 +28,6 @@ UNREADABLE = {
     ".xls": ("an Excel workbook", AS_CSV),
     ".ods": ("a LibreOffice workbook", AS_CSV),
     ".numbers": ("a Numbers workbook", AS_CSV),
-    ".parquet": ("a Parquet file", _IN_PANDAS),
     ".arrow": ("an Arrow file", _IN_PANDAS),
     ".feather": ("an Arrow file", _IN_PANDAS),
     ".pkl": ("a pickle, which is never opened", _IN_PANDAS),
@@ -43,7 +42,7 @@ UNREADABLE = {
 _MAGIC = (
     (b"PK\x03\x04", "an Excel workbook or another zip archive", AS_CSV),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of old", AS_CSV),
-    (b"PAR1", "a Parquet file", _IN_PANDAS),
+    (b"PAR1", "a Parquet file", "name it .parquet"),
     (b"ARROW1", "an Arrow file", _IN_PANDAS),
     (b"\x1f\x8b", "packed with gzip", "add .gz to its name"),
     (b"%PDF-", "a PDF", AS_CSV),

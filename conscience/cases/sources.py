@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from conscience.cases.columns import Columns
 from conscience.cases.decoding import UNREADABLE
 from conscience.cases.formats import KINDS, read_rows
+from conscience.cases.parquet import parquet_rows
 from conscience.cases.rows import BadRow, Rows
 from conscience.errors import CaseError, ConfigurationError
 
@@ -111,14 +112,16 @@ def _folder(path: Path, columns: Columns) -> Iterator[Input]:
     if "state.json" in names or "dataset_dict.json" in names:
         yield Input(str(path), " row ", partial(_saved_rows, path))
         return
-    files = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson")]
+    files = [path / name for name in names if _kind(name) in (".jsonl", ".ndjson", ".parquet")]
     if not files:
-        raise CaseError(f"{path}: holds neither .jsonl files nor a saved dataset", hint="name the files")
+        raise CaseError(f"{path}: holds neither .jsonl nor .parquet files nor a saved dataset", hint="name the files")
     for file in files:
         yield _file(file, columns)
 
 
 def _file(path: Path, columns: Columns) -> Input:
+    if path.name.lower().endswith(".parquet"):
+        return Input(str(path), " row ", partial(parquet_rows, path))
     return Input(str(path), " row " if _kind(path.name) == ".json" else ":", partial(_file_rows, path, columns))
 
 
