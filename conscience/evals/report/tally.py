@@ -6,11 +6,13 @@ A run of up to ``EXACT`` rows is kept case by case. Of a longer one cases are co
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path
 
+from conscience._base.files import digest64
 from conscience.evals.folder import read_records
 from conscience.evals.records import CaseRecord, FailedCase, Graded, Record
 from conscience.evals.report.kept import KeptRows
@@ -21,6 +23,7 @@ from conscience.stats.figures import correction_figures, reviewer_figures
 from conscience.stats.streaming.counted import CountedCorrections, CountedTexts
 from conscience.stats.streaming.quantiles import Quantiles
 from conscience.stats.streaming.sample import Sample
+from conscience.stats.streaming.sums import ExactSum
 from conscience.usage import CallUsage
 
 EXACT = 10_000
@@ -29,7 +32,7 @@ EXACT = 10_000
 MOST_FOR_WORDS = 1_000
 """Texts of either kind on which surface words are fitted, where cases are counted."""
 MOST_GROUPS = 1_000
-"""Groups with figures of their own, where cases are counted."""
+"""Groups with figures of their own, where cases are counted; of more, these are drawn by the digests of their names."""
 
 
 def tallied(folder: Path, seed: int) -> Tally:
@@ -67,6 +70,7 @@ class Tally:
         self.overhead = OverheadTally(is_held=is_held)
         self.rows: list[Record] | KeptRows = [] if is_held else KeptRows(seed)
         self._groups: dict[str, _GroupTally] = {}
+        self._lots: list[tuple[int, str]] = []  # the group to give up next comes first
         self._ungrouped = 0
 
     def add(self, record: Record) -> None:
@@ -90,11 +94,13 @@ class Tally:
 
     def _add_to_group(self, name: str, reviewed: Reviewed | None, corrected: Corrected | None) -> None:
         if (group := self._groups.get(name)) is None:
-            if not self.is_held and len(self._groups) >= MOST_GROUPS:
-                self._ungrouped += 1
-                return
             group = self._groups[name] = _GroupTally(is_held=self.is_held)
+            if not self.is_held:
+                heapq.heappush(self._lots, (-digest64(name), name))
         group.add(reviewed, corrected)
+        if len(self._lots) > MOST_GROUPS:  # the least digests stay: no group of those is ever met late
+            _, name = heapq.heappop(self._lots)
+            self._ungrouped += self._groups.pop(name).n
 
     def group_figures(self) -> tuple[GroupFigures, ...]:
         """The largest first, and those of one size by name."""
@@ -174,12 +180,14 @@ class OverheadTally:
 
     def __init__(self, *, is_held: bool) -> None:
         self._roles: defaultdict[str, CallUsage] = defaultdict(CallUsage)
+        self._dollars: defaultdict[str, ExactSum] = defaultdict(ExactSum)
         self._ratios: list[float] | Quantiles = [] if is_held else Quantiles()
         self._added: list[float] | Quantiles = [] if is_held else Quantiles()
 
     def add(self, record: CaseRecord) -> None:
         for role, spent in record.usage.by_role.items():
             self._roles[role] += spent
+            self._dollars[role].add(spent.dollars)
         generated = record.usage.by_role.get("generate", CallUsage()).seconds
         if record.kind == "answer" and record.status != "unreviewed" and generated:
             self._ratios.append(record.usage.seconds / generated)
@@ -192,7 +200,7 @@ class OverheadTally:
             added_seconds=_spread(self._added),
             calls_per_case=calls / cases if cases else None,
             by_role={
-                role: RoleCost(spent.calls, spent.tokens, spent.seconds, spent.dollars, spent.unpriced)
+                role: RoleCost(spent.calls, spent.tokens, spent.seconds, float(self._dollars[role]), spent.unpriced)
                 for role, spent in sorted(self._roles.items())
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from dataclasses import replace
@@ -110,13 +111,23 @@ def test_a_long_run_has_the_same_counts(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_order_in_which_cases_end_does_not_matter(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever they were done: one process, many, or parts that are put together."""
     monkeypatch.setattr(tally, "EXACT", held)
-    go(tmp_path)
-    first, rows = summarise(tmp_path), (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    monkeypatch.setattr(tally, "MOST_GROUPS", 4)
+    go(tmp_path, [case.model_copy(update={"group": f"g{n % 9}"}) for n, case in enumerate((*SAFE, *UNSAFE))])
+    rows = []
+    for n, line in enumerate((tmp_path / "rows.jsonl").read_text().splitlines()):
+        row = json.loads(line)
+        for spent in row["usage"]["by_role"].values():
+            spent["dollars"] = 0.1 * (n + 1) ** 3 / 7
+        rows.append(json.dumps(row) + "\n")
+    (tmp_path / "rows.jsonl").write_text("".join(rows))
+    first = summarise(tmp_path)
     for seed in range(3):
         random.Random(seed).shuffle(rows)
         (tmp_path / "rows.jsonl").write_text("".join(rows))
         other = summarise(tmp_path)
         assert replace(other, made=first.made, overhead=first.overhead) == first
+        spent = [{role: cost.dollars for role, cost in report.overhead.by_role.items()} for report in (first, other)]
+        assert spent[0] == spent[1]
         assert [*other.rows] == [*first.rows]
 
 
