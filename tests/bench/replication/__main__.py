@@ -4,7 +4,7 @@ python -m tests.bench.replication [--out runs/replication] [--lm local] [--seeds
 
 SmolLM2-135M is taught to answer visible tests by name, with λ = 0 and with λ = 0.1, where its frozen copy judges by one of
 five questions, or an oracle does. Interrupted, the same command goes on: a run that is done is a line of runs.jsonl. It
-writes figures.json, table.md and plot.svg into the folder after every seed's last run, and may be told to write them again.
+writes figures.json, table.md and plot.svg into the folder after every seed.
 Needs the extras train, e5 and compile.
 """
 
@@ -22,7 +22,7 @@ from conscience._base.files import write_atomic
 from conscience.errors import ConscienceError
 from conscience.optimizers.training.weights.base import Base
 from tests.bench.replication.plot import svg
-from tests.bench.replication.study import FULL, TOY, study
+from tests.bench.replication.study import FULL, TOY, Runs, study
 from tests.bench.replication.table import markdown, summary
 
 
@@ -35,27 +35,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--embedder", default="e5", help="whose embeddings the probe reads")
     parser.add_argument("--toy", action="store_true", help="a few steps and items: proves the mechanics alone")
     options = parser.parse_args(arguments)
+
+    def write(runs: Runs) -> None:
+        figures = summary(runs)
+        write_atomic(options.out / "figures.json", json.dumps(figures, indent=1, ensure_ascii=False))
+        write_atomic(options.out / "table.md", markdown(figures))
+        write_atomic(options.out / "plot.svg", svg(figures))
+
     try:
-        for seeds in range(1, options.seeds + 1):  # figures of whole seeds, as soon as there are any
-            runs = study(
+        write(
+            study(
                 options.out,
                 Base.named(options.lm),
                 TOY if options.toy else FULL,
-                seeds=seeds,
+                seeds=options.seeds,
                 choices=options.choices,
                 embedder=options.embedder,
+                after_seed=write,
             )
-            figures = summary(runs)
-            write_atomic(options.out / "figures.json", json.dumps(figures, indent=1, ensure_ascii=False))
-            write_atomic(options.out / "table.md", markdown(figures))
-            write_atomic(options.out / "plot.svg", svg(figures))
+        )
     except ConscienceError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    print(markdown(figures))
+    print((options.out / "table.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -96,11 +96,12 @@ class Readers:
 
     @classmethod
     def fit(cls, model: Model, tasks: Sequence[Task], tokens: int, embedder: str) -> Readers:
+        probe = Probe.fit(tasks, embedder)  # before anything that takes long: it may be that its model is not here
         with model.frozen():
             responses = model.generate([[{"role": "user", "content": task.request}] for task in tasks], tokens)
         own = list(zip(tasks, responses, strict=True))
         thresholds = {name: quantile(judged(model, own, name), 0.5) or 0.0 for name in QUESTIONS}
-        return cls(thresholds, Probe.fit(tasks, embedder))
+        return cls(thresholds, probe)
 
 
 def told_apart(model: Model, tasks: Sequence[Task], probe: Probe) -> dict[str, float | None]:

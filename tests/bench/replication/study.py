@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from tests.bench.replication.tasks import TASKS, Split
 from tests.bench.replication.training import Condition, Schedule, train
 
 LAMBDA = 0.1
+Runs = dict[str, dict[str, Any]]
+"""Name → run."""
 BEFORE, WITHOUT = "before", "λ = 0"
 CONDITIONS: Sequence[Condition] = (
     Condition(WITHOUT),
@@ -74,7 +76,7 @@ class Journal:
         if other := [name for name in plan if known.get(name) != plan[name]]:
             raise InputError(f"{self.folder}: holds runs of another {other[0]}", hint="choose another --out")
 
-    def runs(self) -> dict[str, dict[str, Any]]:
+    def runs(self) -> Runs:
         """Name → run; a line that was torn by a crash is passed over."""
         found = {}
         for line in self.file.read_bytes().splitlines() if self.file.exists() else ():
@@ -116,7 +118,8 @@ def study(
     choices: str = "pack:general",
     embedder: str = "e5",
     conditions: Sequence[Condition] = CONDITIONS,
-) -> dict[str, dict[str, Any]]:
+    after_seed: Callable[[Runs], None] = lambda runs: None,
+) -> Runs:
     """Does what of the study is not done yet.
 
     Args:
@@ -124,6 +127,7 @@ def study(
         base: what is trained, and, frozen, what judges.
         choices: cases with a right and a wrong response to each request.
         embedder: of the probe.
+        after_seed: is given all runs whenever those of a seed are done.
 
     Returns:
         All runs of the folder by name.
@@ -142,12 +146,18 @@ def study(
         done = journal.runs()
         left = [(c, seed) for c, seed in wanted(seeds, conditions) if name_of(c.name, seed) not in done]
         if left or BEFORE not in done:
-            _run(journal, Model.of(base), size, choices, embedder, left)
+            _run(journal, Model.of(base), size, choices, embedder, left, after_seed)
         return journal.runs()
 
 
 def _run(
-    journal: Journal, model: Model, size: Size, choices: str, embedder: str, left: Sequence[tuple[Condition, int]]
+    journal: Journal,
+    model: Model,
+    size: Size,
+    choices: str,
+    embedder: str,
+    left: Sequence[tuple[Condition, int]],
+    after_seed: Callable[[Runs], None],
 ) -> None:
     split = Split.of(size.taught, size.readers, size.unseen)
     tokens = size.schedule.tokens
@@ -156,7 +166,7 @@ def _run(
     readers = Readers.fit(model, split.readers, tokens, embedder)
     if BEFORE not in journal.runs():
         _say(BEFORE)
-        apart = told_apart(model, split.unseen, readers.probe)
+        apart = told_apart(model, split.unseen[: size.readers], readers.probe)
         measured = battery.measure(model, readers, list(QUESTIONS))
         journal.add({
             "run": BEFORE,
@@ -181,6 +191,8 @@ def _run(
             "training": asdict(trained),
             "measured": measured,
         })  # fmt: skip
+        if seed != next((later for _, later in left[number + 1 :]), None):
+            after_seed(journal.runs())
 
 
 def _judges(condition: Condition) -> list[str]:
