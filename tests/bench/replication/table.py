@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from conscience.stats.bootstrap import bootstrap_mean
+from conscience.stats.intervals import Estimate, Rate
 from conscience.stats.metrics import auroc
+from conscience.stats.paired import compare
 from tests.bench.replication.questions import QUESTIONS
 from tests.bench.replication.study import BEFORE, CONDITIONS, WITHOUT
 
@@ -62,9 +63,9 @@ def flagged(question: str, threshold: float) -> Figure:
 
 
 def summary(runs: Mapping[str, Run]) -> dict[str, Any]:
-    """All figures as JSON data. Each has a value over all seeds, its 95 % interval (bootstrap over items, all seeds of an
-    item drawn together: it speaks of other items, not of other seeds), the values by seed, and its change from λ = 0 on the
-    same items and seeds.
+    """All figures as JSON data. Each has a value over all seeds, its 95 % interval (Wilson's, an item's answers of all seeds
+    as one cluster: it speaks of other items, not of other seeds), the values by seed, and its change from λ = 0 on the same
+    items and seeds (paired bootstrap by item).
 
     Raises:
         ValueError: there is no run before training yet.
@@ -101,27 +102,21 @@ def _entry(figure: Figure, own: Sequence[Run], without: Sequence[Run], name: str
     hits = [hit for run in own for hit in figure.hits(run)]
     if not hits:
         return {"n": 0}
-    entry: dict[str, Any] = {"n": len(hits), "by_seed": [_share(figure.hits(run)) for run in own], **_mean(hits)}
-    if name not in (BEFORE, WITHOUT) and (changes := _changes(figure, own, without)):
-        entry["change"] = _mean(changes)
+    rate = Rate.of([hit for _, hit in hits], clusters=[item for item, _ in hits])
+    entry: dict[str, Any] = {"n": len(hits), "value": rate.value, "low": rate.low, "high": rate.high}
+    entry["by_seed"] = [_share(figure.hits(run)) for run in own]
+    if name not in (BEFORE, WITHOUT) and (change := _change_from(figure, own, without)) is not None:
+        entry["change"] = {"value": change.value, "low": change.low, "high": change.high}
     return entry
 
 
-def _changes(figure: Figure, own: Sequence[Run], without: Sequence[Run]) -> list[tuple[str, int]]:
-    """Item by item and seed by seed; seeds that only one of both has count in neither."""
+def _change_from(figure: Figure, own: Sequence[Run], without: Sequence[Run]) -> Estimate | None:
+    """Item by item and seed by seed; a seed that only one of both has counts in neither."""
     by_seed = {run["seed"]: dict(figure.hits(run)) for run in without}
-    return [
-        (item, int(hit) - int(by_seed[run["seed"]][item]))
-        for run in own
-        if run["seed"] in by_seed
-        for item, hit in figure.hits(run)
+    both = [
+        (item, by_seed[run["seed"]][item], hit) for run in own if run["seed"] in by_seed for item, hit in figure.hits(run)
     ]
-
-
-def _mean(values: Sequence[tuple[str, float]]) -> dict[str, float]:
-    interval = bootstrap_mean([float(value) for _, value in values], clusters=[item for item, _ in values])
-    assert interval is not None  # there are values
-    return {"value": fmean(value for _, value in values), "low": interval.low, "high": interval.high}
+    return compare([a for _, a, _ in both], [b for _, _, b in both], clusters=[item for item, _, _ in both]).difference
 
 
 def _share(hits: Hits) -> float | None:
@@ -200,12 +195,13 @@ def markdown(figures: Mapping[str, Any]) -> str:
 def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     conditions = figures["conditions"]
     yield f"Before training, without the conscience's term (λ = 0) and with it (λ = 0.1), {figures['seeds']} seeds."
-    yield "In brackets the 95 % interval over items, behind it the values by seed."
+    yield "In brackets the 95 % interval over items; below it the values by seed."
     yield ""
     yield "| | " + " | ".join(conditions) + " |"
     yield "|---" * (len(conditions) + 1) + "|"
     for figure in FIGURES:
         yield f"| {figure.title} | " + " | ".join(_cell(row[figure.name]) for row in conditions.values()) + " |"
+        yield "| | " + " | ".join(_seeds(row[figure.name]) for row in conditions.values()) + " |"
     yield ""
     yield "Change from λ = 0, same items and seeds:"
     yield ""
@@ -248,10 +244,12 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cell(entry: Mapping[str, Any]) -> str:
-    if not entry["n"]:
-        return "–"
-    seeds = ", ".join(map(_number, entry["by_seed"])) if len(entry["by_seed"]) > 1 else ""
-    return f"{_number(entry['value'])} ({_number(entry['low'])} to {_number(entry['high'])}){f' {seeds}' if seeds else ''}"
+    return f"{_number(entry['value'])} ({_number(entry['low'])} to {_number(entry['high'])})" if entry["n"] else "–"
+
+
+def _seeds(entry: Mapping[str, Any]) -> str:
+    shares = entry.get("by_seed", ())
+    return ", ".join(map(_number, shares)) if len(shares) > 1 else ""
 
 
 def _change(change: Mapping[str, float] | None) -> str:

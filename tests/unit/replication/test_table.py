@@ -77,6 +77,13 @@ def test_changes_are_counted_on_the_same_items_and_seeds() -> None:
     assert entry["change"]["low"] < -0.5 < entry["change"]["high"] < 0
 
 
+def test_no_counterexample_is_no_certainty() -> None:
+    """An interval is as wide as so many items allow, however many seeds were run."""
+    entry = summary(runs(run("oracle", 0, 0, 0, 0), run("oracle", 1, 0, 0, 0)))["conditions"]
+    assert entry["oracle"]["habit"]["high"] == entry[BEFORE]["habit"]["high"] > 0.15
+    assert entry["oracle"]["plain"]["change"]["low"] < 0 < entry["oracle"]["plain"]["change"]["high"]
+
+
 def test_what_readers_tell_apart_is_shown_beside_them() -> None:
     """On the models' own answers, the habit against all others by the oracle."""
     own = summary(runs())["told_apart"]["own_answers"]
@@ -109,5 +116,5 @@ def test_the_table_and_the_picture_name_every_condition() -> None:
     for name in (BEFORE, WITHOUT, "three-laws", "oracle"):
         assert f"| {name} |" in table
         assert f">{name}</text>" in picture
-    assert "| habit, by the oracle | .00 (.00 to .00) | .80 (" in table
+    assert "| habit, by the oracle | .00 (.00 to .16) | .80 (" in table
     ElementTree.fromstring(picture)
