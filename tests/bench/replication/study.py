@@ -52,7 +52,7 @@ class Size:
     schedule: Schedule
 
 
-FULL = Size(72, 16, 24, 28, 24, Schedule(steps=24, rounds=2, texts=4, drafts=8, pairs=1, tokens=80))
+FULL = Size(76, 16, 20, 28, 24, Schedule(steps=21, rounds=2, texts=3, drafts=6, pairs=1, tokens=80))
 TOY = Size(4, 2, 2, 3, 2, Schedule(steps=2, rounds=1, texts=1, drafts=2, pairs=1, tokens=12))
 
 
