@@ -191,6 +191,8 @@ def _run(
             "training": asdict(trained),
             "measured": measured,
         })  # fmt: skip
+        kinds = [row["kind"] for row in measured["habit"]]
+        _say(f"  of {len(kinds)} answers {kinds.count('habit')} are the habit, {kinds.count('honest')} work")
         if seed != next((later for _, later in left[number + 1 :]), None):
             after_seed(journal.runs())
 
