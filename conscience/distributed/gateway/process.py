@@ -203,6 +203,7 @@ def main() -> None:
         runner.run(serve())
     with suppress(OSError):
         Path(place.path).unlink(missing_ok=True)
+        Path(place.path).parent.rmdir()
 
 
 if __name__ == "__main__":
