@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from conscience._base.files import write_atomic
 from conscience._dspy.lm import lm_errors
-from conscience.backends.wire.connection import Reply
+from conscience.backends.wire.connection import Reply, tls_context
 from conscience.backends.wire.replies import reply_error
 from conscience.backends.wire.transport import Account
 
@@ -67,6 +67,7 @@ class ClientEndpoint:
         self._model = model
         common: dict[str, Any] = {"api_key": account.key, "max_retries": 0, "timeout": SECONDS}
         common["default_headers"] = {**account.headers, "user-agent": "dspy-conscience"}
+        common["http_client"] = openai.DefaultHttpxClient(verify=tls_context())  # the certificates of every other call
         self._client: Any
         if account.provider == "azure":
             self._client = openai.AzureOpenAI(azure_endpoint=account.base, api_version=account.version, **common)

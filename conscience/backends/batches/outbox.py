@@ -10,6 +10,7 @@ longer; nothing in this folder is asked again.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,9 @@ class Outbox:
         self.is_open = is_open
         make_private(self.folder)
         self.replies = Journal(self.folder / "replies.jsonl")
+        for job in jobs_in(self.folder):
+            if job.state == "written":  # by a process that ended before it was begun
+                shutil.rmtree(job.folder)
         self.jobs = jobs_of(folder)
         self.drafts: dict[str, Draft] = {}
         self.accounts: dict[str, tuple[OpenAIWireTransport, Account]] = {}

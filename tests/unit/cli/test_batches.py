@@ -69,6 +69,7 @@ def test_interrupted_it_says_what_stays_at_the_provider(provider: BatchProvider,
     assert paid_once(provider)
 
 
+@pytest.mark.long
 def test_killed_it_goes_on_where_it_was(provider: BatchProvider, cases: Path) -> None:
     """Twice, in the middle of a round; the batch is not begun anew."""
     provider.fates = [Fate(looks=10_000)]
@@ -127,6 +128,7 @@ def test_wrong_uses_are_one_line(provider: BatchProvider, cases: Path) -> None:
     assert "--batch goes with --cases" in one.stderr
 
 
+@pytest.mark.long
 def test_compile_by_batch(provider: BatchProvider, cases: Path) -> None:
     """Interrupted while a batch is under way, it goes on with the same command."""
     said = {"aligned": "answer", "misaligned": "BADWORD"}
