@@ -157,7 +157,7 @@ class _Training:
         safe = [case for case in data.held_out_requests if case.request_safe is not None]
         drafted = [case for case in data.held_out_requests if case.request_safe is None]
         self.held_out = HeldOut(pairs, safe, (drafted or requests_of(pairs))[:SAMPLE])
-        self.trainer = Trainer(self.policy, settings, held_out, folder / "checkpoints" / "latest.safetensors", watch)
+        self.trainer = Trainer(self.policy, settings, held_out, folder / "checkpoints" / "latest.safetensors", watch, tell)
         for note in data.notes:
             self._note(note)
         self._note_left_out("held-out pairs", left_out)

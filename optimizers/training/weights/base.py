@@ -111,6 +111,6 @@ class Base:
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # its bar for dequantising knows no switch
                 yield
-        except (ImportError, OSError, ValueError, KeyError, NotImplementedError) as error:
+        except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigurationError(f"transformers cannot read {self.name}: {said}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -71,6 +71,7 @@ class Trainer:
         held_out: pairs that are measured and never trained on; without any, the last weights count as the best.
         path: of the checkpoint, from which it goes on where there is one.
         watch: is told the progress.
+        tell: is told, a line each, of the epochs that have ended.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Trainer:
         held_out: Sequence[EncodedPair],
         path: Path,
         watch: Callable[[StepProgress], None] = lambda progress: None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.policy, self.settings, self.held_out, self.path, self.watch = policy, settings, held_out, path, watch
+        self.policy, self.settings, self.held_out, self.path = policy, settings, held_out, path
+        self.watch, self.tell = watch, tell
         saved = Checkpoint.read(path)
         self.resumed = saved is not None
         self.position = saved.position if saved else Position()
@@ -197,6 +200,7 @@ class Trainer:
             )
             self._best = self.policy.copied()
         at.epochs.append(record)
+        self.tell(_line(record))
         at.epoch, at.step, at.sums = at.epoch + 1, 0, {}
         self.save()
 
@@ -238,6 +242,16 @@ def _share(step: int, steps: int) -> float:
     """The learning rate's share of its highest value: it rises over the first steps, then falls to nothing."""
     warm = max(1, round(WARM_UP * steps))
     return (step + 1) / warm if step < warm else (steps - step) / max(1, steps - warm)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    held_out = record.get("held_out")
+    measured = f"; held out: {_losses(held_out)}" if held_out else ""
+    return f"round {record['round']}, epoch {record['epoch']}: {_losses(record)}{measured}"
+
+
+def _losses(numbers: Mapping[str, float]) -> str:
+    return f"L_SFT {numbers['sft']:.3f}, L_DPO {numbers['dpo']:.3f}, margin {numbers['margin']:+.3f}"
 
 
 def _numbers(loss: Loss) -> dict[str, float]:

@@ -109,6 +109,7 @@ def test_rounds_end_in_files_that_are_served(folder: Path, tmp_path: Path) -> No
     asked = run("ask", "Hello?", "--lm", result.model, "--max-tokens", "4", "--json")
     assert asked.returncode == 0, asked.stderr
     assert any("round 2: 5 pairs of 5 answers" in line for line in told)
+    assert any(line.startswith("round 2, epoch 1: L_SFT ") and "held out: L_SFT" in line for line in told)
 
 
 def test_an_interrupted_training_generates_nothing_twice(

@@ -186,7 +186,11 @@ def test_the_engine_serves_what_was_trained(kind: str, tmp_path: Path) -> None:
     assert past is not None
     assert (before.same_tokens, after.same_tokens) == (True, True)
     assert max(before.mean, after.mean) < 0.05 < 0.1 < past.mean
-    # And what was written can be trained on in turn.
+    if kind == "qwen3":  # transformers takes the width of its heads for 128, whatever the file says
+        with pytest.raises(ConfigurationError, match="transformers cannot read"):
+            Base.named(str(merged)).model()
+        return
+    # What was written can be trained on in turn.
     model = Base.named(str(merged)).model()
     prompt = list(encoder.prompt(requests[0]))
     with torch.no_grad():
