@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @column_option
 @click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
 @setup_options
+@click.option("--parquet", is_flag=True, help="Write the rows as rows.parquet too (extra parquet).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def eval_command(
     cases: tuple[str, ...],
@@ -69,6 +70,7 @@ def eval_command(
     columns: dict[str, str],
     skip_bad: bool,
     setup: Setup,
+    parquet: bool,
     as_json: bool,
 ) -> None:
     """Measure the program on CASES (files, folders, pack:NAME, hf:NAME), and write a report.
@@ -78,13 +80,17 @@ def eval_command(
     from conscience.backends.rate_limit import RateLimiter
     from conscience.cases.case import iter_cases
     from conscience.cases.drawing import draw
+    from conscience.cases.parquet import arrow
     from conscience.cli._shared.render import show_report
     from conscience.evals import report
     from conscience.evals.batch import BatchProgress
+    from conscience.evals.report.parquet import write_rows
     from conscience.evals.runner import EvalConfig, run
     from conscience.evals.summary import summarise
 
     skipped: list[ConscienceError] = []
+    if parquet:
+        arrow("--parquet")  # or an error, before anything is spent
 
     tell, kinds = telling(), KindCount()
 
@@ -129,6 +135,8 @@ def eval_command(
                 raise
         result = summarise(out, sources=cases, skipped=len(skipped), limit=limit, seed=seed, shard=shard)
         page = report.save(result, out)
+        if parquet:
+            write_rows(out)
     if as_json:
         print_json(result.to_dict())
     else:
