@@ -24,9 +24,10 @@ from conscience.evals.oracles.code import code, tested
 from conscience.evals.oracles.exact import exact
 from conscience.evals.oracles.grade import Grade, Oracle
 from conscience.evals.oracles.named import oracle_for
+from conscience.messages.rendering import request_text
 from conscience.messages.requests import turns
 from conscience.optimizers.runtime import Runtime, calls_of_program
-from conscience.optimizers.training.alternatives import Alternative
+from conscience.optimizers.training.alternatives import Alternative, echoes
 from conscience.optimizers.training.pairs import PreferencePair
 from conscience.outcome import Draft, Verdict
 from conscience.program import Conscience
@@ -143,6 +144,8 @@ class _Collector:
         for text in texts:
             if text.draft.truncated:
                 why = "truncated"
+            elif echoes(text.draft.response, request_text(draft.request)):
+                why = "echo"
             elif self._is_right(case, text.draft) is False:
                 why = "wrong"
             else:

@@ -40,6 +40,7 @@ REASONS: Mapping[str, str] = {
     "unpaired": "labelled responses without a counterpart",
     "no request": "responses to no request",
     "truncated": "drafts whose accepted alternatives were cut off at their token limit",
+    "echo": "drafts whose accepted alternatives repeat their instructions",
     "contradictory": "texts that are chosen once and rejected once",
     "same": "pairs whose sides say the same",
     "refuses": "pairs whose chosen side only refuses",

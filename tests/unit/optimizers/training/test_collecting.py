@@ -123,6 +123,23 @@ def test_a_given_response_is_reviewed_in_place_of_a_draft(collect: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("This is a request. It is not a refusal, but it is a request.", False),
+        ("The request again:\nBe kind.", False),
+        ("Write the complete answer again so that it keeps the rule.", False),
+        ("It is not easy to refuse, and here is what you can do.", True),
+    ],
+)
+def test_an_alternative_that_repeats_its_instructions_is_no_answer(text: str, kept: bool, collect: Any) -> None:
+    """Small models answer so; the next one is asked for."""
+    lm, _ = model(alternatives=(text,))
+    collected = collect(lm, requests("Be cruel."), kind="alternative", samples=2)
+    assert [pair.chosen for pair in collected.pairs] == ([text] if kept else [])
+    assert collected.dropped == ({} if kept else {"echo": 1})
+
+
+@pytest.mark.parametrize(
     ("expected", "revision", "why"),
     [("12", "13, gently.", "false alarm"), ("13", "14, gently.", "wrong"), ("13", "13, gently.", "")],
 )
