@@ -112,7 +112,7 @@ def train(
 
     Raises:
         ConfigurationError: the extra ``train`` is missing, or the weights cannot be trained.
-        InputError: the folder belongs to another training, or cannot be written.
+        InputError: the folder belongs to another training, or cannot be written; or no pair was found.
         BackendError: the embedded engine failed.
         Interrupted, KeyboardInterrupt: by Ctrl-C; the same call goes on from here.
     """
@@ -175,6 +175,11 @@ class _Training:
             pairs = self._pairs(at.round)
             encoded = self.encoder.pairs(pairs)
             self._note_left_out(f"pairs of round {at.round}", self.encoder.left_out)
+            if not encoded and at.round == 1:
+                raise InputError(
+                    "there is no pair to train on: the gate accepted every answer, or none could be used",
+                    hint="give labelled cases or pairs, or a gate that flags some answers",
+                )
             if not encoded:
                 self._note(f"round {at.round} found no pair to train on")
                 break
@@ -227,7 +232,9 @@ class _Training:
         """The program, with these weights answering and the frozen ones, or what else it has, reviewing."""
         given = self.program.roles
         backend = given.backend("generate")
-        options = {**self.base.sampling, **backend.sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})}
+        options = {**self.base.sampling, **backend.sampling}
+        if max_tokens is not None:
+            options["max_tokens"] = min(max_tokens, options.get("max_tokens") or max_tokens)
         answers = Backend(f"{LOCAL}:{weights}", timeout=backend.timeout, retries=backend.retries, cache=False, **options)
         roles = {"generate": answers, "review": given.backend("review")}
         if (revises := given.backend("revise")) is not backend:

@@ -157,6 +157,22 @@ def test_a_folder_belongs_to_one_training(folder: Path, tmp_path: Path) -> None:
         train_in(other, folder)
 
 
+def test_without_a_pair_nothing_is_called_trained(folder: Path, tmp_path: Path) -> None:
+    """Only requests, and a judge who accepts every answer."""
+    training_packages()
+    from conscience.backends.backend import Backend
+    from conscience.optimizers.training.rounds.training import train
+    from conscience.optimizers.training.weights.base import Base
+
+    def program(name: str) -> Conscience:
+        return Conscience(lm={"generate": Backend(name, max_tokens=6, cache=False), "review": ScriptedLM(lambda *_: 0.1)})
+
+    data = training_data([], SAFE, [])
+    with pytest.raises(InputError, match="no pair to train on"):
+        train(Base.named(str(folder)), data, tmp_path / "out", program=program, settings=SETTINGS)
+    assert not (tmp_path / "out" / "model.gguf").exists()
+
+
 def test_weights_are_trained_inside_better_together(folder: Path, tmp_path: Path) -> None:
     """Prompts, then weights, then prompts: the program generates by what was trained, and reviews by what reviewed."""
     training_packages()
