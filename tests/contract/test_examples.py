@@ -61,7 +61,7 @@ def test_an_example_imports_from_the_top(path: Path) -> None:
 def test_every_example_is_run_here() -> None:
     """A new one needs a test of its own."""
     here = Path(__file__).read_text(encoding="utf-8")
-    assert [path.name for path in EXAMPLES if f'run("{path.name}"' not in here] == []
+    assert [path.name for path in EXAMPLES if f'"{path.name}"' not in here] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
