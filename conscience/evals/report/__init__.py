@@ -19,6 +19,8 @@ from typing import Any
 from conscience._base.files import write_atomic
 from conscience.errors import InputError
 from conscience.evals.folder import read_records
+from conscience.evals.records import Record
+from conscience.evals.report.kept import KeptRows
 from conscience.evals.results import Comparison, EvalReport
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -54,7 +56,7 @@ def save(report: EvalReport, folder: Path) -> Path:
 
 
 def read(folder: Path) -> EvalReport:
-    """The report that ``save`` wrote into a run's folder, with the run's rows.
+    """The report that ``save`` wrote into a run's folder, with the run's rows; of a long run with those that its page shows.
 
     Raises:
         InputError: there is no report, or it is of another format.
@@ -68,7 +70,10 @@ def read(folder: Path) -> EvalReport:
         report = EvalReport.from_json(data)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint="make it anew with: conscience eval") from None
-    return replace(report, rows=tuple(read_records(folder)))
+    rows: list[Record] | KeptRows = KeptRows(report.cases.seed) if report.streamed else []
+    for row in read_records(folder):
+        rows.append(row)
+    return replace(report, rows=tuple(rows))
 
 
 def _page(title: str, data: Mapping[str, Any]) -> str:
