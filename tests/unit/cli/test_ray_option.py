@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from conscience.cli._shared import executors
 from conscience.cli.main import cli
+from conscience.distributed import ray_executor
 from conscience.errors import InputError
 from tests.support.executors import Adversary
 from tests.support.loopback import Loopback
@@ -35,19 +35,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     seen: list[str | None] = []
 
     @contextmanager
-    def executor_by(ray: str | None) -> Iterator[Any]:
-        seen.append(ray)
+    def cluster(address: str | None) -> Iterator[Any]:
+        seen.append(address)
         yield Adversary()
 
-    monkeypatch.setattr(executors, "executor_by", executor_by)
+    monkeypatch.setattr(ray_executor, "RayExecutor", cluster)
     return seen
 
 
 @pytest.mark.parametrize(
     ("given", "address"),
     [
-        (["--ray"], ""),
-        (["--ray", "--limit", "1"], ""),
+        (["--ray"], None),
+        (["--ray", "--limit", "1"], None),
         (["--ray=auto"], "auto"),
         (["--ray", "10.0.0.7:6379"], "10.0.0.7:6379"),
         (["--ray", "head:6379"], "head:6379"),
@@ -56,7 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     ],
     ids=str,
 )
-def test_addresses(cases: Path, asked: list[str | None], given: list[str], address: str) -> None:
+def test_addresses(cases: Path, asked: list[str | None], given: list[str], address: str | None) -> None:
     done = CliRunner().invoke(cli, ["eval", "cases.jsonl", "--lm", "openai/fake", "--out", "run", *given])
     assert (done.exit_code, asked) == (0, [address]), done.output
     assert (cases.parent / "run" / "report.json").exists()
