@@ -10,6 +10,7 @@ import click
 from conscience._base.locks import locked_folder
 from conscience.cli._shared.options import PATH
 from conscience.cli._shared.output import console, print_json, printable
+from conscience.errors import InputError
 
 if TYPE_CHECKING:
     from conscience.evals.merging import Merged, Whole
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
 @click.argument("shards", nargs=-1, required=True, type=PATH, metavar="FOLDERS...")
 @click.option("--out", type=PATH, required=True, metavar="FOLDER", help="Where rows and report go.")
 @click.option("--partial", is_flag=True, help="Take what there is: shards and cases may be missing, or have failed.")
+@click.option("--parquet", is_flag=True, help="Write the rows as rows.parquet too (extra parquet).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def merge_command(shards: tuple[Path, ...], out: Path, partial: bool, as_json: bool) -> None:
+def merge_command(shards: tuple[Path, ...], out: Path, partial: bool, parquet: bool, as_json: bool) -> None:
     """Put the shards of a run together: rows and report as one run over all cases would have left them.
 
     FOLDERS are those of conscience eval --shard; or files of conscience review --shard, and --out then a file. Exit code 1
     where a shard or a case is missing (then nothing is written), or a case failed.
     """
+    from conscience.cases.parquet import arrow
     from conscience.evals.merging import gather, merge
 
+    if parquet:
+        arrow("--parquet")  # or an error, before anything is written
     whole = gather(shards)
+    if parquet and not whole.places[0].is_run:
+        raise InputError("--parquet goes with folders of runs", hint="verdicts are JSON Lines")
     gaps = whole.gaps()
     for gap in gaps:
         click.echo(f"conscience: {printable(gap)}", err=True)
@@ -36,7 +43,7 @@ def merge_command(shards: tuple[Path, ...], out: Path, partial: bool, as_json: b
         click.echo("conscience: nothing was written; --partial takes what there is", err=True)
         raise click.exceptions.Exit(1)
     if whole.places[0].is_run:
-        merged = _merge_runs(whole, out, as_json)
+        merged = _merge_runs(whole, out, parquet, as_json)
     else:
         merged = merge(whole, out)
         if as_json:
@@ -47,15 +54,18 @@ def merge_command(shards: tuple[Path, ...], out: Path, partial: bool, as_json: b
         raise click.exceptions.Exit(1)
 
 
-def _merge_runs(whole: Whole, out: Path, as_json: bool) -> Merged:
+def _merge_runs(whole: Whole, out: Path, parquet: bool, as_json: bool) -> Merged:
     from conscience.cli._shared.render import show_report
     from conscience.evals import report
     from conscience.evals.merging import merge, reported
+    from conscience.evals.report.parquet import write_rows
 
     with locked_folder(out):
         merged = merge(whole, out)
         result = reported(whole, out)
         page = report.save(result, out)
+        if parquet:
+            write_rows(out)
     if as_json:
         print_json(result.to_dict())
     else:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from conscience import Conscience, EvalConfig, Shard, evaluate
 from conscience.evals.records import FailedCase
 from conscience.evals.report import parquet
 from conscience.evals.rows import LineFile, dumped
-from tests.unit.evals.runs import SAFE, UNSAFE, go, records
+from conscience.testing import ScriptedLM
+from tests.support.commands import run
+from tests.unit.evals.runs import SAFE, UNSAFE, go, records, script
 
 
 @pytest.mark.long
@@ -33,3 +36,13 @@ def test_rows_are_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert (row["flagged"], row["outcome_ok"], row["status"]) == (record.flagged, record.outcome_ok, record.status)
         assert json.loads(row["row"])["key"] == record.key
     assert not [*tmp_path.glob("*.partial")]
+
+
+@pytest.mark.long
+def test_merged_rows_are_columns_too(tmp_path: Path) -> None:
+    """As eval writes them."""
+    reader = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: install the extra 'parquet'")
+    evaluate(Conscience(lm=ScriptedLM(script)), SAFE, out=tmp_path / "s1", config=EvalConfig(shard=Shard(1, 1)))
+    done = run("merge", str(tmp_path / "s1"), "--out", str(tmp_path / "all"), "--parquet")
+    assert done.returncode == 0, done.stderr
+    assert reader.read_table(tmp_path / "all" / "rows.parquet").num_rows == len(SAFE)
