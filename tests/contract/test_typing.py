@@ -9,6 +9,8 @@ from mypy import api
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.xdist_group("typing")  # mypy reads the whole package: once is enough
+
 REVEALED = {
     'program(question="x")': "conscience.outcome.Outcome",
     'program.acall(question="x")': "typing.Coroutine[Any, Any, conscience.outcome.Outcome]",

@@ -52,6 +52,7 @@ def test_eval_by_batch(provider: BatchProvider, cases: Path) -> None:
     assert listed.stdout.endswith("none is under way\n")
 
 
+@pytest.mark.long
 def test_interrupted_it_says_what_stays_at_the_provider(provider: BatchProvider, cases: Path) -> None:
     """And the same command fetches it."""
     provider.fates = [Fate(looks=10_000)]
@@ -84,6 +85,7 @@ def test_killed_it_goes_on_where_it_was(provider: BatchProvider, cases: Path) ->
     assert paid_once(provider)
 
 
+@pytest.mark.long
 def test_batches_are_ended_and_the_run_goes_on_live(provider: BatchProvider, cases: Path) -> None:
     """What was answered by then is not asked again."""
     provider.fates = [Fate(looks=10_000, answered=2)]

@@ -129,6 +129,7 @@ def test_cases_and_too_few_pairs_are_told(tmp_path: Path, env: dict[str, str]) -
     assert "no fewer than 10" in run(*command(path), env=env).stderr
 
 
+@pytest.mark.long
 def test_the_resulting_name_is_a_model(server: Loopback, fake: dict[str, str]) -> None:
     """Colons and all."""
     done = run("ask", "--lm", f"openai/{MODEL}", "Where is Paris?", env=fake)

@@ -267,6 +267,7 @@ def test_a_cancelled_batch_ends_the_run_and_keeps_what_it_answered(provider: Bat
     assert len(provider.answered) == CALLS
 
 
+@pytest.mark.long
 def test_a_compilation_by_batch_writes_the_program_of_a_live_one(provider: BatchProvider, tmp_path: Path) -> None:
     """Drafts and questions go by batch, all questions about a draft in one round; trials of a search stay live."""
     cases = [

@@ -258,9 +258,12 @@ def test_each_key_has_its_own_threshold(keyed: TestClient) -> None:
     assert (strict["conscience"]["status"], lenient["conscience"]["status"]) == ("revised", "clean")
 
 
-def test_metrics_are_the_operators(keyed: TestClient) -> None:
-    assert keyed.get("/metrics", headers=bearing("key-of-acme")).status_code == 403
-    text = keyed.get("/metrics", headers=bearing("key-of-the-operator")).text
+def test_metrics_are_the_operators() -> None:
+    with TestClient(create_app({"m": scripted(), "other": scripted()}, policies=POLICIES)) as client:
+        client.post(CHAT, json={**body("harm"), "model": "gpt-4o"}, headers=bearing("key-of-acme"))
+        client.post(CHAT, json=body("harm"), headers=bearing("key-of-the-operator"))
+        assert client.get("/metrics", headers=bearing("key-of-acme")).status_code == 403
+        text = client.get("/metrics", headers=bearing("key-of-the-operator")).text
     assert 'conscience_outcomes_total{model="gpt-4o",status="clean",tenant="acme"} 1.0' in text
     assert 'conscience_model_calls_total{model="m",role="revise",tenant="boss"} 1.0' in text
     assert 'route="other"' not in text
