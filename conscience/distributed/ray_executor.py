@@ -17,6 +17,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain, islice
 from typing import Any, Self, TypeVar
 
@@ -34,6 +35,9 @@ R = TypeVar("R")
 STORE_BYTES = 100_000_000
 """Of shared memory for a cluster that is started here: items and results are small, and most go past it."""
 
+LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+"""Ray takes the better known address of loopback for a mistake, and listens on the network instead."""
+
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -42,7 +46,8 @@ class RayExecutor:
 
     Args:
         address: of a cluster, as ``ray.init`` takes it; by default ``RAY_ADDRESS``, or else a cluster of this machine's
-            own, on loopback, which ends with this executor. One that this process is connected to already is used as it is.
+            own, at a loopback address, which ends with this executor. One that this process is connected to already is
+            used as it is.
         workers: how many; by default one for each CPU of the cluster.
 
     Raises:
@@ -125,8 +130,8 @@ class RayExecutor:
         if self._address == "local":
             cpus = self._workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
             options |= {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-            options |= {"_node_ip_address": "127.0.0.1"}
-        with _environment(), _own_signals():
+            options |= {"_node_ip_address": LOOPBACK}
+        with _environment(), _own_signals(), _unheard():
             try:
                 self._ray.init(**options)
             except (ConnectionError, RuntimeError, ValueError) as error:
@@ -225,6 +230,22 @@ def _environment() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Ray prints on our output what its processes have to say of lost workers, and no option keeps it from that. So nothing
+    listens to them."""
+    inside = import_module("ray._private.worker")
+    listens = getattr(inside, "listen_error_messages", None)
+    if listens is None:
+        yield
+        return
+    inside.listen_error_messages = lambda *_: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        inside.listen_error_messages = listens  # type: ignore[attr-defined]
 
 
 @contextmanager

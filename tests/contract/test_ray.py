@@ -150,6 +150,8 @@ def test_nothing_is_paid_for_twice_whatever_is_killed(server: Loopback, tmp_path
     driver.kill()
     driver.communicate()
     driver = start()
+    wait_for(100, driver)
+    os.kill(_workers(driver.pid)[0], signal.SIGKILL)
     said, error = driver.communicate(timeout=60)
     assert (said, error, driver.returncode) == ("80 done\n", "", 0)
     asked = Counter(json.dumps(body["messages"]) for body in server.calls)
