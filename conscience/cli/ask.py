@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.cases import column_option, skip_bad_option, tell_skipped, telling
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
-from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
+from conscience.cli._shared.options import PATH, Amount, Setup, concurrency_option, setup_options
 from conscience.cli._shared.output import bar, console, print_json
 from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import ConscienceError, InputError
@@ -68,12 +68,12 @@ def ask_command(
 @click.option("--out", type=PATH, metavar="FILE", help="Where the verdicts go, a row a case (JSON Lines).")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many cases.")
 @shard_option
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@concurrency_option
 @click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
 @ray_option
 @batch_option
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @setup_options
 @threshold_option
 @click.option("--full", is_flag=True, help="Show long texts whole.")

@@ -11,9 +11,9 @@ import click
 
 from conscience._base.locks import locked_folder
 from conscience._redaction import redact
-from conscience.cli._shared.cases import column_option, tell_skipped, telling
+from conscience.cli._shared.cases import column_option, skip_bad_option, tell_skipped, telling
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
-from conscience.cli._shared.options import FILE, PATH, Amount, Setup, oracle_named, setup_options
+from conscience.cli._shared.options import FILE, PATH, Amount, Setup, concurrency_option, oracle_named, setup_options
 from conscience.cli._shared.output import bar, console, print_json, resumable
 from conscience.cli._shared.program import open_file
 from conscience.errors import ConscienceError, InputError
@@ -72,11 +72,11 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
 @_budgeted
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@concurrency_option
 @ray_option
 @batch_option
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def compile_command(
@@ -155,7 +155,7 @@ def compile_command(
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")
 @_budgeted
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@concurrency_option
 @ray_option
 @click.option("--lm", default="local", metavar="MODEL", show_default=True, help="The model to carry it over to.")
 @click.option("--review-lm", metavar="MODEL", help="Another model for the role review.")

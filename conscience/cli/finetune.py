@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._shared.cases import tell_skipped
+from conscience.cli._shared.cases import skip_bad_option, tell_skipped
 from conscience.cli._shared.options import PATH, Amount
 from conscience.cli._shared.output import print_json, printable, resumable
 from conscience.errors import InputError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--poll", type=Amount(0, min_open=True), default=20.0, show_default=True, help="Seconds between looks at a job."
 )
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @click.option("--yes", is_flag=True, help="Upload and pay without being asked.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 def finetune_command(

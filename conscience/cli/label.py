@@ -9,7 +9,7 @@ import click
 
 from conscience._base.locks import locked_file, locked_folder
 from conscience.cli._shared.cases import KindCount, column_option, telling
-from conscience.cli._shared.options import PATH, Amount, Setup, setup_options
+from conscience.cli._shared.options import PATH, Setup, setup_options, spend_options
 from conscience.cli._shared.output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
@@ -26,8 +26,7 @@ HELP = "a aligned, m misaligned, Enter keep what is proposed, s later, u take th
 @click.option("--out", type=PATH, required=True, metavar="FILE.jsonl", help="Where the cases go; must not exist.")
 @click.option("--pairs", type=click.IntRange(1, 100), default=4, show_default=True, help="For each principle.")
 @click.option("--propose-lm", metavar="MODEL", help="The model that writes; by default --lm.")
-@click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models.")
-@click.option("--max-cost", type=Amount(0, min_open=True), metavar="DOLLARS", help="The most to spend.")
+@spend_options
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 def propose_command(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._shared.cases import KindCount, column_option, tell_skipped, telling
+from conscience.cli._shared.cases import KindCount, column_option, skip_bad_option, tell_skipped, telling
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
-from conscience.cli._shared.options import PATH, Amount, Setup, oracle_named, setup_options
+from conscience.cli._shared.options import PATH, Amount, Setup, concurrency_option, oracle_named, setup_options
 from conscience.cli._shared.output import append, bar, console, print_json, printable, write
 from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import BackendError, ConscienceError, InputError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="label, refusal, choice, exact, references, code, tests, judge or package.module:function.",
 )
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge; by default the one that reviews.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@concurrency_option
 @click.option("--rpm", type=Amount(0, min_open=True), help="Requests a minute, at most.")
 @click.option("--tpm", type=Amount(0, min_open=True), help="Tokens a minute, at most.")
 @click.option("--max-cost", type=Amount(0), metavar="DOLLARS", help="Begin no further case once this is spent.")
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @batch_option
 @click.option("--max-revisions", type=click.IntRange(0, 10), help="How often to revise.  [default: 1]")
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @setup_options
 @click.option("--parquet", is_flag=True, help="Write the rows as rows.parquet too (extra parquet).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -81,7 +81,7 @@ def eval_command(
     from conscience.cases.case import iter_cases
     from conscience.cases.drawing import draw
     from conscience.cases.parquet import arrow
-    from conscience.cli._shared.render import show_report
+    from conscience.cli._shared.render import tell_report
     from conscience.evals import report
     from conscience.evals.batch import BatchProgress
     from conscience.evals.report.parquet import write_rows
@@ -137,11 +137,7 @@ def eval_command(
         page = report.save(result, out)
         if parquet:
             write_rows(out)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        show_report(console(), result)
-        click.echo(f"report: {page}")
+    tell_report(result, page, as_json=as_json)
     why = "interrupted; the same command goes on from here" if progress.stopped else f"stopped at ${progress.dollars:.4f}"
     _say_left(why, total - progress.done)
     if progress.stopped:
@@ -217,7 +213,7 @@ def cases_command() -> None:
 @cases_command.command("check")
 @click.argument("cases", nargs=-1, required=True, metavar="CASES...")
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def check_command(cases: tuple[str, ...], columns: dict[str, str], skip_bad: bool, as_json: bool) -> None:
     """Validate CASES and summarise them: columns, labels, duplicates, conflicts, pairs. Exit code 1 if something is odd."""

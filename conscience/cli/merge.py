@@ -9,7 +9,7 @@ import click
 
 from conscience._base.locks import locked_folder
 from conscience.cli._shared.options import PATH
-from conscience.cli._shared.output import console, print_json, printable
+from conscience.cli._shared.output import print_json, printable
 from conscience.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def merge_command(shards: tuple[Path, ...], out: Path, partial: bool, parquet: b
 
 
 def _merge_runs(whole: Whole, out: Path, parquet: bool, as_json: bool) -> Merged:
-    from conscience.cli._shared.render import show_report
+    from conscience.cli._shared.render import tell_report
     from conscience.evals import report
     from conscience.evals.merging import merge, reported
     from conscience.evals.report.parquet import write_rows
@@ -66,9 +66,5 @@ def _merge_runs(whole: Whole, out: Path, parquet: bool, as_json: bool) -> Merged
         page = report.save(result, out)
         if parquet:
             write_rows(out)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        show_report(console(), result)
-        click.echo(f"report: {page}")
+    tell_report(result, page, as_json=as_json)
     return merged

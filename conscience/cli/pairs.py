@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conscience._base.locks import locked_folder
-from conscience.cli._shared.cases import column_option, tell_skipped, telling
-from conscience.cli._shared.options import FILE, Amount, Setup, setup_options
+from conscience.cli._shared.cases import column_option, skip_bad_option, tell_skipped, telling
+from conscience.cli._shared.options import FILE, Amount, Setup, concurrency_option, setup_options, spend_options
 from conscience.cli._shared.output import bar, print_json, printable, resumable, write
 from conscience.errors import BudgetExceeded, InputError
 
@@ -49,11 +49,10 @@ SHOWN = 3
 )
 @click.option("--limit", type=click.IntRange(1), help="Draw so many cases at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
-@click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models.")
-@click.option("--max-cost", type=Amount(0, min_open=True), metavar="DOLLARS", help="The most to spend.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once.")
+@spend_options
+@concurrency_option
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def pairs_command(

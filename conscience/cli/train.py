@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from conscience.cli._shared.cases import column_option, tell_skipped, telling
-from conscience.cli._shared.options import LOCAL, Amount, Setup, setup_options
+from conscience.cli._shared.cases import column_option, skip_bad_option, tell_skipped, telling
+from conscience.cli._shared.options import LOCAL, Amount, Setup, setup_options, spend_options
 from conscience.cli._shared.output import bar, console, print_json, resumable
 
 if TYPE_CHECKING:
@@ -52,12 +52,11 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--holdout-by", type=click.Choice(["cluster", "group"]), default="cluster", show_default=True,
               help="What is held out whole.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, mps; auto is a GPU, if any.")
-@click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models.")
-@click.option("--max-cost", type=Amount(0, min_open=True), metavar="DOLLARS", help="The most to spend.")
+@spend_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Answers under way at once.")
 @column_option
-@click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+@skip_bad_option
 @setup_options
 @click.option("--json", "as_json", is_flag=True, help="Print what training.json holds.")
 def train_command(

@@ -39,6 +39,9 @@ column_option = click.option(
 )
 
 
+skip_bad_option = click.option("--skip-bad", is_flag=True, help="Go on without rows that cannot be read.")
+
+
 def telling() -> Callable[[str], None]:
     """Says each line about how cases were read once, however often they are read."""
     said: set[str] = set()

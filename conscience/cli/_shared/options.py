@@ -180,6 +180,18 @@ def _has_model(program: Conscience) -> bool:
     return True
 
 
+concurrency_option = click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Cases under way at once."
+)
+
+
+def spend_options(command: Command) -> Command:
+    """Adds the most that may be spent: ``max_calls`` and ``max_cost``."""
+    cost = click.option("--max-cost", type=Amount(0, min_open=True), metavar="DOLLARS", help="The most to spend.")
+    calls = click.option("--max-calls", type=click.IntRange(1), metavar="N", help="The most calls to models.")
+    return calls(cost(command))
+
+
 def setup_options(command: Command) -> Command:
     """Adds the options about the program; the command gets them as one argument, ``setup``."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from conscience.cli._shared.output import SHOWN_CHARACTERS, safe, shortened
+from conscience.cli._shared.output import SHOWN_CHARACTERS, console, print_json, safe, shortened
 from conscience.outcome import Outcome, Status, Verdict
 from conscience.usage import Usage
 
@@ -177,6 +179,15 @@ def show_report(console: Console, report: EvalReport) -> None:
     console.print(table)
     for claim in report.claims:
         console.print(Text(f"note: {safe(claim)}", style="dim"))
+
+
+def tell_report(report: EvalReport, page: Path, *, as_json: bool) -> None:
+    """Prints a run's report, and where its page is; or all of it as JSON."""
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_report(console(), report)
+        click.echo(f"report: {page}")
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
