@@ -27,7 +27,8 @@ PRICES = {
     "gpt-4o-2024-08-06": 25.0,
     "gpt-4o-mini-2024-07-18": 3.0,
 }
-"""Dollars for a million trained tokens, by OpenAI's list of 2025. LiteLLM's table has no prices of training."""
+"""Dollars for a million trained tokens, as remembered of OpenAI's list of 2025, not checked since. LiteLLM's table has no
+prices of training."""
 
 EPOCHS = 3
 EXAMPLES = (100, 25_000)
