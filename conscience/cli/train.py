@@ -35,7 +35,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
               help="The weight of the preference beside the supervised loss.")  # fmt: skip
 @click.option("--beta", type=Amount(0, min_open=True), default=0.1, show_default=True,
               help="How hard the preference pulls away from the frozen copy.")  # fmt: skip
-@click.option("--learning-rate", type=Amount(0, min_open=True), default=3e-4, show_default=True, help="The highest one.")
+@click.option("--learning-rate", type=Amount(0, min_open=True), default=1e-3, show_default=True, help="The highest one.")
 @click.option("--rank", type=click.IntRange(1), default=8, show_default=True, help="Of the LoRA.")
 @click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True, metavar="N", help="Pairs a step.")
 @click.option("--max-length", type=click.IntRange(32), default=1024, show_default=True, metavar="N",

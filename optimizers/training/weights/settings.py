@@ -39,7 +39,7 @@ class TrainingSettings:
     epochs: int = 2
     dpo_weight: float = 0.1
     beta: float = 0.1
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     rank: int = 8
     batch_size: int = 4
     max_length: int = 1024
