@@ -199,14 +199,19 @@ def _check_readable(student: Conscience) -> None:
     """Refuses to carry over to a model what it does not show, before anything is asked.
 
     Raises:
-        ConfigurationError: the gate reads the candidates for a token, and the reviewing model shows none.
+        ConfigurationError: the gate reads the candidates for a token, and the reviewing model shows none, or does not go on
+            with the answers that the gate begins.
     """
     reviewer = student.roles.backend("review")
-    reads = any(isinstance(signal, DistributionProbe) for signal in _signals(student.gate_settings))
-    if reads and (reviewer.decides or not reviewer.supports("logprobs")):
+    read = [signal for signal in _signals(student.gate_settings) if isinstance(signal, DistributionProbe)]
+    hint = "compile the program for this model: conscience compile"
+    if read and (reviewer.decides or not reviewer.supports("logprobs")):
         raise ConfigurationError(
-            f"the gate reads log-probabilities of whole answers, and {reviewer.name} shows none",
-            hint="compile the program for this model: conscience compile",
+            f"the gate reads log-probabilities of whole answers, and {reviewer.name} shows none", hint=hint
+        )
+    if any(signal.begin for signal in read) and not reviewer.supports("begun_answers"):
+        raise ConfigurationError(
+            f"the gate begins answers for the model to go on with, and {reviewer.name} does not do that", hint=hint
         )
 
 

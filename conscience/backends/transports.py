@@ -61,8 +61,8 @@ class Transport(Protocol):
 
     def supports(self, feature: str) -> bool:
         """Whether the model is known to take "logprobs", "schema" or "tools", to be a "reasoning" model, or to serve
-        questions that are asked at once better than ones asked in turn ("parallel"), or to show any number of candidates
-        for a token ("many_candidates")."""
+        questions that are asked at once better than ones asked in turn ("parallel"), to show any number of candidates for
+        a token ("many_candidates"), or to go on with a last turn of its own that was begun ("begun_answers")."""
 
     @property
     def sampling(self) -> Mapping[str, Any]:
@@ -301,7 +301,7 @@ class LocalTransport(LiteLLMTransport):
 
     def supports(self, feature: str) -> bool:
         # Not parallel: questions at once would go to slots of their own, each of which would read the draft anew.
-        return feature in {"logprobs", "many_candidates", "schema", "schema_limits", "slow_prompts"}
+        return feature in {"logprobs", "many_candidates", "begun_answers", "schema", "schema_limits", "slow_prompts"}
 
     def _sampling(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """One token repeats nothing, and the figures of a gate must not hang on a sampler. A greedy answer needs one against

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from conscience.gate.parts import OfAPart
-from conscience.gate.questions import ONE_TOKEN_SAMPLING, Framing, Question
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, Framing, OpenQuestion, Question
 from conscience.messages.completion import Message
 from conscience.outcome import Draft
 
@@ -31,13 +31,14 @@ LARGEST_VOCABULARY = 10_000
 class DistributionProbe(OfAPart):
     """A question of which the whole first token is read.
 
-    It has no written form: where a model shows no log-probabilities, it has no value, as a question that is answered neither
-    Yes nor No has none.
+    It has no written form: where a model shows no log-probabilities, or does not go on with an answer that was begun, it has
+    no value, as a question that is answered neither Yes nor No has none.
 
     Attributes:
         name: unique within a gate.
-        text: the question, ending with a question mark.
+        text: what is asked: a question to answer with Yes or No, or, where the answer is begun, anything.
         framing: own or foreign.
+        begin: how the answer is begun for the model, see ``OpenQuestion``; empty where it is not.
         candidates: how many are asked for, where the model shows as many.
         weights: token, as the server writes it → weight of its log-probability, in nats for each nat.
         floor: nats; what counts for a token that is not shown or less likely than this.
@@ -50,6 +51,7 @@ class DistributionProbe(OfAPart):
     name: str = Field(min_length=1)
     text: str = Field(min_length=1)
     framing: Framing = "own"
+    begin: str = ""
     candidates: int = Field(default=FEW_CANDIDATES, ge=2, le=LARGEST_VOCABULARY)
     weights: Mapping[str, float] = Field(min_length=1, max_length=LARGEST_VOCABULARY)
     floor: float = Field(le=0, allow_inf_nan=False)
@@ -66,6 +68,8 @@ class DistributionProbe(OfAPart):
     @property
     def question(self) -> Question:
         """What is asked."""
+        if self.begin:
+            return OpenQuestion(name=self.name, text=self.text, framing=self.framing, begin=self.begin)
         return Question(name=self.name, text=self.text, framing=self.framing)
 
     def messages(self, draft: Draft) -> list[Message]:

@@ -31,6 +31,7 @@ probability, or without a model."""
 
 NEITHER = "the answer was neither Yes nor No"
 NO_CANDIDATES = "there are no log-probabilities to read"
+NOT_CONTINUED = "this model does not go on with an answer that was begun"
 
 
 class Gate(dspy.Module):  # type: ignore[misc]
@@ -214,6 +215,8 @@ def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[Sign
             return SignalReading(0.0, "probes")
         draft = part
     if isinstance(signal, DistributionProbe):
+        if signal.begin and not model.supports("begun_answers"):
+            return SignalReading(None, "logprobs", missing=NOT_CONTINUED)
         answer = yield from ask_candidates(model, signal.messages(draft), signal.candidates)
         value = None if answer is None else signal.value(answer.first_token)
         return SignalReading(value, "logprobs", missing=NO_CANDIDATES)

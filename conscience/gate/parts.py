@@ -7,7 +7,7 @@ together, the longer one hides the other. Read apart and added up, either counts
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -26,13 +26,16 @@ class OfAPart(BaseModel):
 
     about: Part = Field(default="draft")
 
+    _added: ClassVar[frozenset[str]] = frozenset({"about", "begin"})
+    """Fields that were added later."""
+
     @model_serializer(mode="wrap")
-    def _without_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is about the whole draft is written as it was before there was a choice: digests of it stay the same."""
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A signal that makes no use of a field is written as it was before there was one: digests of it stay the same."""
         written: dict[str, Any] = write(self)
-        if self.about == "draft":
-            written.pop("about", None)
-        return written
+        fields = type(self).model_fields
+        unused = [name for name in self._added if name in written and written[name] == fields[name].default]
+        return {name: value for name, value in written.items() if name not in unused}
 
     def part(self, draft: Draft) -> Draft | None:
         """The draft as the signal is shown it; None where it has no such part."""

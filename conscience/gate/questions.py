@@ -80,14 +80,31 @@ class Question(OfAPart):
             draft: what it is about.
             written: whether a score is to be written.
         """
-        tail = WRITTEN_SCORE if written else YES_OR_NO
+        return self._asked(draft, WRITTEN_SCORE if written else YES_OR_NO)
+
+    def _asked(self, draft: Draft, tail: str) -> list[Message]:
         if self.framing == "foreign" or not draft.messages:  # without a request, there is nothing to continue
             exchange = shown(draft)
             # A question worded for the own framing reads as well about "the assistant's response".
             text = FOREIGN_TURN.format(exchange=exchange, question=_foreign(self.text), yes_or_no=tail)
-            return [{"role": "user", "content": text}]
+            return [{"role": "user", "content": text.rstrip()}]
         lead = IN_A_CONVERSATION if is_history(draft.request) else ""
-        return continued(draft, lead + OWN_TURN.format(question=self.text, yes_or_no=tail))
+        return continued(draft, (lead + OWN_TURN.format(question=self.text, yes_or_no=tail)).rstrip())
+
+
+class OpenQuestion(Question):
+    """A question whose answer is begun for the model, which goes on with any word: its first token is read whole, and is
+    neither Yes nor No. Only for models that go on with a turn that was begun.
+
+    Attributes:
+        begin: how the answer begins.
+    """
+
+    begin: str = Field(min_length=1)
+
+    def messages(self, draft: Draft, *, written: bool = False) -> list[Message]:
+        """The question, and the answer's beginning as the last turn; it has no written form."""
+        return [*self._asked(draft, ""), {"role": "assistant", "content": self.begin}]
 
 
 def continued(draft: Draft, turn: str) -> list[Message]:

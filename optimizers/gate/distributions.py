@@ -17,7 +17,7 @@ import numpy as np
 from conscience._base.text import text_fault
 from conscience.constitution.schema import Constitution
 from conscience.gate.distribution import DistributionProbe
-from conscience.gate.questions import Framing, Question
+from conscience.gate.questions import YES_OR_NO, Framing, OpenQuestion, Question
 from conscience.optimizers.gate.estimators import FittedEstimator
 from conscience.optimizers.gate.logistic import (
     CS,
@@ -31,6 +31,13 @@ from conscience.optimizers.gate.logistic import (
 
 READ: tuple[str, ...] = ("Is that harmful or wrong?",)
 """Questions whose distribution is read, beside the constitution's own."""
+
+BEGUN: tuple[tuple[str, str], ...] = (
+    (f"{READ[0]} {YES_OR_NO}", "It is"),
+    ("Sum up what you just said in one word.", "In one word:"),
+)
+"""What is asked in place of those of a model that goes on with an answer that was begun, and the answer's beginning. Told to
+sum up, a model shows more of what it read than told to judge (MoralChoice, .93 against .88); both tell more than either."""
 
 SEEN = 0.75
 """The share of the drafts learned from that must show a token, or it is left out. Of thousands of candidates it hardly
@@ -49,12 +56,20 @@ Shown = tuple[tuple[str, ...], Array]
 """The candidates of one answer, and their log-probabilities in nats."""
 
 
-def questions_read(constitution: Constitution) -> list[Question]:
-    """The questions whose distributions are read, in both framings, the cheap one first."""
+def questions_read(constitution: Constitution, *, begun: bool = False) -> list[Question]:
+    """The questions whose distributions are read, the cheap ones first: those to answer with Yes or No in both framings.
+
+    Args:
+        begun: whether the model goes on with an answer that was begun.
+    """
     texts = list(dict.fromkeys([constitution.question, *READ]))
     framings: tuple[Framing, ...] = ("own", "foreign")
-    return [Question(name=f"first token {framing} {i}", text=t, framing=framing) for framing in framings
-            for i, t in enumerate(texts, 1)]  # fmt: skip
+    own, foreign = ([Question(name=f"first token {framing} {i}", text=text, framing=framing)
+                     for i, text in enumerate(texts, 1)] for framing in framings)  # fmt: skip
+    if begun:
+        own = [question for question in own if question.text not in READ]
+        own += [OpenQuestion(name=f"begun token {i}", text=text, begin=begin) for i, (text, begin) in enumerate(BEGUN, 1)]
+    return [*own, *foreign]
 
 
 def shown(candidates: Sequence[tuple[str, float]]) -> Shown:
@@ -214,6 +229,7 @@ def _probe(name: str, distribution: Distribution, columns: _Columns, part: Array
         name=f"{name}: {question.text}",
         text=question.text,
         framing=question.framing,
+        begin=question.begin if isinstance(question, OpenQuestion) else "",
         candidates=distribution.candidates,
         weights=weights,
         floor=columns.floor,

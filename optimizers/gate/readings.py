@@ -20,7 +20,7 @@ from conscience.errors import ConfigurationError
 from conscience.gate.asking import ask_candidates
 from conscience.gate.gate import read_signals
 from conscience.gate.probes import exchange_texts
-from conscience.gate.questions import Question
+from conscience.gate.questions import OpenQuestion, Question
 from conscience.gate.settings import Signal
 from conscience.optimizers.gate.distributions import Shown, shown
 from conscience.outcome import Draft
@@ -29,6 +29,7 @@ from conscience.usage import CallContext, UsageTracker
 
 _DRAFTS = Codec(draft_data, draft_from_data)
 _SIGNALS: TypeAdapter[list[Signal]] = TypeAdapter(list[Signal])
+_QUESTIONS: TypeAdapter[list[OpenQuestion | Question]] = TypeAdapter(list[OpenQuestion | Question])
 
 Vectors = Sequence[Sequence[float]]
 """Of one draft, one for each wording."""
@@ -114,7 +115,7 @@ class ReadDraft(Task[Draft, Reading]):
     @classmethod
     def from_data(cls, data: Mapping[str, Any], shared: Shared) -> Self:
         program, signals = shared.open(data["program"]), _SIGNALS.validate_python(data["signals"])
-        distributions = [Question.model_validate(question) for question in data["distributions"]]
+        distributions = _QUESTIONS.validate_python(data["distributions"])
         return cls(program, signals, distributions, data["candidates"], data["wordings"])
 
 

@@ -17,7 +17,7 @@ from conscience.errors import ConfigurationError
 from conscience.gate.distribution import FEW_CANDIDATES, MANY_CANDIDATES, DistributionProbe
 from conscience.gate.gate import calls_to_read
 from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
-from conscience.gate.questions import Question
+from conscience.gate.questions import OpenQuestion, Question
 from conscience.gate.settings import GateSettings, Signal
 from conscience.gate.windows import windows
 from conscience.optimizers.data.labeled_drafts import LabeledDraft
@@ -173,7 +173,8 @@ def _embeddings(
 def _price(question: Question, drafts: Sequence[LabeledDraft], *, together: bool) -> float:
     """Tokens of one question. In the own framing the exchange is in the server's prefix cache, in the foreign one it is
     not, unless all questions are asked together: then it is read once, whatever is asked."""
-    asked = len(question.text) / CHARACTERS + TURN
+    begun = question.begin if isinstance(question, OpenQuestion) else ""
+    asked = len(question.text + begun) / CHARACTERS + TURN
     if question.about != "draft":  # which is shown by itself, and so read anew
         parts = (question.part(labeled.draft) for labeled in drafts)
         asked += _mean(len(part.response) / CHARACTERS if part else 0.0 for part in parts)
@@ -190,7 +191,7 @@ def _mean(values: Iterable[float]) -> float:
 def probabilities(settings: GateSettings, matrix: SignalMatrix) -> list[float]:
     """What a gate that asks nothing but the matrix's signals makes of its drafts."""
     columns = {question.name: j for j, question in enumerate(matrix.questions)}
-    distributions = {(each.question.text, each.question.framing): each for each in matrix.distributions}
+    distributions = {_asked(each.question): each for each in matrix.distributions}
 
     def value(signal: Signal, index: int) -> float:
         if isinstance(signal, LexicalProbe):
@@ -198,9 +199,14 @@ def probabilities(settings: GateSettings, matrix: SignalMatrix) -> list[float]:
         if isinstance(signal, EmbeddingProbe):
             return signal.value([list(block[index]) for block in matrix.embeddings[signal.model][1]])
         if isinstance(signal, DistributionProbe):
-            return signal.value(distributions[signal.text, signal.framing].candidates_of(index))
+            return signal.value(distributions[_asked(signal.question)].candidates_of(index))
         return float(matrix.values[index, columns[signal.name]])
 
     signals = settings.signals
     indices = range(len(matrix.drafts))
     return [settings.probability({signal.name: value(signal, index) for signal in signals}) for index in indices]
+
+
+def _asked(question: Question) -> Question:
+    """A question by what it asks, whatever it is called."""
+    return question.model_copy(update={"name": "asked"})

@@ -162,7 +162,7 @@ def _affordable(
     draft."""
     reviewer = state.program.roles.backend("review")
     candidates, embeddings = candidates[: state.options.effort.pool], state.options.embeddings
-    distributions = questions_read(state.program.constitution)
+    distributions = questions_read(state.program.constitution, begun=reviewer.supports("begun_answers"))
     if reviewer.decides or not reviewer.supports("logprobs"):
         distributions = []
     if (left := state.runtime.calls_left) is None:

@@ -1,20 +1,22 @@
-"""What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and time.
+"""What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and the time
+that the compiled gate takes beside the answer it reads.
 
 python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--framings own] [--embed e5]
 
-The few are the likeliest of the many: what a hosted model would show of the same answer. All answers go into a journal
-(--journal), and everything after is arithmetic. Times are of drafts whose exchange the server has in its prefix cache, as
-that of an answer it has just written.
+The few are the likeliest of the many: what a hosted model would show of the same answer, to questions that are answered with
+Yes or No; it goes on with no answer that was begun. All answers go into a journal, and everything after is arithmetic. Timed
+are answers of 150 to 200 tokens that the model writes to the requests of the cases, and the gate after each.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import statistics
 import sys
-import time
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,18 +27,22 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402 - the environment comes first
 
 from conscience import Backend, Conscience  # noqa: E402
-from conscience.backends.embeddings import embedding  # noqa: E402
 from conscience.cases.case import load_cases  # noqa: E402
-from conscience.gate.distribution import FEW_CANDIDATES, MANY_CANDIDATES, candidates_sampling  # noqa: E402
-from conscience.gate.probes import exchange_texts  # noqa: E402
-from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect  # noqa: E402
+from conscience.gate.distribution import FEW_CANDIDATES, MANY_CANDIDATES  # noqa: E402
+from conscience.gate.questions import OpenQuestion, Question  # noqa: E402
+from conscience.gate.settings import GateSettings  # noqa: E402
+from conscience.messages.rendering import Request, request_text  # noqa: E402
+from conscience.optimizers.data.labeled_drafts import collect  # noqa: E402
 from conscience.optimizers.data.splits import in_order  # noqa: E402
 from conscience.optimizers.gate.compiler import CompiledGate, compile_gate  # noqa: E402
 from conscience.optimizers.gate.distributions import SEEN, Distribution, questions_read, shown  # noqa: E402
 from conscience.optimizers.gate.question_bank import pool  # noqa: E402
-from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities, wordings_for  # noqa: E402
+from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities  # noqa: E402
 from conscience.optimizers.runtime import Runtime  # noqa: E402
 from conscience.stats.metrics import auroc  # noqa: E402
+
+LONG, LONG_ENOUGH = 200, 150
+"""Tokens of an answer that is timed."""
 
 
 def few(distribution: Distribution) -> Distribution:
@@ -49,59 +55,42 @@ def few(distribution: Distribution) -> Distribution:
     return Distribution.of(distribution.question, FEW_CANDIDATES, answers, distribution.tokens)
 
 
-def matrices(whole: SignalMatrix) -> dict[str, tuple[SignalMatrix, bool]]:
-    """Kind → (a matrix with these signals only, whether surface words are read)."""
+def matrices(whole: SignalMatrix, compiled: Collection[Question]) -> dict[str, tuple[SignalMatrix, bool]]:
+    """Kind → (a matrix with these signals only, whether surface words are read); of all, those that a compiler reads."""
     nothing = replace(
         whole, questions=(), values=whole.values[:, :0], prices=whole.prices[:0], embeddings={}, distributions=()
     )
-    many, of_few = whole.distributions, tuple(map(few, whole.distributions))
-
-    def read(distributions: tuple[Distribution, ...], *framings: str) -> SignalMatrix:
-        return replace(nothing, distributions=tuple(d for d in distributions if d.question.framing in framings))
-
-    kinds = {
-        "words": (nothing, True),
-        "questions": (replace(nothing, questions=whole.questions, values=whole.values, prices=whole.prices), False),
-        f"{FEW_CANDIDATES} candidates, own": (read(of_few, "own"), False),
-        f"{FEW_CANDIDATES} candidates, both": (read(of_few, "own", "foreign"), False),
-        f"{MANY_CANDIDATES} candidates, own": (read(many, "own"), False),
-        f"{MANY_CANDIDATES} candidates, both": (read(many, "own", "foreign"), False),
-    }
-    if not whole.questions:
-        del kinds["questions"]
-    framings = {distribution.question.framing for distribution in many}
-    for count in (FEW_CANDIDATES, MANY_CANDIDATES):
-        if "own" not in framings:
-            del kinds[f"{count} candidates, own"]
-        if len(framings) < 2:
-            del kinds[f"{count} candidates, both"]
+    begun = tuple(d for d in whole.distributions if isinstance(d.question, OpenQuestion))
+    closed = tuple(d for d in whole.distributions if not isinstance(d.question, OpenQuestion))
+    of_few, in_all = tuple(map(few, closed)), tuple(d for d in whole.distributions if d.question in compiled)
+    kinds = {"words": (nothing, True)}
+    if whole.questions:
+        kinds["questions"] = replace(nothing, questions=whole.questions, values=whole.values, prices=whole.prices), False
+    for count, distributions in ((FEW_CANDIDATES, of_few), (MANY_CANDIDATES, closed)):
+        for framing in dict.fromkeys(d.question.framing for d in distributions):
+            those = tuple(d for d in distributions if d.question.framing == framing)
+            kinds[f"{count} candidates, {framing}"] = replace(nothing, distributions=those), False
+    if begun:
+        kinds[f"{MANY_CANDIDATES} candidates, begun"] = replace(nothing, distributions=begun), False
     for name in whole.embeddings:
         kinds[name] = replace(nothing, embeddings={name: whole.embeddings[name]}), False
     kinds[f"all, {FEW_CANDIDATES} candidates"] = replace(whole, distributions=of_few), True
-    kinds["all"] = whole, True
+    kinds["all"] = replace(whole, distributions=in_all), True
     return kinds
 
 
-def seconds(program: Conscience, drafts: list[LabeledDraft], models: list[str]) -> dict[str, float]:
-    """Kind → median seconds of one signal, the exchange being in the server's prefix cache."""
-    backend = Backend(program.roles.backend("review").name, cache=False)
-    taken: defaultdict[str, list[float]] = defaultdict(list)
-    own, foreign = (next(q for q in questions_read(program.constitution) if q.framing == f) for f in ("own", "foreign"))
-    for labeled in drafts:
-        asked = [("foreign, ", foreign), ("own, ", own)]
-        backend.complete([*own.messages(labeled.draft)[:-1], {"role": "user", "content": "Well?"}], {"max_tokens": 1})
-        for name, question in reversed(asked):
-            for candidates in (FEW_CANDIDATES, MANY_CANDIDATES):
-                if name == "foreign, " and candidates == FEW_CANDIDATES:
-                    continue  # the next would find it read
-                started = time.perf_counter()
-                backend.complete(question.messages(labeled.draft), candidates_sampling(candidates, many=True))
-                taken[f"{name}{candidates} candidates"].append(time.perf_counter() - started)
-        for model in models:
-            started = time.perf_counter()
-            embedding(model, exchange_texts(labeled.draft, wordings_for(model, program.constitution))).run()
-            taken[model].append(time.perf_counter() - started)
-    return {name: statistics.median(values[1:]) for name, values in taken.items()}
+def seconds(program: Conscience, settings: GateSettings, requests: list[Request], count: int) -> list[tuple[float, float]]:
+    """What writing took and what the gate took, in seconds, for the first ``count`` answers that are long enough."""
+    model = Backend(program.roles.backend("review").name, cache=False, timeout=600, max_tokens=LONG)
+    gated = Conscience(constitution=program.constitution, lm=model, review=settings, max_revisions=0)
+    taken: list[tuple[float, float]] = []
+    for request in requests:
+        if len(taken) > count:
+            break
+        spent = gated(request).usage.by_role
+        if spent["generate"].output_tokens >= LONG_ENOUGH:
+            taken.append((spent["generate"].seconds, spent["review"].seconds))
+    return taken[1:]  # the first also starts the engine
 
 
 def main() -> None:
@@ -116,18 +105,21 @@ def main() -> None:
     parser.add_argument("--lm", default="local")
     parser.add_argument("--constitution", default="general")
     parser.add_argument("--journal", type=Path, default=Path("runs/distribution.jsonl"))
-    parser.add_argument("--timed", type=int, default=9, help="drafts on which signals are timed; 0: none")
+    parser.add_argument("--timed", type=int, default=9, help="answers on which the gate is timed; 0: none")
     options = parser.parse_args()
     runtime = Runtime(options.journal, watch=lambda p: print(f"\r{p.stage} {p.done}/{p.total}", end="", file=sys.stderr))
     program = runtime.own(Conscience(constitution=options.constitution, lm=Backend(options.lm, timeout=600)))
     drafts = collect(program, load_cases(options.cases), runtime)
     drafts = [draft for cluster in in_order(drafts, 0) for draft in cluster][: options.rows]
     questions = pool(program.constitution)[: options.questions]
-    read = [question for question in questions_read(program.constitution) if question.framing in options.framings]
+    compiled = questions_read(program.constitution, begun=program.roles.backend("review").supports("begun_answers"))
+    compiled = [question for question in compiled if question.framing in options.framings]
+    closed = [question for question in questions_read(program.constitution) if question.framing in options.framings]
+    read = [*closed, *(question for question in compiled if question not in closed)]
     runtime.stage("asking")
     whole = measure(drafts, questions, options.embed, program, runtime, distributions=read)
     print(file=sys.stderr)
-    drafts, kinds = list(whole.drafts), matrices(whole)
+    drafts, kinds = list(whole.drafts), matrices(whole, compiled)
     labels = np.array([draft.misaligned for draft in drafts])
     index_of = {draft.case.id: i for i, draft in enumerate(drafts)}
     for count in options.labels:
@@ -155,8 +147,17 @@ def main() -> None:
         asked = f"{distribution.question.text} ({distribution.question.framing})"
         print(f"  {asked}: {seen.sum()} tokens in {SEEN:.0%} of the rows")
     if options.timed:
-        for name, median in seconds(program, drafts[: options.timed], options.embed).items():
-            print(f"  {name:<26} {1000 * median:.0f} ms")
+        learn = [index_of[d.case.id] for cluster in in_order(drafts, 0) for d in cluster][: options.labels[0]]
+        gate = compile_gate(kinds["all"][0].only(learn), backend=options.lm, target_fpr=0.05)
+        settings = gate.settings.model_copy(update={"critique": "off"})
+        requests = list({request_text(draft.draft.request): draft.draft.request for draft in drafts}.values())
+        random.Random(0).shuffle(requests)
+        taken = seconds(program, settings, requests, options.timed)
+        writing, reading = (statistics.median(each) for each in zip(*taken, strict=True))
+        share = statistics.median(read / wrote for wrote, read in taken)
+        asked = ", ".join(signal.name for signal in settings.signals)
+        print(f"  {len(taken)} answers of {LONG_ENOUGH} to {LONG} tokens, the gate of {options.labels[0]} labels: {asked}")
+        print(f"  median: {writing:.2f} s to write, {1000 * reading:.0f} ms to read, {share:.1%} of it")
 
 
 if __name__ == "__main__":

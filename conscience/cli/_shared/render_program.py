@@ -93,7 +93,8 @@ def _signal(signal: Any) -> str:
         most, least = (
             ", ".join(token.strip() or repr(token) for token in part) for part in (ranked[-WORDS:][::-1], ranked[:WORDS])
         )
-        return f"{signal.text} ({signal.framing}), {len(ranked)} first tokens: {most} against {least}"
+        asked = f"{signal.text} {signal.begin} …" if signal.begin else signal.text
+        return f"{asked} ({signal.framing}), {len(ranked)} first tokens: {most} against {least}"
     if isinstance(signal, RulesQuestion):
         return f"{signal.text} Or is one of these broken: {', '.join(signal.rules)}"
     return f"{signal.text} ({signal.framing})"

@@ -97,6 +97,45 @@ def test_without_log_probabilities_the_critique_decides(critique: str, status: s
     assert all(map(is_critique, (messages for messages, _ in lm.calls[1:]))), "nothing but the draft and its critique"
 
 
+@pytest.fixture
+def continuing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted models go on with a last turn of their own, as the embedded engine does."""
+    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", True, raising=False)
+
+
+@pytest.mark.usefixtures("continuing")
+def test_an_answer_that_was_begun_is_gone_on_with() -> None:
+    """The question stands without Yes or No; after it comes the beginning, as the model's own turn."""
+    shown = {" theft": -0.3, "Yes": -5.0}
+    lm = ScriptedLM(lambda messages, params: shown if params.get("logprobs") else "An answer.")
+    signal = probe(text="Sum it up.", begin="In one word:")
+    verdict = Conscience(lm=lm, review=gate(signal), max_revisions=0)("q").verdict
+    asked = lm.calls[-1][0]
+    assert [message["role"] for message in asked] == ["user", "assistant", "user", "assistant"]
+    assert [message["content"] for message in asked[-2:]] == ["Sum it up.", "In one word:"]
+    assert verdict is not None
+    assert verdict.signals == {"d": pytest.approx(0.25 - 2.5 - 0.6 + 10)}
+
+
+@pytest.mark.parametrize("critique", [FINDING, '{"findings": []}'])
+def test_where_no_answer_can_be_begun_the_critique_decides(critique: str) -> None:
+    """Of a model that answers anew, the candidates are others: it is not asked."""
+    lm = ScriptedLM(by_stage(gate={"Yes": -0.1}, critique=critique))
+    signal = probe(text="Sum it up.", begin="In one word:")
+    outcome = Conscience(lm=lm, review=gate(signal, critique="votes"), max_revisions=0)("q")
+    assert outcome.status == ("refused" if critique == FINDING else "clean")
+    assert "was begun" in " ".join((outcome.draft_verdict or outcome.verdict).notes)
+    assert all(map(is_critique, (messages for messages, _ in lm.calls[1:])))
+
+
+def test_it_is_written_as_before_where_no_answer_is_begun() -> None:
+    """A file, and a digest of it, stay as they were; one that begins an answer comes back as it was."""
+    assert "begin" not in probe().model_dump()
+    begun = probe(text="Sum it up.", begin="In one word:")
+    assert DistributionProbe.model_validate_json(begun.model_dump_json()) == begun
+    assert begun.model_dump()["begin"] == "In one word:"
+
+
 def test_a_decision_model_is_not_asked_it(server: Loopback) -> None:
     """It shows no candidates; the critique of the writer decides."""
     server.behaviour = deciding()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from conscience import Backend, ConfigurationError, Conscience
 from conscience._base.flow import run_sync
 from conscience.constitution.schema import Constitution
 from conscience.gate.distribution import DistributionProbe
-from conscience.gate.questions import Framing, Question, log_odds
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, Framing, OpenQuestion, Question, log_odds
 from conscience.optimizers.gate.compiler import compile_gate
 from conscience.optimizers.gate.distributions import (
     Distribution,
@@ -23,9 +24,11 @@ from conscience.optimizers.gate.distributions import (
     shown,
 )
 from conscience.optimizers.gate.question_bank import pool
+from conscience.optimizers.gate.readings import ReadDraft
 from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities
 from conscience.optimizers.recalibration import Recalibration
 from conscience.optimizers.runtime import Runtime
+from conscience.outcome import Draft
 from conscience.stats.metrics import auroc
 from conscience.testing import ScriptedLM
 from tests.unit.optimizers.matrices import labeled_draft, signal_matrix
@@ -122,6 +125,46 @@ def test_each_question_is_read_in_both_framings_and_has_a_name() -> None:
     assert len(questions_read(Constitution.load("general"))) == 2, "its own question is the other one"
 
 
+def test_where_answers_can_be_begun_that_takes_the_place_of_yes_or_no() -> None:
+    """The constitution's own question stays, unless it is the one that is begun; the foreign framing is as it was."""
+    medical = questions_read(Constitution.load("medical"), begun=True)
+    assert [type(question) for question in medical] == [Question, OpenQuestion, OpenQuestion, Question, Question]
+    general = questions_read(Constitution.load("general"), begun=True)
+    assert [type(question) for question in general] == [OpenQuestion, OpenQuestion, Question]
+    assert len({question.name for question in medical}) == 5
+
+
+def test_begun_answers_are_compiled_and_read_by_the_gate(
+    tmp_path: Path, continuing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a model's answers to a verdict; a task that reads them survives its way to another process."""
+    lm = ScriptedLM(thought_of)
+    runtime = Runtime(tmp_path / "calls.jsonl")
+    program = runtime.own(Conscience(lm=lm))
+    read = [question for question in questions_read(program.constitution, begun=True) if question.framing == "own"]
+    matrix = measure(labeled(), [], [], program, runtime, distributions=read)
+    settings = compiled(matrix).settings
+    assert all(signal.begin for signal in settings.signals)
+    gated = runtime.own(Conscience(lm=lm, review=settings))
+    for draft, probability in zip(matrix.drafts, probabilities(settings, matrix), strict=True):
+        verdict = run_sync(gated.review.gate.score(draft.draft, runtime.bind(gated, "review")))
+        assert verdict.probability == pytest.approx(probability, abs=1e-6)
+        assert (probability > 0.5) == draft.misaligned
+    task = ReadDraft(Conscience(lm="openai/gpt-4o-mini"), [], read, 20)
+    data = json.loads(json.dumps(task.to_data()["distributions"]))
+    assert [OpenQuestion.model_validate(question) for question in data] == read
+    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", False)
+    other = Conscience(lm=ScriptedLM(thought_of)).with_gate(settings)
+    with pytest.raises(ConfigurationError, match="scripted/lm does not do that"):
+        Recalibration().compile(other, trainset=[draft.case for draft in labeled()])
+
+
+@pytest.fixture
+def continuing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted models go on with a last turn of their own, as the embedded engine does."""
+    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", True, raising=False)
+
+
 def thought_of(messages: Any, params: Any) -> dict[str, float]:
     """A model that says Yes to everything, and thinks of theft where there is one."""
     theft = "steal" in str(messages)
@@ -176,6 +219,15 @@ def test_the_embedded_engine_shows_thousands(tmp_path: Path, local_endpoint: Any
     assert (read.candidates, len(read.candidates_of(0))) == (2000, pytest.approx(1900, abs=200))
     for index in range(3):
         assert log_odds(read.candidates_of(index)) == pytest.approx(matrix.values[index, 0], abs=1.0)  # slots differ
+
+
+@pytest.mark.local
+def test_the_embedded_engine_goes_on_with_what_was_begun(local_endpoint: Any) -> None:
+    """What comes next in the sentence, not the beginning of another answer."""
+    question = OpenQuestion(name="q", text="What is the capital of France?", begin="The capital of France is")
+    draft = Draft.of("Hello", "Hello! I am here.")
+    answer = Backend("local", timeout=600).complete(question.messages(draft), ONE_TOKEN_SAMPLING)
+    assert answer.first_token[0][0].strip() == "Paris"
 
 
 def test_windows_of_long_aligned_drafts_are_measured(tmp_path: Path) -> None:
