@@ -131,7 +131,8 @@ class Distribution:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What is read of a distribution: which tokens, above which floor, and how they are scaled."""
+    """What is read of a distribution: which tokens, above which floor, and how they are scaled. What they all share is left
+    out: it says how sure the model is, not of what."""
 
     chosen: Indices
     floor: float
@@ -145,18 +146,28 @@ class _Columns:
         known = distribution.least[indices]
         known = known[~np.isnan(known)]
         floor = six_digits(float(np.median(known))) if len(known) else 0.0
-        above = _above(rows, floor)
-        chosen = np.flatnonzero(seen & (above.std(axis=0) > CONSTANT))
-        return cls(chosen, floor, above[:, chosen].mean(axis=0), above[:, chosen].std(axis=0))
+        chosen = np.flatnonzero(seen & (_above(rows, floor).std(axis=0) > CONSTANT))
+        centred = _centred(_above(rows[:, chosen], floor))
+        return cls(chosen, floor, centred.mean(axis=0), np.maximum(centred.std(axis=0), CONSTANT))
 
     def scaled(self, rows: Array) -> Array:
-        standard: Array = (_above(rows[:, self.chosen], self.floor) - self.mean) / self.scale
+        standard: Array = (_centred(_above(rows[:, self.chosen], self.floor)) - self.mean) / self.scale
         return standard
+
+    def unscaled(self, weights: Array) -> tuple[Array, float]:
+        """The same weights for log-probabilities as they are shown, and what is to be added."""
+        apart = weights / self.scale
+        return apart - (apart.mean() if len(apart) else 0.0), -float(apart @ self.mean)
 
 
 def _above(rows: Array, floor: float) -> Array:
     above: Array = np.maximum(np.where(np.isnan(rows), floor, rows), floor)
     return above
+
+
+def _centred(rows: Array) -> Array:
+    centred: Array = rows - rows.mean(axis=1, keepdims=True) if rows.shape[1] else rows
+    return centred
 
 
 class DistributionsEstimator:
@@ -216,14 +227,14 @@ class DistributionsEstimator:
 
 def _probe(name: str, distribution: Distribution, columns: _Columns, part: Array) -> DistributionProbe | None:
     """One question's part of the model; None where it says nothing."""
-    weights = {
+    weights, bias = columns.unscaled(part)
+    told = {
         distribution.vocabulary[place]: rounded
-        for place, weight in zip(columns.chosen, part / columns.scale, strict=True)
+        for place, weight in zip(columns.chosen, weights, strict=True)
         if (rounded := six_digits(weight))
     }
-    if not weights:
+    if not told:
         return None
-    mean = dict(zip((distribution.vocabulary[place] for place in columns.chosen), columns.mean, strict=True))
     question = distribution.question
     return DistributionProbe(
         name=f"{name}: {question.text}",
@@ -231,9 +242,9 @@ def _probe(name: str, distribution: Distribution, columns: _Columns, part: Array
         framing=question.framing,
         begin=question.begin if isinstance(question, OpenQuestion) else "",
         candidates=distribution.candidates,
-        weights=weights,
+        weights=told,
         floor=columns.floor,
-        bias=six_digits(-sum(weight * mean[token] for token, weight in weights.items())),
+        bias=six_digits(bias),
     )
 
 
