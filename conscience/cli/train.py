@@ -123,6 +123,8 @@ def train_command(
         print_json(json.loads((out / "training.json").read_text(encoding="utf-8")))
     else:
         _show(console(), result)
+        reviewer = setup.review_lm or _frozen(LOCAL if setup.lm is None else setup.lm, out)
+        click.echo(f"trained: {out}; try: conscience ask --lm {result.model} --review-lm {reviewer}")
 
 
 def _read(sources: tuple[str, ...], columns: dict[str, str], skip_bad: bool) -> tuple[list[PreferencePair], list[Case]]:
@@ -145,4 +147,12 @@ def _show(out: Console, result: TrainingResult) -> None:
         out.print(table)
     for note in result.notes:
         click.echo(f"conscience: {note}", err=True)
-    click.echo(f"trained: {result.folder}; try: conscience ask --lm {result.model}")
+
+
+def _frozen(lm: str, out: Path) -> str:
+    """What was trained as the engine serves it: the judge that the gate was made for."""
+    from conscience.backends.embedded.catalogue import is_local
+
+    if is_local(lm):
+        return lm
+    return f"{LOCAL}:{out / 'rounds' / 'base.gguf' if Path(lm).expanduser().is_dir() else lm}"

@@ -43,7 +43,8 @@ WRITTEN = 4.0
 SHORT = 200.0
 """Tokens of an answer below which a call counts as one of so many: what it costs then is not the model's time."""
 DOUBT = 1.5
-"""Standard errors: a signal is dropped when its measured gain and so many of them do not reach its price."""
+"""Standard errors: a signal is dropped when its measured gain and so many of them do not reach its price. For one that takes
+as much as the plain call there are none: a few dozen labels leave so much doubt that any price would be paid."""
 OWN_WORTH = 3.0
 """What one draft of the program's own counts where there are others too: it is such drafts that the gate will meet."""
 LEAST = 4
@@ -295,10 +296,9 @@ class _CrossFits:
 
     def _worth(self, gains: Array, tokens: float) -> float:
         """What an estimator gains for a draft, given the benefit of the doubt, above its price."""
-        sample_weight = self.sample_weight[self._learn]
-        return float(
-            np.average(gains, weights=sample_weight) + DOUBT * gains.std() / np.sqrt(len(gains)) - self._price * tokens
-        )
+        price = self._price * tokens
+        doubt = DOUBT * max(0.0, 1 - price / PRICE) * gains.std() / np.sqrt(len(gains))
+        return float(np.average(gains, weights=self.sample_weight[self._learn]) + doubt - price)
 
     def _losses(self, estimators: Sequence[Estimator]) -> Array:
         """Each draft's loss under a blend of estimators; the mean of held-out clusters and held-out groups."""
