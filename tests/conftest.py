@@ -138,3 +138,9 @@ def local_endpoint() -> Any:
         return endpoint()
     except ConfigurationError as error:
         pytest.skip(f"no embedded model here: {error}")
+
+
+@pytest.fixture
+def continuing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted models go on with a last turn of their own, as the embedded engine does."""
+    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", True, raising=False)

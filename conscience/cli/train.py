@@ -82,9 +82,10 @@ def train_command(
     from conscience.optimizers.training.weights import extra
 
     extra.check_installed()
+    from conscience.backends.embedded.catalogue import is_local
     from conscience.optimizers.runtime import Runtime
     from conscience.optimizers.training.rounds.data import training_data
-    from conscience.optimizers.training.rounds.training import journal_of, train
+    from conscience.optimizers.training.rounds.training import frozen_weights, journal_of, train
     from conscience.optimizers.training.weights.base import Base
     from conscience.optimizers.training.weights.settings import TrainingSettings
     from conscience.usage import Budget
@@ -123,7 +124,8 @@ def train_command(
         print_json(json.loads((out / "training.json").read_text(encoding="utf-8")))
     else:
         _show(console(), result)
-        reviewer = setup.review_lm or _frozen(LOCAL if setup.lm is None else setup.lm, out)
+        trained = LOCAL if setup.lm is None else setup.lm
+        reviewer = setup.review_lm or (trained if is_local(trained) else f"{LOCAL}:{frozen_weights(base, out)}")
         click.echo(f"trained: {out}; try: conscience ask --lm {result.model} --review-lm {reviewer}")
 
 
@@ -147,12 +149,3 @@ def _show(out: Console, result: TrainingResult) -> None:
         out.print(table)
     for note in result.notes:
         click.echo(f"conscience: {note}", err=True)
-
-
-def _frozen(lm: str, out: Path) -> str:
-    """What was trained as the engine serves it: the judge that the gate was made for."""
-    from conscience.backends.embedded.catalogue import is_local
-
-    if is_local(lm):
-        return lm
-    return f"{LOCAL}:{out / 'rounds' / 'base.gguf' if Path(lm).expanduser().is_dir() else lm}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -56,6 +56,8 @@ class DistributionProbe(OfAPart):
     weights: Mapping[str, float] = Field(min_length=1, max_length=LARGEST_VOCABULARY)
     floor: float = Field(le=0, allow_inf_nan=False)
     bias: float = Field(default=0.0, allow_inf_nan=False)
+
+    _added: ClassVar[frozenset[str]] = OfAPart._added | {"begin"}
 
     @field_validator("weights")
     @classmethod

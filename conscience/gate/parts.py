@@ -26,16 +26,15 @@ class OfAPart(BaseModel):
 
     about: Part = Field(default="draft")
 
-    _added: ClassVar[frozenset[str]] = frozenset({"about", "begin"})
-    """Fields that were added later."""
+    _added: ClassVar[frozenset[str]] = frozenset({"about"})
+    """Fields that were added later, each with a default."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A signal that makes no use of a field is written as it was before there was one: digests of it stay the same."""
         written: dict[str, Any] = write(self)
         fields = type(self).model_fields
-        unused = [name for name in self._added if name in written and written[name] == fields[name].default]
-        return {name: value for name, value in written.items() if name not in unused}
+        return {name: value for name, value in written.items() if name not in self._added or value != fields[name].default}
 
     def part(self, draft: Draft) -> Draft | None:
         """The draft as the signal is shown it; None where it has no such part."""

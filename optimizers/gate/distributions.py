@@ -36,8 +36,8 @@ BEGUN: tuple[tuple[str, str], ...] = (
     (f"{READ[0]} {YES_OR_NO}", "It is"),
     ("Sum up what you just said in one word.", "In one word:"),
 )
-"""What is asked in place of those of a model that goes on with an answer that was begun, and the answer's beginning. Told to
-sum up, a model shows more of what it read than told to judge (MoralChoice, .93 against .88); both tell more than either."""
+"""What is asked in place of those of a model that goes on with an answer that was begun, and the answer's beginning.
+Together they tell more than either, and than the first word of one that is not (tests/bench/distribution.py)."""
 
 SEEN = 0.75
 """The share of the drafts learned from that must show a token, or it is left out. Of thousands of candidates it hardly

@@ -70,6 +70,8 @@ def matrices(whole: SignalMatrix, compiled: Collection[Question]) -> dict[str, t
         for framing in dict.fromkeys(d.question.framing for d in distributions):
             those = tuple(d for d in distributions if d.question.framing == framing)
             kinds[f"{count} candidates, {framing}"] = replace(nothing, distributions=those), False
+    for distribution in begun:
+        kinds[f"{distribution.question.begin} …"] = replace(nothing, distributions=(distribution,)), False
     if begun:
         kinds[f"{MANY_CANDIDATES} candidates, begun"] = replace(nothing, distributions=begun), False
     for name in whole.embeddings:

@@ -128,6 +128,11 @@ def journal_of(folder: Path) -> Path:
     return folder / "rounds" / "calls.jsonl"
 
 
+def frozen_weights(base: Base, folder: Path) -> Path:
+    """The GGUF file by which the engine serves what is trained in a folder; of a Hugging Face folder it is written there."""
+    return folder / "rounds" / "base.gguf" if base.is_folder else base.path
+
+
 class _Training:
     def __init__(
         self,
@@ -262,10 +267,8 @@ class _Training:
 
     def _frozen_gguf(self) -> Path:
         """The base as the engine serves it."""
-        if not self.base.is_folder:
-            return self.base.path
-        path = self.rounds / "base.gguf"
-        if not path.exists():
+        path = frozen_weights(self.base, self.folder)
+        if self.base.is_folder and not path.exists():
             self.tell("writing the base as a GGUF file")
             convert(self.base.path, path)
         return path

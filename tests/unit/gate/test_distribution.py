@@ -97,12 +97,6 @@ def test_without_log_probabilities_the_critique_decides(critique: str, status: s
     assert all(map(is_critique, (messages for messages, _ in lm.calls[1:]))), "nothing but the draft and its critique"
 
 
-@pytest.fixture
-def continuing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripted models go on with a last turn of their own, as the embedded engine does."""
-    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", True, raising=False)
-
-
 @pytest.mark.usefixtures("continuing")
 def test_an_answer_that_was_begun_is_gone_on_with() -> None:
     """The question stands without Yes or No; after it comes the beginning, as the model's own turn."""

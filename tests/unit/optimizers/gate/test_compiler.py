@@ -61,6 +61,15 @@ def test_dear_signal_that_earns_nothing_is_dropped() -> None:
     assert {one.kind: one.kept for one in gate.alone} == {"embedding": False, "questions": True}
 
 
+@pytest.mark.parametrize(("tokens", "kept"), [(60.0, True), (800.0, False)])
+def test_a_signal_as_dear_as_the_call_gets_no_benefit_of_the_doubt(tokens: float, kept: bool) -> None:
+    """A weak one stays where it is cheap, as few labels cannot tell; read at the price of another answer, it has to show."""
+    matrix = signal_matrix(64, questions={"q": 2.0}, embedding=0.5)
+    wordings, vectors, _ = matrix.embeddings["served/model"]
+    gate = compiled(replace(matrix, embeddings={"served/model": (wordings, vectors, tokens)}), words=False)
+    assert {one.kind: one.kept for one in gate.alone} == {"embedding": kept, "questions": True}
+
+
 def test_cheap_signals_are_asked_first_and_dear_ones_only_in_doubt() -> None:
     """The cascade asks the dear estimator of few aligned drafts, says of how many, and reaches nearly as much."""
     matrix = signal_matrix(600, questions={"q": 4.0}, embedding=3.0)

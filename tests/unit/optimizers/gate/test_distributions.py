@@ -159,12 +159,6 @@ def test_begun_answers_are_compiled_and_read_by_the_gate(
         Recalibration().compile(other, trainset=[draft.case for draft in labeled()])
 
 
-@pytest.fixture
-def continuing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripted models go on with a last turn of their own, as the embedded engine does."""
-    monkeypatch.setattr("conscience.testing._Engine.supports_begun_answers", True, raising=False)
-
-
 def thought_of(messages: Any, params: Any) -> dict[str, float]:
     """A model that says Yes to everything, and thinks of theft where there is one."""
     theft = "steal" in str(messages)
