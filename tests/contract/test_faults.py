@@ -43,8 +43,15 @@ def answered_twice(calls: Sequence[Served]) -> bool:
     return sum(call.stage == "generate" and call.fault in ("", "slow") for call in calls) > 1
 
 
+def written_for_a_reason(calls: Sequence[Served]) -> bool:
+    """Whether a written score was the best that could be had: a reply without candidates came, or the last try was cut off
+    before its first word, as the answer of a model is that thinks."""
+    gate = [call for call in calls if call.stage == "gate"]
+    one_reply = any(call.fault in ONE_REPLY["gate"] for call in gate)
+    return one_reply or (gate[-1].fault == "no word" and tried_everything(gate))
+
+
 def check(ends: Sequence[Ended], log: dict[str, list[Served]], timeout: float, capsys: pytest.CaptureFixture[str]) -> None:
-    one_reply = {caller for caller, calls in log.items() if any(call.fault in ONE_REPLY["gate"] for call in calls)}
     lost = [end for end in ends if end.lost]
     found = {
         "leaked": [end for end in ends if end.leaked],
@@ -54,7 +61,9 @@ def check(ends: Sequence[Ended], log: dict[str, list[Served]], timeout: float, c
         "lost before all was tried": [
             end for end in lost if end.seconds < SECONDS and not tried_everything(log[end.caller])
         ],
-        "written without a reason": [end for end in ends if end.method == "verbalised" and end.caller not in one_reply],
+        "written without a reason": [
+            end for end in ends if end.method == "verbalised" and not written_for_a_reason(log[end.caller])
+        ],
     }
     faults = Counter(call.fault for calls in log.values() for call in calls)
     told = f"{len(ends)} requests, {sum(faults.values())} calls, {1 - faults[''] / sum(faults.values()):.1%} faulty: "
