@@ -50,8 +50,7 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         auto: how much is tried: "light", "medium" or "heavy".
         budget: the most that the compilation may spend in all: calls, tokens, seconds, dollars. Calls and seconds are never
             exceeded; tokens and dollars are known only after a call.
-        embeddings: embedding models whose vectors the gate may read; by default "e5" where it is installed, and the
-            embedded model's own hidden state where that model reviews.
+        embeddings: embedding models whose vectors the gate may read; by default "e5" where it is installed.
         prompts: "gepa", "random", "miprov2", "simba" or "off"; by default "gepa" where a model other than the embedded one
             can write instructions.
         seed: the same seed and the same answers give the same program.
@@ -135,10 +134,10 @@ class SelfCorrection(Teleprompter):  # type: ignore[misc]
         return compiled
 
     def _options(self, student: Conscience, runtime: Runtime) -> CompileOptions:
-        reviewer, writer = student.roles.backend("review").name, student.roles.backend("propose").name
+        writer = student.roles.backend("propose").name
         embeddings = self.embeddings
         if embeddings is None:
-            embeddings = [name for name in ("e5", "local") if is_available(name) and (name == "e5" or reviewer == "local")]
+            embeddings = ["e5"] if is_available("e5") else []
         return CompileOptions(
             EFFORTS[self.auto],
             target_fpr=self.target_fpr,

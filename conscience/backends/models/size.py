@@ -1,10 +1,12 @@
-"""How large a model is, as far as its name says."""
+"""How large a model is, as far as its name or its file says."""
 
 from __future__ import annotations
 
 import re
 
-from conscience.backends.embedded.catalogue import LOCAL, SMOLLM2
+from conscience.backends.embedded.catalogue import LOCAL, SMOLLM2, is_local, weights_named
+from conscience.backends.embedded.weights import weights_of
+from conscience.errors import ConfigurationError
 
 SMALL = 4.0
 """Billions of parameters. Below, a model is not asked to write what is wrong with an answer unless a compilation found that
@@ -15,6 +17,10 @@ _COUNT = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([bm])
 
 _LEAST_MILLIONS = 10
 """A name with less says how much the model reads (``…-1m``), not how large it is."""
+
+
+_LEAST_BYTES = 0.5
+"""That a parameter takes in a file, at four bits: a shorter file is not that of a larger model."""
 
 
 def billions(model: str) -> float | None:
@@ -30,6 +36,16 @@ def billions(model: str) -> float | None:
 
 
 def is_small(model: str) -> bool:
-    """Whether a model is known to have less than ``SMALL``."""
+    """Whether a model is known to have less than ``SMALL``: by its name, or by the size of its file on this machine."""
     size = billions(model)
+    if size is None and is_local(model):
+        size = _file_bytes(model) / 1e9 / _LEAST_BYTES
     return size is not None and size < SMALL
+
+
+def _file_bytes(model: str) -> float:
+    """Infinite where the weights are not on this machine."""
+    try:
+        return weights_of(weights_named(model)).path().stat().st_size
+    except (ConfigurationError, OSError):
+        return float("inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conscience import Conscience, Constitution, GateSettings
+from conscience.backends.embedded.weights import weights_of
+from conscience.backends.models import size
 from conscience.backends.models.size import billions, is_small
 from conscience.backends.roles import Roles
 from conscience.gate.choosing import likeliest
@@ -126,7 +129,7 @@ def test_the_likeliest_is_of_this_constitution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "size"),
+    ("model", "count"),
     [
         ("local", 0.135),
         ("local:qwen2.5-coder-0.5b@1d9614638d18", 0.5),
@@ -143,10 +146,23 @@ def test_the_likeliest_is_of_this_constitution() -> None:
         ("", None),
     ],
 )
-def test_a_models_size_is_read_from_its_name(model: str, size: float | None) -> None:
+def test_a_models_size_is_read_from_its_name(model: str, count: float | None) -> None:
     """In billions, the largest count of several; what says nothing of it is not small."""
-    assert billions(model) == size
-    assert is_small(model) == (size is not None and size < 4)
+    assert billions(model) == count
+    assert is_small(model) == (count is not None and count < 4)
+
+
+def test_a_file_whose_name_says_nothing_is_as_small_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At four bits a parameter, the fewest that are usual: so a model that was trained here has the gate of a small one."""
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + bytes(4092))
+    name = weights_of(file).identity
+    assert settings_for(CODE, Roles.of(f"local:{file}")).critique == "chooses"
+    assert not is_small("local:elsewhere@0123456789ab")
+    monkeypatch.setattr(size, "SMALL", 8191e-9)
+    assert not is_small(name)
+    monkeypatch.setattr(size, "SMALL", 8193e-9)
+    assert is_small(name)
 
 
 @pytest.mark.parametrize(("reviewer", "critique"), [("x/y-1.5b", "chooses"), ("x/y-7b", "votes"), ("x/y", "votes")])
