@@ -66,7 +66,7 @@ def _budget(max_calls: int | None, max_cost: float | None, max_minutes: float | 
     "embed",
     multiple=True,
     metavar="MODEL",
-    help="Embedding models to read with: e5, local, LiteLLM's, or none.",
+    help="Embedding models to read with: e5 (read by default where it is installed), local, LiteLLM's, or none.",
 )
 @click.option("--oracle", metavar="NAME", help="As in eval; by default each case says its own.")
 @click.option("--judge-lm", metavar="MODEL", help="The model of the oracle judge.")

@@ -18,9 +18,8 @@ _COUNT = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([bm])
 _LEAST_MILLIONS = 10
 """A name with less says how much the model reads (``…-1m``), not how large it is."""
 
-
 _LEAST_BYTES = 0.5
-"""That a parameter takes in a file, at four bits: a shorter file is not that of a larger model."""
+"""What a parameter takes in a file, at four bits, the fewest that are usual."""
 
 
 def billions(model: str) -> float | None:
