@@ -243,9 +243,17 @@ class UsageTracker:
         with self._lock:
             return self._limit_met()
 
+    def share_left(self) -> float:
+        """The share of the budget that is left, 0 to 1, of the limit that is nearest; 1 where none is set."""
+        with self._lock:
+            shares = [1 - spent / limit if limit else 0.0 for _, spent, limit in self._limits()]
+        return max(0.0, min(shares, default=1.0))
+
     def _limit_met(self) -> str:
-        if self.budget is None:
-            return ""
+        return next((name for name, spent, limit in self._limits() if spent >= limit), "")
+
+    def _limits(self) -> Iterator[tuple[str, float, float]]:
+        """The limits that are set: name, what of it is spent, and the most that may be."""
         total = sum(self._by_role.values(), CallUsage())
         spent = {
             "calls": self._started_calls,
@@ -253,8 +261,10 @@ class UsageTracker:
             "seconds": self._elapsed(),
             "dollars": total.dollars,
         }
-        limits = ((name, getattr(self.budget, name)) for name in spent)
-        return next((name for name, limit in limits if limit is not None and spent[name] >= limit), "")
+        for name, amount in spent.items():
+            limit = getattr(self.budget, name, None)
+            if limit is not None:
+                yield name, amount, limit
 
     def enter(self, role: str, usage: CallUsage, *, replayed: bool = False) -> None:
         """Adds a finished call under its role; a replayed one was made before, but counts as made here."""

@@ -145,6 +145,11 @@ class Runtime:
         """Calls that may still be made; None without a limit."""
         return None if self.budget.calls is None else max(0, self.budget.calls - self.meter.begun)
 
+    @property
+    def share_left(self) -> float:
+        """The share of the budget that is left, 0 to 1, of the limit that is nearest; 1 without a budget."""
+        return self.meter.share_left()
+
     def affords(self, calls: int) -> bool:
         """Whether so many calls can still be made."""
         return not self.exhausted and (self.calls_left is None or calls <= self.calls_left)

@@ -101,6 +101,7 @@ class Search:
         most_calls: the most calls of one run.
         proposer: the model that writes instructions.
         seed: of all that is drawn.
+        keeps: the share of the whole budget at which it ends: what comes after it has to be paid too.
         proposals: how often the proposer was asked so far: it is asked the same thing again only for something new.
     """
 
@@ -110,6 +111,7 @@ class Search:
     most_calls: int
     proposer: Backend
     seed: int = 0
+    keeps: float = 0.0
     proposals: int = field(default=0)
 
     def propose(self, prompt: str) -> str:
@@ -143,7 +145,11 @@ class Search:
     @property
     def affordable(self) -> bool:
         """Whether one more candidate can be proposed and measured."""
-        return self.runtime.affords(len(self.few) * self.most_calls + 1)
+        return self.affords(len(self.few) * self.most_calls + 1)
+
+    def affords(self, calls: int) -> bool:
+        """Whether so many calls can still be made, and the search is not at its end."""
+        return self.runtime.affords(calls) and self.runtime.share_left > self.keeps
 
 
 def gepa(start: CandidateProgram, search: Search) -> CandidateProgram:
@@ -168,7 +174,7 @@ def gepa(start: CandidateProgram, search: Search) -> CandidateProgram:
 
     # One round: a minibatch before and after, and all cases where that went well; and the proposal itself.
     round_calls = (2 * MINIBATCH + len(search.cases)) * search.most_calls + 1
-    if not search.runtime.affords(round_calls):
+    if not search.affords(round_calls):
         return start
     from gepa.api import optimize
 
@@ -184,7 +190,7 @@ def gepa(start: CandidateProgram, search: Search) -> CandidateProgram:
                 adapter=cast(Any, adapter),
                 reflection_minibatch_size=MINIBATCH,
                 max_metric_calls=max(1, search.runs),
-                stop_callbacks=lambda state: not search.runtime.affords(round_calls),
+                stop_callbacks=lambda state: not search.affords(round_calls),
                 use_merge=True,
                 track_best_outputs=False,
                 seed=search.seed,
@@ -251,7 +257,7 @@ def of_dspy(method: str, start: CandidateProgram, search: Search) -> CandidatePr
     # SIMBA, a step: a sample and a measurement of each candidate, and of the best; at the end all of them on all cases.
     size = min(len(examples), MINIBATCH)
     steps = (search.runs - (SIMBA + 1) * len(examples)) // ((2 * SIMBA + 1) * size)
-    if not search.runtime.affords(search.runs * search.most_calls) or (steps if method == "simba" else runs) < 1:
+    if not search.affords(search.runs * search.most_calls) or (steps if method == "simba" else runs) < 1:
         return start
     candidate: CandidateProgram = start.deepcopy()
     for predictor in candidate.predictors():

@@ -18,6 +18,9 @@ from conscience.program import Conscience
 FLAGGED = 4
 """Flagged drafts below which a search over prompts has nothing to learn from."""
 
+MOST_OF_BUDGET = 1 / 3
+"""Of what is left, that one search may take: the policy comes last, and has to be measured too."""
+
 
 class PromptStage:
     """Offers what each search found."""
@@ -42,9 +45,11 @@ class PromptStage:
         )
         for name, find in _searches(candidate_of(program, state), search, state).items():
             state.runtime.stage(name)
+            search.keeps = _kept(state)
             yield from _compared(name, find().program(), state)
         if state.options.prompts == "gepa":
             state.runtime.stage("demos")
+            search.keeps = _kept(state)
             better = candidate_of(_revising(state.program), state)
             best = demo_search(better, search, _demos(better, search))
             yield from _compared("demos", best.program(), state)
@@ -112,6 +117,12 @@ def _revising(program: Conscience) -> Conscience:
 
 
 def _runs(calls: int, state: CompileState) -> int:
-    """Program runs of one search: as many as the effort says, and at most a third of what the budget still holds."""
+    """Program runs of one search: as many as the effort says, and as its part of the calls pays for certain."""
     left = state.runtime.calls_left
-    return state.options.effort.runs if left is None else min(state.options.effort.runs, left // (3 * calls))
+    runs = state.options.effort.runs
+    return runs if left is None else min(runs, int(left * MOST_OF_BUDGET) // calls)
+
+
+def _kept(state: CompileState) -> float:
+    """The share of the whole budget that a search has to leave."""
+    return state.runtime.share_left * (1 - MOST_OF_BUDGET)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conscience import BudgetExceeded
-from conscience.usage import Budget, UsageTracker, idle, measure_idle_time
+from conscience.usage import Budget, CallUsage, UsageTracker, idle, measure_idle_time
 
 
 def test_budget_holds_under_threads() -> None:
@@ -24,6 +24,18 @@ def test_budget_holds_under_threads() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(begin, range(100))) == 10
+
+
+def test_the_nearest_limit_says_what_is_left() -> None:
+    """Of several the one of which least is left; none set, nothing is used up."""
+    tracker = UsageTracker(Budget(calls=10, tokens=1000))
+    tracker.begin()
+    tracker.enter("review", CallUsage(calls=1, input_tokens=700, output_tokens=50))
+    assert tracker.share_left() == pytest.approx(0.25)
+    tracker.enter("review", CallUsage(calls=1, input_tokens=700))
+    assert tracker.share_left() == 0.0
+    assert UsageTracker(Budget(calls=0)).share_left() == 0.0
+    assert UsageTracker().share_left() == UsageTracker(Budget()).share_left() == 1.0
 
 
 def test_waits_side_by_side_count_once_as_idle_time() -> None:

@@ -232,7 +232,7 @@ def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("share", [0.85, 0.95])
+@pytest.mark.parametrize("share", [0.8, 0.9])
 def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> None:
     """The budget ends within the policy's trials: it says so, and takes no policy on half of the rows."""
     whole = compiled(World(), prompts="random")[1].spent.tokens
@@ -242,6 +242,18 @@ def test_what_a_spent_budget_left_unreviewed_decides_nothing(share: float) -> No
     policy = result.stages.get("policy", PolicyComparison({}, 0, "as it was"))
     assert isinstance(policy, PolicyComparison)
     assert policy.taken == "as it was"
+
+
+@pytest.mark.long
+def test_the_searches_leave_enough_for_the_policy() -> None:
+    """They take a part of what is left each, and the policy is compared in full where they could have spent it all."""
+    _, unlimited, _ = compiled(World(), prompts="random")
+    _, result, _ = compiled(World(), budget={"tokens": int(0.95 * unlimited.spent.tokens)}, prompts="random")
+    policy, before = result.stages["policy"], unlimited.stages["policy"]
+    assert isinstance(policy, PolicyComparison)
+    assert isinstance(before, PolicyComparison)
+    assert (policy.taken, policy.tried.keys()) == (before.taken, before.tried.keys())
+    assert not result.exhausted
 
 
 def test_a_gate_that_could_not_be_compared_is_not_taken() -> None:
