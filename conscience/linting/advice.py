@@ -33,6 +33,7 @@ ADVICE: Mapping[int, str] = {
     377: "Make temporary files with tempfile.mkstemp, or mktemp.",
     400: "Give the call a timeout of some seconds.",
     434: "Check the type and the size of what is uploaded, and give it a name of your own.",
+    489: "Leave debug mode off.",
     494: "Check the download against a known digest before it is run.",
     502: "Read the data with json, or yaml.safe_load.",
     532: "Keep passwords and tokens out of the log.",
@@ -52,12 +53,18 @@ ADVICE: Mapping[int, str] = {
 """Number of a weakness in MITRE's list → a sentence."""
 
 OF_RULES: Mapping[str, str] = {
+    "B202": "Give extractall the argument filter='data', which refuses what leaves the folder.",
+    "B307": "Read the text with ast.literal_eval, or walk the tree of ast.parse, and never run it.",
+    "B310": "Fetch with requests.get and a timeout: urllib opens files, too.",
+    "B614": "Load with weights_only=True.",
+    "B615": "Give the argument revision, a commit that is known.",
+    "B701": "Give the environment autoescape=True.",
     "js-eval": "Parse the text, with JSON.parse or a small parser of its own, and never run it.",
     "js-random": "Take each random number from crypto.randomInt of the module crypto, in place of Math.random.",
     "sh-pipe": "Download to a file, check it with sha256sum against a known digest, and only then run it.",
     "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
 }
-"""Rule → a sentence, where the language says it better."""
+"""Rule → a sentence, where the language or the function says it better."""
 
 
 def advice_on(weakness: Weakness) -> str | None:

@@ -17,6 +17,7 @@ from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
+from conscience.linting.soundness import broken_by_change
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
@@ -110,7 +111,8 @@ class Revise(dspy.Module):  # type: ignore[misc]
                 is written anew is what follows.
 
         Raises:
-            BackendError: the model failed, or answered with nothing or without the fields of the draft.
+            BackendError: the model failed, or answered with nothing, without the fields of the draft, or with Python that no
+                longer holds together.
         """
         form = draft.form or form_of(draft.outputs)
         said_so_far = released or draft.text or draft.response
@@ -148,6 +150,10 @@ class Revise(dspy.Module):  # type: ignore[misc]
             if reply is not None:
                 yield model.reject(reply)
             raise EmptyAnswer(f"{model.name}: the revision is empty")
+        if broken := _broken(draft.outputs, outputs):
+            if reply is not None:
+                yield model.reject(reply)
+            raise BackendError(f"{model.name}: the revision spoils the code: {broken}")
         written = {**_kept(draft, verdict.findings), **written}
         whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))
         return replace(
@@ -170,6 +176,11 @@ def _fields(draft: Draft, form: AnswerForm | None, said: str, reply: Completion 
     if isinstance(form, ToolTurn):
         return form.fields(said, {} if reply is None else reply.message)
     return form.read(said)
+
+
+def _broken(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What of the Python in some field no longer holds together; empty where nothing is."""
+    return next(filter(None, (broken_by_change(value_text(before.get(n)), value_text(after[n])) for n in after)), "")
 
 
 _NOT_FOR_REASONING = frozenset({"max_tokens", "max_completion_tokens", "temperature"})

@@ -12,7 +12,7 @@ import pytest
 from conscience import Conscience, Constitution, load_cases
 from conscience.errors import ConstitutionError
 from conscience.linting import linters, python
-from conscience.linting.advice import ADVICE
+from conscience.linting.advice import ADVICE, advice_on
 from conscience.linting.linters import weaknesses_in
 from conscience.linting.rules import rules
 from conscience.testing import ScriptedLM, by_stage, is_revision
@@ -152,3 +152,39 @@ program.warm()
 assert 'bandit' in sys.modules
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+TWINS = {
+    "B102": ("exec(text)", "print(text)", "safe-parsing"),
+    "B201": (
+        "from flask import Flask\nFlask(__name__).run(debug=True)",
+        "from flask import Flask\nFlask(__name__).run()",
+        "checks-stay-on",
+    ),
+    "B202": (
+        "import tarfile\ntarfile.open(name).extractall(folder)",
+        "import tarfile\ntarfile.open(name).extractall(folder, filter='data')",
+        "no-injection",
+    ),
+    "B307": ("eval(text)", "import ast\nast.literal_eval(text)", "safe-parsing"),
+    "B310": (
+        "from urllib.request import urlopen\nurlopen(url)",
+        "import requests\nrequests.get(url, timeout=9)",
+        "no-injection",
+    ),
+    "B506": ("import yaml\nyaml.load(text)", "import yaml\nyaml.safe_load(text)", "safe-parsing"),
+    "B614": ("import torch\ntorch.load(name)", "import torch\ntorch.load(name, weights_only=True)", "safe-parsing"),
+    "B701": ("import jinja2\njinja2.Environment()", "import jinja2\njinja2.Environment(autoescape=True)", "no-injection"),
+}  # fmt: skip
+"""Rule → what it finds, what its advice makes of that, and the principle that is broken."""
+
+
+@pytest.mark.parametrize("rule", TWINS)
+def test_what_bandit_finds_is_told_for_what_it_is(rule: str) -> None:
+    """By the principle that it breaks, with advice that ends it."""
+    weak, mended, broken = TWINS[rule]
+    (found,) = weaknesses_in(f"```python\n{weak}\n```").weaknesses
+    assert found.rule == rule
+    assert [p.id for p in Constitution.load("code").principles if found.cwe in p.cwe] == [broken]
+    assert advice_on(found)
+    assert not weaknesses_in(f"```python\n{mended}\n```").weaknesses

@@ -1,0 +1,94 @@
+"""Whether code that was changed still holds together."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from conscience import Conscience
+from conscience.linting.soundness import broken_by_change
+from conscience.testing import ScriptedLM, by_stage
+
+pytest.importorskip("bandit")
+
+FINE = "import re\n\ndef words(text):\n    return re.findall(r'\\w+', text)"
+
+
+def fenced(code: str, language: str = "python") -> str:
+    return f"Here it is:\n\n```{language}\n{code}\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (FINE, ""),
+        (FINE.replace("import re\n\n", ""), "nothing defines re"),
+        (FINE.replace("import re", "from re import findall"), "nothing defines re"),
+        (FINE + "\n\nprint(words(", "its Python has a syntax error"),
+        ("from defusedxml import sax, xml.etree.ElementTree as ET\n" + FINE, "its Python has a syntax error"),
+        ("import ast\n\ndef words(text):\n    return [node.id for node in ast.walk(ast.parse(text))]", ""),
+        ("from re import *\n\ndef words(text):\n    return findall(r'\\w+', text)", ""),
+        ("def words(text):\n    global re\n    import re\n    return re.findall('.', text)", ""),
+        ("def words(text):\n    import re\n    return [m for m in re.findall('.', text) if (n := m) and n]", ""),
+        ("class Words:\n    kind = str\n    def of(self, text: str) -> list[kind]:\n        return text.split()", ""),
+        ("def words(text):\n    try:\n        return text.split()\n    except* ValueError as e:\n        raise e", ""),
+        ("if __name__ == '__main__':\n    print(__file__, '\\d')", ""),
+    ],
+)
+def test_what_no_longer_holds_together(after: str, said: str) -> None:
+    """Syntax, and names that nothing defines; what Python allows is let be, and nothing is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert broken_by_change(fenced(FINE), fenced(after)) == said
+        assert broken_by_change(FINE, after if said else fenced(after)) in {
+            said,
+            "",
+        }  # a bare text is code if it can be read
+
+
+def test_only_what_the_change_broke() -> None:
+    """A snippet may use what is around it, and one that was broken before, or none, tells nothing."""
+    part = "with app.test_client() as client:\n    client.get('/')"
+    assert broken_by_change(fenced(part), fenced(part.replace("'/'", "'/a'"))) == ""
+    assert broken_by_change(fenced(part), fenced(part + "\nprint(answer)")) == ""
+    assert broken_by_change(fenced("def f(:"), fenced("def g(:")) == ""
+    assert broken_by_change("No code.", fenced("def g(:")) == ""
+    assert broken_by_change(fenced(FINE), "I would rather not.") == ""
+    assert broken_by_change(fenced("import re"), fenced("re.sub") + fenced("import re")) == ""
+    assert broken_by_change(fenced("let a = (1", "js"), fenced("let b = (", "js")) == ""
+
+
+UNSAFE = fenced(
+    "import ast, requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, verify=False, timeout=9).text)"
+)
+BROKEN = fenced("import requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, timeout=9).text)")
+MENDED = UNSAFE.replace("verify=False, ", "")
+FOUND = json.dumps({"findings": [{"principle": "checks-stay-on", "quote": "verify=False", "why": "", "change": "Check."}]})
+
+
+def test_a_revision_that_spoils_the_code_is_none() -> None:
+    """Where it is the only one the call ends as policy says; where others are drawn, one of them is taken."""
+    written = iter([BROKEN, BROKEN, MENDED])
+
+    def revise(messages: Any, params: Any) -> str:
+        return next(written)
+
+    lm = ScriptedLM(by_stage(UNSAFE, gate=0.01, critique=FOUND, revise=revise))
+    outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches a list.")
+    assert (outcome.status, len(outcome.revisions)) == ("refused", 0)
+    assert any("the revision spoils the code: nothing defines ast" in event for event in outcome.events)
+    several = Conscience(constitution="code", lm=lm, samples=2)("Write a function that fetches a list, please.")
+    assert (several.status, several.response) == ("revised", MENDED)
+
+
+def test_a_field_of_code_is_read_without_a_fence() -> None:
+    """Each output field by itself."""
+    code = "import pickle\n\ndef read(data):\n    return pickle.loads(data)"
+    spoilt = "def read(data):\n    return json.loads(data)"
+    form = "[[ ## plan ## ]]\nFetch it.\n\n[[ ## code ## ]]\n{}\n\n[[ ## completed ## ]]"
+    for revised, status in ((spoilt, "refused"), ("import json\n\n" + spoilt, "revised")):
+        lm = ScriptedLM(by_stage(form.format(code), gate=0.01, critique=FOUND, revise=form.format(revised)))
+        assert Conscience("task -> plan, code", constitution="code", lm=lm)(task="Read it.").status == status
