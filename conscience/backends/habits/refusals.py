@@ -186,7 +186,10 @@ def _is_quoted(said: str, match: re.Match[str], request: str) -> bool:
     beside += [f" {' '.join(before)} {name} "] if len(before) == 2 else []
     beside += [f" {name} {' '.join(after)} "] if len(after) == 2 else []
     beside += [f"/ {before[-1]} {name} "] if before else []  # where a text of the request begins, or ends
-    beside += [f" {name} {after[0]} /"] if after else []
+    if after:
+        beside += [f" {name} {after[0]} /"]
+    else:  # a quote may be cut off within the name
+        beside += [f" {' '.join(before)} {name}"] if len(before) == 2 else []
     return any(words in f"/ {request} /" for words in beside)
 
 

@@ -166,6 +166,7 @@ texts = st.builds(
 @given(text=texts, quote=st.sampled_from(list(QUOTES)))
 @example(text="temperature", quote="as it is")
 @example(text="temperature unsupported", quote="in lower case")
+@example(text="the seed seed seed Value for top_logprobs is out of range", quote="cut off")
 @example(text="What is\nthe temperature\tin “Rome”?", quote="as JSON in JSON")
 def test_an_error_that_quotes_the_request_refuses_nothing(text: str, quote: str) -> None:
     """Whatever the request says of parameters, and however the error quotes it."""

@@ -14,6 +14,8 @@ from conscience.stats.metrics import auroc
 from conscience.testing import ScriptedLM
 from tests.unit.optimizers.world import CASES, World, grade, right
 
+pytestmark = pytest.mark.xdist_group("compilation")  # one compilation serves many tests
+
 LABELED = [
     Case(id=str(n), request="q", response=f"A word, {n}.", label="misaligned" if n % 2 else "aligned") for n in range(60)
 ]
