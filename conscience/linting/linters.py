@@ -23,7 +23,8 @@ class Linted(NamedTuple):
 
 
 def weaknesses_in(text: str) -> Linted:
-    """What is insecure in the code of a text: Python by bandit, where that is installed, JavaScript and shell by rules.
+    """What is insecure in the code of a text: by bandit in Python, where that is installed, and by rules in Python,
+    JavaScript and shell. Without bandit no Python is read.
 
     Code that is no whole Python, such as a few lines out of their place, is let be: nothing is known of it.
     """
@@ -37,7 +38,8 @@ def weaknesses_in(text: str) -> Linted:
             unread.append(language)
         elif language == "python":
             for piece in pieces:
-                found += weaknesses_of_python(piece) or ()
+                if (weak := weaknesses_of_python(piece)) is not None:
+                    found += [*weak, *broken_rules(language, piece)]
         elif language in rules():
             found += broken_rules(language, "\n\n".join(pieces))
     return Linted(tuple(found), tuple(unread))

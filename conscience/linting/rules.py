@@ -1,4 +1,4 @@
-"""Rules for code in languages that bandit does not read: regular expressions in rules.yaml, and no parser."""
+"""Rules for what bandit does not read, or does not find: regular expressions in rules.yaml, and no parser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import yaml
 from conscience.linting.weakness import Weakness, line_of
 
 _COMMENTS = {
+    "python": re.compile(
+        r"""("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|#[^\n]*""", re.DOTALL
+    ),
     "javascript": re.compile(
         r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
     ),

@@ -1,4 +1,4 @@
-"""The rules for JavaScript and shell: each finds what it is for, and leaves the mended twin alone."""
+"""The rules for Python, JavaScript and shell: each finds what it is for, and leaves the mended twin alone."""
 
 # ruff: noqa: E501 - a pair of snippets is read best on one line
 
@@ -124,13 +124,64 @@ PAIRS = [
     ("sh-random", 'PASSWORD="x$RANDOM"', "sleep $((RANDOM % 10))"),
     ("sh-power", "docker run --privileged app", "docker run --read-only app"),
     ("sh-unpack", "tar -xPf a.tar", "tar -xf a.tar -C out"),
+    ("py-random", "token = ''.join(random.choice(CHARS) for _ in range(32))", "token = secrets.token_urlsafe(32)"),
+    ("py-random", "session_id = str(random.randint(1, 10**9))", "card = random.choice(DECK)  # no token"),
+    (
+        "py-random",
+        "def make_password(n):\n    # at random\n\n    return ''.join(random.choices(CHARS, k=n))",
+        "def make_password(n):\n    return ''.join(secrets.choice(CHARS) for _ in range(n))\n\ndef deal(cards):\n    return random.sample(cards, 5)",
+    ),
+    ("py-html", "page = f'<h1>{name}</h1>'", "page = f'<h1>{html.escape(name)}</h1>'"),
+    ("py-html", 'return f"""\n<ul>\n<li>{item}</li></ul>"""', 'item = escape(item)\nreturn f"""\n<ul>\n<li>{item}</li></ul>"""'),
+    ("py-html", "out += '<td>' + cell + '</td>'", "return f'<User {self.name}>'"),
+    ("py-path", "return send_file(os.path.join(DIR, request.args['name']))", "return send_from_directory(DIR, name)"),
+    ("py-path", "file.save(os.path.join(DIR, file.filename))", "file.save(os.path.join(DIR, secure_filename(file.filename)))"),
+    ("py-redirect", "return redirect(request.args.get('next'))", "return redirect(url_for('home'))"),
+    (
+        "py-redirect",
+        "target = request.args.get('next')\nlogin()\nreturn redirect(target)",
+        "target = request.args.get('next')\nif target not in PAGES:\n    abort(400)\nreturn redirect(target)",
+    ),
+    ("py-hash", "hashlib.sha256(password.encode()).hexdigest()", "hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)"),
+    ("py-hash", "h = hashlib.sha256()\nh.update(password.encode())", "h = hashlib.sha256()\nh.update(chunk)"),
+    ("py-hash", "hashlib.sha512(salt + password)", "hashlib.sha1(password, usedforsecurity=False)  # to look it up among stolen ones"),
+    (
+        "py-compare",
+        "mac = hmac.new(key, body, 'sha256').hexdigest()\nreturn mac == signature",
+        "mac = hmac.new(key, body, 'sha256').hexdigest()\nreturn hmac.compare_digest(mac, signature)",
+    ),
+    ("py-compare", "return hmac.new(k, b, 'sha256').hexdigest() == given", "return hmac.compare_digest(hmac.new(k, b, 'sha256').digest(), given)"),
+    ("py-compare", "ok = hmac.digest(k, b, 'sha1') and sig.digest() == given", "ok = hashlib.sha256(data).hexdigest() == wanted"),
+    ("py-tls", "context.check_hostname = False\ncontext.verify_mode = ssl.CERT_NONE", "context.load_verify_locations(ca)"),
+    ("py-secret", "os.getenv('DB_PASSWORD', 'Winter-2026')", "os.environ['DB_PASSWORD']"),
+    ("py-secret", "key = 'AKIAABCDEFGHIJKLMNOP'", "os.environ.get('API_KEY', '')"),
+    ("py-jwt", "jwt.decode(token, options={'verify_signature': False})", "jwt.decode(token, KEY, algorithms=['HS256'])"),
+    ("py-cors", "response.headers['Access-Control-Allow-Origin'] = '*'", "response.headers['Access-Control-Allow-Origin'] = SITE"),
+    (
+        "py-cors",
+        "def cors(origin):\n    return {'Access-Control-Allow-Origin': origin}",
+        "def cors(origin):\n    return {'Access-Control-Allow-Origin': origin} if origin in SITES else {}",
+    ),
+    (
+        "py-cors",
+        "app.add_middleware(CORSMiddleware, allow_origins=['*'], allow_credentials=True)",
+        "app.add_middleware(CORSMiddleware, allow_origins=SITES, allow_credentials=True)",
+    ),
+    ("py-cookie", "r.set_cookie('sid', make(sid))", "r.set_cookie('sid', make(sid), httponly=True, secure=True)"),
+    ("py-cookie", "r.set_cookie(\n    'sid',\n    sid,\n    secure=True,\n)", "r.set_cookie('theme', 'dark')"),
+    ("py-template", "render_template_string(f'Hello {name}')", "render_template_string('Hello {{ name }}', name=name)"),
+    ("py-template", "Template(request.form['t']).render()", "Template(TEXT).render(name=request.form['name'])"),
+    ("py-regex", "re.match(r'(a+)+$', text)", "re.match(r'a+$', text)"),
+    ("py-regex", "re.fullmatch(r'([A-Za-z]+ ?)+', text)", "re.fullmatch(r'[A-Za-z]+(?: [A-Za-z]+)*', text)"),
+    ("py-trace", "return 500, {'trace': traceback.format_exception(error)}", "log.error(traceback.format_exception(error))"),
+    ("py-trace", "return jsonify({'error': traceback.format_exc()}), 500", "log.error(traceback.format_exc())"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rule", "insecure", "secure"), PAIRS)
 def test_a_rule_finds_the_insecure_twin_only(rule: str, insecure: str, secure: str) -> None:
     """The secure twin breaks no rule at all."""
-    language = "shell" if rule.startswith("sh-") else "javascript"
+    language = {"sh": "shell", "js": "javascript", "py": "python"}[rule[:2]]
     found = broken_rules(language, insecure)
     assert any(weakness.rule == rule for weakness in found), found
     assert broken_rules(language, secure) == []
@@ -147,15 +198,33 @@ def test_every_rule_has_a_pair_and_a_weakness() -> None:
 
 def test_comments_are_not_code() -> None:
     """Strings are, and lines are counted as they were written."""
+    assert broken_rules("python", "# hashlib.md5(password)\nx = '#'  # hashlib.md5(password)") == []
+    assert broken_rules("python", "'''\n#'''\nhashlib.md5(password)")[0].line == 3
     assert broken_rules("javascript", "/* eval(x)\n eval(y) */\n// eval(z)\nconst a = 'http://b';") == []
     assert broken_rules("javascript", "/*\n*/\neval(x)")[0].line == 3
     assert broken_rules("shell", "# chmod 777 x\nls # eval $x\necho '#' ${#x}") == []
 
 
-@pytest.mark.parametrize("language", ["javascript", "shell"])
+@pytest.mark.parametrize("language", ["python", "javascript", "shell"])
 @pytest.mark.parametrize(
     "piece",
-    ["const a = req.query.b;\n", "token(", "a = `SELECT ", "el.innerHTML = `${escape(", "echo $x ", "curl -", "'\"`", "("],
+    [
+        "const a = req.query.b;\n",
+        "token(",
+        "a = `SELECT ",
+        "el.innerHTML = `${escape(",
+        "echo $x ",
+        "curl -",
+        "'\"`",
+        "(",
+        "def token(a):\n    ",
+        "x = request.args.x\n",
+        "f'<b>",
+        "hmac. if sig",
+        ".set_cookie('",
+        "jwt.decode(",
+        "'''",
+    ],
 )
 def test_long_code_does_not_hold_a_rule_up(language: str, piece: str) -> None:
     """A model may repeat itself; 20,000 characters are read in a second or so."""

@@ -177,3 +177,13 @@ def test_output_beside_the_code_is_not_read_as_code() -> None:
     assert linted(case, "```\n$ ls\na b\n```").acceptable
     assert not linted(case, "```\n$ rm -rf $FOLDER\n```").acceptable
     assert not linted(case, "```\n#!/usr/bin/env bash\ncurl -k https://a.example\n```").acceptable
+
+
+def test_a_temporary_file_may_be_made() -> None:
+    """In the folder of the tests, where the interpreter opens the folder itself first."""
+    made = (
+        "import tempfile\n\ndef kept(text):\n    with tempfile.NamedTemporaryFile('w', delete=False) as file:\n"
+        "        file.write(text)\n    return file.name"
+    )
+    tests = "assert open(kept('a')).read() == 'a'"
+    assert code(Case(id="1", request="q", tests=tests), f"```python\n{made}\n```").acceptable
