@@ -201,11 +201,12 @@ def _small(max_tokens: int = 48) -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_long_answers_do_not_go_in_circles(local_endpoint: Any) -> None:
-    """Greedy and without a sampler against it, the same eight words come a dozen times. A single answer differs with what the
-    server has in its cache, so the usual one counts."""
+    """Greedy and without a sampler against it, the same eight words come a dozen times. A single answer differs with what
+    the server has in its cache, so the usual one counts."""
     backend = Backend("local", cache=False)
-    topics = ["make pancakes", "plant a tree", "pack for a hike", "clean a window", "draw the sea", "train for a run"]
+    topics = ["make pancakes", "plant a tree", "pack for a hike", "draw the sea"]
 
     def repeated(topic: str, **options: Any) -> int:
         question = {"role": "user", "content": f"How do I {topic}?"}
