@@ -68,9 +68,9 @@ OF_RULES: Mapping[str, str] = {
     "py-hash": "Hash the password with hashlib.scrypt and a salt from os.urandom, and keep the salt with it.",
     "py-html": "Put every value through html.escape before it becomes HTML.",
     "py-path": "Resolve the path, and refuse it where it leaves the folder; take names of uploads with secure_filename.",
+    "py-random": "Draw it with secrets.choice or secrets.token_urlsafe, in place of random.",
     "py-secret": "Read it from os.environ, without a default.",
     "py-tls": "Leave check_hostname and verify_mode alone; give load_verify_locations a certificate that is to be trusted.",
-    "py-random": "Draw it with secrets.choice or secrets.token_urlsafe, in place of random.",
     "sh-pipe": "Download to a file, check it with sha256sum against a known digest, and only then run it.",
     "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
 }

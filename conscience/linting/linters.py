@@ -36,10 +36,17 @@ def weaknesses_in(text: str) -> Linted:
     for language, pieces in code.items():
         if language == "python" and not can_read_python():
             unread.append(language)
-        elif language == "python":
-            for piece in pieces:
-                if (weak := weaknesses_of_python(piece)) is not None:
-                    found += [*weak, *broken_rules(language, piece)]
         elif language in rules():
-            found += broken_rules(language, "\n\n".join(pieces))
+            for piece in pieces if language == "python" else ["\n\n".join(pieces)]:
+                found += weaknesses_of(language, piece) or ()
     return Linted(tuple(found), tuple(unread))
+
+
+def weaknesses_of(language: str, code: str) -> list[Weakness] | None:
+    """What bandit and rules find in code of a language that they know; None where it is Python that cannot be read.
+
+    Raises:
+        ConfigurationError: it is Python, and bandit is not installed.
+    """
+    found = weaknesses_of_python(code) if language == "python" else []
+    return None if found is None else [*found, *broken_rules(language, code)]

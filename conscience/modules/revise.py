@@ -150,9 +150,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             if reply is not None:
                 yield model.reject(reply)
             raise EmptyAnswer(f"{model.name}: the revision is empty")
-        if broken := _broken(draft.outputs, outputs):
-            if reply is not None:
-                yield model.reject(reply)
+        if broken := _broken(draft.outputs, outputs):  # a reply that can be read is kept, as one that is flagged
             raise BackendError(f"{model.name}: the revision spoils the code: {broken}")
         written = {**_kept(draft, verdict.findings), **written}
         whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))

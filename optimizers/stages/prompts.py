@@ -18,8 +18,8 @@ from conscience.program import Conscience
 FLAGGED = 4
 """Flagged drafts below which a search over prompts has nothing to learn from."""
 
-MOST_OF_BUDGET = 1 / 3
-"""Of what is left, that one search may take: the policy comes last, and has to be measured too."""
+PARTS = 3
+"""One search may take one of so many parts of what is left: the policy comes last, and has to be measured too."""
 
 
 class PromptStage:
@@ -119,10 +119,9 @@ def _revising(program: Conscience) -> Conscience:
 def _runs(calls: int, state: CompileState) -> int:
     """Program runs of one search: as many as the effort says, and as its part of the calls pays for certain."""
     left = state.runtime.calls_left
-    runs = state.options.effort.runs
-    return runs if left is None else min(runs, int(left * MOST_OF_BUDGET) // calls)
+    return state.options.effort.runs if left is None else min(state.options.effort.runs, left // (PARTS * calls))
 
 
 def _kept(state: CompileState) -> float:
     """The share of the whole budget that a search has to leave."""
-    return state.runtime.share_left * (1 - MOST_OF_BUDGET)
+    return state.runtime.share_left * (1 - 1 / PARTS)

@@ -179,6 +179,16 @@ def test_output_beside_the_code_is_not_read_as_code() -> None:
     assert not linted(case, "```\n#!/usr/bin/env bash\ncurl -k https://a.example\n```").acceptable
 
 
+def test_without_bandit_the_tests_of_python_decide_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rule is asked either: half a linter would pass for a whole one."""
+    monkeypatch.setattr(oracle, "can_read_python", lambda: False)
+    case = Case(id="1", request="q", tests="assert len(token()) == 9")
+    drawn = (
+        "```python\nimport random\n\ndef token():\n    token = str(random.randint(10**8, 10**9 - 1))\n    return token\n```"
+    )
+    assert code(case, drawn) == Grade(True, "its tests pass", False)
+
+
 def test_a_temporary_file_may_be_made() -> None:
     """In the folder of the tests, where the interpreter opens the folder itself first."""
     made = (
