@@ -19,8 +19,9 @@ def program(*told: Any, **options: Any) -> Conscience:
 
 
 async def _settled() -> None:
-    while hooks._pending:
-        await asyncio.gather(*hooks._pending)
+    loop = asyncio.get_running_loop()
+    while mine := [task for task in hooks._pending if task.get_loop() is loop]:  # one of an ended loop may stand there
+        await asyncio.gather(*mine)
 
 
 def asked(program: Conscience, way: str) -> Outcome:
