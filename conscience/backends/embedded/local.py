@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -148,10 +149,9 @@ def _start(weights: Weights, path: Path, embedding: bool) -> _Server:
         order = {"weights": str(path), "model": weights.alias, "embedding": embedding, "key": key} | weights.limits
         root = _handshake(process, order)
         if root is None:
-            process.kill()
-            process.wait()
+            fate = _end(process)
             log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines() or ["no answer from its process"]
+            lines = log.read().decode(errors="replace").strip().splitlines() or [fate]
             raise BackendError(f"the embedded model did not start: {lines[-1]}", gone=True)
     return _Server(process, Endpoint(f"{root}/v1", root, key, weights.alias), os.getpid())
 
@@ -167,6 +167,21 @@ def _spawn(log: IO[bytes]) -> subprocess.Popen[bytes]:
         cwd=tempfile.gettempdir(),
         env=os.environ | {"GOMP_SPINCOUNT": SPINS, "PYTHONPATH": os.pathsep.join(places)},
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """Ends a server that told no address, and says in words what it had come to by then."""
+    try:
+        code = process.wait(1)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return "no answer from its process in time"
+    if (
+        code < 0
+    ):  # by the system: too little memory (Killed), a build of the engine for another processor (Illegal instruction)
+        return f"its process was ended: {signal.strsignal(-code) or f'signal {-code}'}"
+    return f"its process ended with exit code {code}"
 
 
 def _handshake(process: subprocess.Popen[bytes], order: Mapping[str, Any]) -> str | None:

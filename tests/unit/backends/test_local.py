@@ -20,7 +20,7 @@ import pytest
 from conscience import Backend, Conscience, Outcome
 from conscience.backends.embedded import local as embedded
 from conscience.backends.embedded.weights import verified
-from conscience.errors import ContextTooLong
+from conscience.errors import BackendError, ContextTooLong
 from conscience.messages.completion import Completion
 from conscience.testing import ScriptedLM
 
@@ -131,6 +131,26 @@ def test_a_dead_server_is_replaced(local_endpoint: Any, tmp_path: Path) -> None:
     second = embedded.endpoint(weights)
     assert second != first
     assert post(second, HELLO)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("crash", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "its process was ended: Killed"),  # as where memory runs out
+        ("os.kill(os.getpid(), signal.SIGILL)", "its process was ended: Illegal instruction"),
+        ("sys.exit(3)", "its process ended with exit code 3"),
+        ("sys.exit('no such device')", "no such device"),
+    ],
+)
+def test_a_server_that_does_not_start_says_how_it_ended(
+    crash: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "copy.gguf"
+    weights.write_bytes(verified().read_bytes())
+    pipe, program = subprocess.PIPE, [sys.executable, "-c", f"import os, signal, sys\n{crash}"]
+    monkeypatch.setattr(embedded, "_spawn", lambda log: subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=log))
+    with pytest.raises(BackendError, match=f"^the embedded model did not start: {said}"):
+        embedded.endpoint(weights)
 
 
 @pytest.mark.long
