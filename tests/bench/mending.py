@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,9 @@ def main() -> None:
     for wording, source, samples in _rows():
         name = f"{wording:36} {source:8} {samples:7}"
         if options.only is None or options.only in name:
-            results = [_mend(roles, draft, WORDINGS[wording], source, samples) for draft in DRAFTS.values()]
+            mend = partial(_mend, roles, wording=WORDINGS[wording], source=source, samples=samples)
+            with ThreadPoolExecutor(4) as pool:
+                results = list(pool.map(mend, DRAFTS.values()))
             mended, changed, tokens = (sum(values) for values in zip(*results, strict=True))
             print(f"{name} {mended:4}/{len(DRAFTS)} {changed:5}/{len(DRAFTS)} {tokens:7}", flush=True)
 
