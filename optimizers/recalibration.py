@@ -23,11 +23,11 @@ from conscience.evals.oracles.grade import Oracle
 from conscience.gate.distribution import DistributionProbe
 from conscience.gate.settings import GateSettings, Signal
 from conscience.optimizers.data.dspy_examples import cases_of
-from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect
+from conscience.optimizers.data.labeled_drafts import LabeledDraft, collect, divided
 from conscience.optimizers.feasibility import check_kinds
 from conscience.optimizers.figures import BackendMatrix, Json, Reached, Spent, Threshold
 from conscience.optimizers.gate.cascade import Cascade
-from conscience.optimizers.gate.compiler import check_enough, summarized
+from conscience.optimizers.gate.compiler import check_enough, summarized, with_alarms
 from conscience.optimizers.gate.estimators import FittedEstimator
 from conscience.optimizers.gate.logistic import Array, Blend, Indices, Score, cross_val_predict, group_folds, sigmoid
 from conscience.optimizers.gate.readings import ReadDraft
@@ -153,10 +153,17 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             program = runtime.own(student)
             runtime.stage("drafts")
             answered = collect(program, cases, runtime, runtime.judge(self.oracle))
-            drafts, values = signal_values(program, answered, runtime)
+            reaching, flagged = divided(answered, program)
+            drafts, values = signal_values(program, reaching, runtime)
             backend = program.roles.backend("review").name
             settings, threshold, after, scores = _refitted(
-                student.gate_settings, drafts, values, backend=backend, target_fpr=self.target_fpr, seed=self.seed
+                student.gate_settings,
+                drafts,
+                values,
+                flagged=flagged,
+                backend=backend,
+                target_fpr=self.target_fpr,
+                seed=self.seed,
             )
             if student.gate_settings.coverage_threshold < 1:
                 covering = {"coverage_threshold": coverage_threshold(program, drafts, runtime)}
@@ -234,12 +241,16 @@ def _refitted(
     drafts: Sequence[LabeledDraft],
     values: Sequence[SignalValues],
     *,
+    flagged: Sequence[LabeledDraft],
     backend: str,
     target_fpr: float,
     seed: int,
 ) -> tuple[GateSettings, Threshold, Reached, ScoreSummary | None]:
     """A gate of the same signals with other weights and another threshold; where that comes from, what it reaches, and what
     it makes of the drafts.
+
+    Args:
+        flagged: drafts that no gate sees, see ``divided``.
 
     Raises:
         InputError: too few labels.
@@ -251,26 +262,25 @@ def _refitted(
     weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
     # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.
     scores = np.array([[weight * of[s.name] for s, weight in zip(signals, weights, strict=True)] for of in values])
-    outside = {draft.case.id for draft in hold_out_for_threshold(drafts, target_fpr, seed)}
+    outside = {draft.case.id for draft in hold_out_for_threshold([*drafts, *flagged], target_fpr, seed)}
     learn = np.array([i for i, draft in enumerate(drafts) if draft.case.id not in outside], dtype=int)
     aligned = labels[learn] == 0
     cost_tiers = [number for number, stage in enumerate(settings.stages) for _ in stage.signals]
     cascade = Cascade(scores[learn], labels[learn], np.ones(len(learn)), cost_tiers)
     held_out = sigmoid(_held_out(scores[learn], labels[learn], [clusters[i] for i in learn]))
-    case_weights = [draft.case.weight for draft in drafts]
-    threshold = estimated(
-        list(held_out[aligned]),
-        target_fpr,
-        pairs=[clusters[i] for i in learn[aligned]],
-        weights=[case_weights[i] for i in learn[aligned]],
+    aligned_scores, counted = with_alarms(
+        list(map(float, held_out[aligned])),
+        [drafts[i] for i in learn[aligned]],
+        [draft for draft in flagged if draft.case.id not in outside],
     )
+    threshold = estimated(aligned_scores, target_fpr, pairs=_pairs(counted), weights=_weights(counted))
     cascade.set_bands(threshold.value)
-    aligned_scores = list(map(float, held_out[aligned]))
     calibrating = [i for i, draft in enumerate(drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
-        aligned_scores = list(map(float, cascade.probabilities(scores[calibrating])[0]))
-        pairs, their_weights = [clusters[i] for i in calibrating], [case_weights[i] for i in calibrating]
-        threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=their_weights)
+        set_aside = list(map(float, cascade.probabilities(scores[calibrating])[0]))
+        alarms = [draft for draft in flagged if draft.case.id in outside]
+        aligned_scores, counted = with_alarms(set_aside, [drafts[i] for i in calibrating], alarms)
+        threshold = certified(aligned_scores, target_fpr, pairs=_pairs(counted), weights=_weights(counted))
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, held_out[~aligned])))
     fitted = [FittedEstimator(_no_score, ((signal, weight),)) for signal, weight in zip(signals, weights, strict=True)]
     value, override = min(1.0, threshold.value), settings.override_threshold
@@ -283,8 +293,17 @@ def _refitted(
     scored = [(drafts[i], float(score)) for i, score in zip(learn, held_out, strict=True)]
     after = reached([score for _, score in scored], [draft for draft, _ in scored], value)
     scored += zip((drafts[i] for i in calibrating), aligned_scores[: len(calibrating)], strict=True)
+    scored += [(draft, 1.0) for draft in flagged]
     summary = summarized(scored, value, target_fpr=target_fpr, certified=threshold.certified)
     return settings.model_copy(update=changes), threshold, after, summary
+
+
+def _pairs(drafts: Sequence[LabeledDraft]) -> list[str]:
+    return [draft.cluster for draft in drafts]
+
+
+def _weights(drafts: Sequence[LabeledDraft]) -> list[float]:
+    return [draft.case.weight for draft in drafts]
 
 
 def signal_values(

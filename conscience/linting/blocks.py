@@ -102,7 +102,8 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     """
     fenced = [(language_named(label), dedent(text)) for _, label, text in _FENCED.findall(response)]
     if not fenced:
-        return [Block(bare, response)] if (bare := _bare(response, language)) else []
+        text = dedent(response)  # a method, as it stands in its class
+        return [Block(bare, text)] if (bare := _bare(text, language)) else []
     labelled = any(label and label not in DATA for label, _ in fenced)
     blocks = []
     for label, text in fenced:

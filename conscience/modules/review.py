@@ -91,6 +91,14 @@ class Review(dspy.Module):  # type: ignore[misc]
         """
         return (yield from _fitting(self._score, draft, model))
 
+    def without_model(self, draft: Draft) -> tuple[Verdict | None, tuple[str, ...]]:
+        """The verdict on a draft that a check or a linter flags, so that the gate never sees it; and notes on what was not
+        read. An error of a check passes through."""
+        if findings := broken_for_certain(draft, self.constitution):
+            return self._broken(findings, "checks"), ()
+        suspected, notes = linted(draft, self.constitution)
+        return (self._broken(suspected, "linter") if suspected else None), notes
+
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft, in the light of as much of its conversation as the model can take.
 
@@ -104,11 +112,9 @@ class Review(dspy.Module):  # type: ignore[misc]
         return (yield from _fitting(self._judge, draft, model))
 
     def _score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
-        if findings := broken_for_certain(draft, self.constitution):
-            return self._broken(findings, "checks")
-        suspected, notes = linted(draft, self.constitution)
-        if suspected:
-            return self._broken(suspected, "linter")
+        flagged, notes = self.without_model(draft)
+        if flagged is not None:
+            return flagged
         covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
         verdict = yield from self.gate.score(draft, model, covering)
         return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict

@@ -117,6 +117,14 @@ def collect(
     return [labeled[case.id] for case in cases if case.id in labeled]
 
 
+def divided(drafts: Sequence[LabeledDraft], program: Conscience) -> tuple[list[LabeledDraft], tuple[LabeledDraft, ...]]:
+    """The drafts that reach a program's gate, and those that a check or a linter flags before it. From these a gate would
+    learn what it never meets, and the aligned ones among them are false alarms whatever its threshold is."""
+    flagged = [program.review.without_model(labeled.draft)[0] is not None for labeled in drafts]
+    of_both = list(zip(drafts, flagged, strict=True))
+    return [draft for draft, it_is in of_both if not it_is], tuple(draft for draft, it_is in of_both if it_is)
+
+
 def _given(case: Case) -> LabeledDraft:
     draft = Draft.of(case.request, case.response or "", case.reasoning)
     return LabeledDraft(case, draft, case.label == "misaligned", own=False)

@@ -63,7 +63,8 @@ class CompiledGate:
     Attributes:
         settings: the cascade, with its threshold.
         threshold: where the threshold comes from.
-        drafts: those it was fitted on.
+        drafts: those it was fitted on, which all reach the gate.
+        flagged: drafts that a check or a linter flags before it.
         probabilities: of these drafts, each by estimators that were fitted without it.
         sample_weight: what each of them counts.
         auroc: of these probabilities.
@@ -76,6 +77,7 @@ class CompiledGate:
     settings: GateSettings
     threshold: Threshold
     drafts: tuple[LabeledDraft, ...]
+    flagged: tuple[LabeledDraft, ...]
     probabilities: tuple[float, ...]
     sample_weight: tuple[float, ...]
     auroc: float | None
@@ -119,25 +121,30 @@ def compile_gate(
     aligned = labels == 0
     cascade = Cascade(held_out, labels, fits.sample_weight[learn], [estimator.cost_tier for estimator in kept])
 
+    def of_aligned(probabilities: Array) -> tuple[list[float], list[LabeledDraft]]:
+        """The scores of the aligned drafts to learn from, and those drafts: what is flagged before the gate is an alarm."""
+        scores, counted = _most_doubtful(probabilities[aligned], [matrix.drafts[i] for i in learn[aligned]])
+        return with_alarms(scores, counted, [draft for draft in matrix.flagged if draft.case.id not in outside])
+
     def estimate() -> Threshold:
-        scores, counted = _most_doubtful(
-            cascade.probabilities(held_out)[0][aligned], [matrix.drafts[i] for i in learn[aligned]]
-        )
+        scores, counted = of_aligned(cascade.probabilities(held_out)[0])
         pairs, weights = [draft.cluster for draft in counted], [draft.case.weight for draft in counted]
         return estimated(scores, target_fpr, pairs=pairs, weights=weights)
 
     cascade.set_bands(estimate().value)
     probabilities, steps_taken = cascade.probabilities(held_out)
     threshold = estimate()
-    aligned_scores, _ = _most_doubtful(probabilities[aligned], [matrix.drafts[i] for i in learn[aligned]])
+    aligned_scores, _ = of_aligned(probabilities)
     scored = list(zip(*reversed(_most_doubtful(probabilities, [matrix.drafts[i] for i in learn])), strict=True))
     calibrating = [i for i, draft in enumerate(matrix.drafts) if draft.case.id in outside and not draft.misaligned]
     if calibrating:
         of_each = _scores(cascade, fitted, np.array(calibrating))
-        aligned_scores, drafts = _most_doubtful(of_each, [matrix.drafts[i] for i in calibrating])
+        scores, drafts = _most_doubtful(of_each, [matrix.drafts[i] for i in calibrating])
+        scored += zip(drafts, scores, strict=True)
+        alarms = [draft for draft in matrix.flagged if draft.case.id in outside]
+        aligned_scores, drafts = with_alarms(scores, drafts, alarms)
         pairs, weights = [draft.cluster for draft in drafts], [draft.case.weight for draft in drafts]
         threshold = certified(aligned_scores, target_fpr, pairs=pairs, weights=weights)
-        scored += zip(drafts, aligned_scores, strict=True)
     threshold = without_idle_alarms(threshold, aligned_scores, list(map(float, probabilities[~aligned])))
     whole = np.array([not matrix.drafts[i].window for i in learn])
     shares = [float((steps_taken[aligned & whole] >= number).mean()) for number in range(1, len(cascade.steps) + 1)]
@@ -148,6 +155,7 @@ def compile_gate(
         ),
         threshold=threshold,
         drafts=tuple(matrix.drafts[i] for i in learn[whole]),
+        flagged=matrix.flagged,
         probabilities=tuple(map(float, probabilities[whole])),
         sample_weight=tuple(map(float, fits.sample_weight[learn[whole]])),
         auroc=auroc(list(probabilities[~aligned]), list(probabilities[aligned & whole])),
@@ -155,7 +163,7 @@ def compile_gate(
         tokens=sum(share * cost for share, cost in zip(shares, costs, strict=True)),
         shares=tuple(shares),
         scores=summarized(
-            scored,
+            [*scored, *((draft, 1.0) for draft in matrix.flagged)],
             threshold.value,
             target_fpr=target_fpr,
             certified=threshold.certified,
@@ -176,6 +184,15 @@ def summarized(
         weights=[draft.case.weight for draft, _ in scored],
         pairs=[draft.cluster for draft, _ in scored],
     )
+
+
+def with_alarms(
+    scores: Sequence[float], drafts: Sequence[LabeledDraft], flagged: Sequence[LabeledDraft]
+) -> tuple[list[float], list[LabeledDraft]]:
+    """Scores of aligned drafts that reach a gate, and at 1 the aligned ones that are flagged before it: a target is the
+    whole review's, whatever raises the alarm."""
+    alarms = [draft for draft in flagged if not draft.misaligned]
+    return [*scores, *[1.0] * len(alarms)], [*drafts, *alarms]
 
 
 def _most_doubtful(

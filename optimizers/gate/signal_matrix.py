@@ -20,7 +20,7 @@ from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import OpenQuestion, Question
 from conscience.gate.settings import GateSettings, Signal
 from conscience.gate.windows import windows
-from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.data.labeled_drafts import LabeledDraft, divided
 from conscience.optimizers.gate.distributions import Distribution, Shown
 from conscience.optimizers.gate.logistic import Array
 from conscience.optimizers.gate.readings import ReadDraft, Vectors
@@ -63,6 +63,7 @@ class SignalMatrix:
         prices: m, tokens that each question takes, read anew or written.
         embeddings: model → (wordings, vectors of the n drafts for each, tokens).
         distributions: one for each question whose candidates are read.
+        flagged: drafts that a check or a linter flags before the gate: nothing was measured of them.
     """
 
     drafts: tuple[LabeledDraft, ...]
@@ -71,16 +72,18 @@ class SignalMatrix:
     prices: Array
     embeddings: Mapping[str, tuple[tuple[str, ...], list[Array], float]]
     distributions: tuple[Distribution, ...] = ()
+    flagged: tuple[LabeledDraft, ...] = ()
 
     def only(self, indices: Sequence[int]) -> SignalMatrix:
-        """The same for some of its drafts."""
+        """The same for some of its drafts, and all that are flagged before the gate."""
         drafts = tuple(self.drafts[i] for i in indices)
         embeddings = {
             model: (wordings, [block[indices] for block in vectors], tokens)
             for model, (wordings, vectors, tokens) in self.embeddings.items()
         }
         distributions = tuple(distribution.only(indices) for distribution in self.distributions)
-        return SignalMatrix(drafts, self.questions, self.values[indices], self.prices, embeddings, distributions)
+        values = self.values[indices]
+        return SignalMatrix(drafts, self.questions, values, self.prices, embeddings, distributions, self.flagged)
 
 
 def wordings_for(model: str, constitution: Constitution) -> tuple[str, ...]:
@@ -99,7 +102,8 @@ def measure(
     *,
     distributions: Sequence[Question] = (),
 ) -> SignalMatrix:
-    """Asks every question about every draft, and has it embedded by every model. A draft that failed is left out.
+    """Asks every question about every draft that reaches the gate, and has it embedded by every model. Left out is a draft
+    that failed.
 
     The windows of a long aligned draft are measured like drafts: each is aligned, and the most doubtful one is what will
     raise a false alarm. Which window of a misaligned draft is at fault, nobody has said.
@@ -120,6 +124,7 @@ def measure(
     calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models) + len(distributions)
 
     reading = ReadDraft(program, questions, distributions, wanted, wordings)
+    drafts, flagged = divided(drafts, program)
     drafts = [*drafts, *(part for draft in drafts if not draft.misaligned for part in _windows(draft, bool(models)))]
     results = runtime.each([labeled.draft for labeled in drafts], reading, most_calls=calls)
     measured = [(draft, read) for draft, read in zip(drafts, results, strict=False) if read is not None]
@@ -135,7 +140,7 @@ def measure(
         for j, question in enumerate(distributions)
         if _is_shown(answers := [read.shown[j] for _, read in measured])
     ]
-    return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(whole))
+    return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(whole), flagged)
 
 
 def _windows(labeled: LabeledDraft, embedded: bool) -> Iterator[LabeledDraft]:

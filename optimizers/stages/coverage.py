@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import sigmoid
-from conscience.optimizers.data.labeled_drafts import LabeledDraft
+from conscience.optimizers.data.labeled_drafts import LabeledDraft, divided
 from conscience.optimizers.gate.readings import ReadDraft
 from conscience.optimizers.runtime import Runtime
 from conscience.optimizers.stages.state import CompileState
@@ -33,7 +33,8 @@ def cover_principles(state: CompileState) -> None:
     if state.program.roles.backend("review").name == "local":
         state.notes.append("principles that no case breaks are not asked about: the embedded model cannot tell them apart")
         return
-    threshold = coverage_threshold(state.program, state.drafts, state.runtime)
+    reaching, _ = divided(state.drafts, state.program)
+    threshold = coverage_threshold(state.program, reaching, state.runtime)
     state.program = state.program.with_gate(settings.model_copy(update={"coverage_threshold": threshold}))
     state.notes.append(f"one more question asks about each principle, and flags from {threshold:.3f} on")
 

@@ -14,11 +14,10 @@ from conscience.gate.decisions import MOST as MOST_QUESTIONS
 from conscience.gate.questions import Question
 from conscience.gate.settings import GateSettings
 from conscience.messages.rendering import request_text
-from conscience.optimizers.data.labeled_drafts import LabeledDraft
 from conscience.optimizers.data.splits import in_order
 from conscience.optimizers.figures import GateComparison, Threshold
 from conscience.optimizers.gate import incumbent
-from conscience.optimizers.gate.compiler import CompiledGate, compile_gate, summarized
+from conscience.optimizers.gate.compiler import CompiledGate, compile_gate, summarized, with_alarms
 from conscience.optimizers.gate.distributions import questions_read
 from conscience.optimizers.gate.logistic import Array, log_losses, log_odds_of, sigmoid
 from conscience.optimizers.gate.question_bank import REASONED, of_parts, pool, propose_questions
@@ -56,6 +55,8 @@ class GateStage:
         except InputError as error:
             state.notes.append(f"the gate was left alone: {error.message}")
             return
+        finally:
+            state.notes += _flagged_before(matrix)
         yield from self._compared(compiled, matrix, state)
         state.runtime.best = "" if compiled.auroc is None else f"AUROC {compiled.auroc:.3f}"
 
@@ -88,26 +89,29 @@ class GateStage:
                 state.gate, state.scores = compiled, compiled.scores
                 state.gates_without = _gates_without(matrix, state)
                 return
-        threshold = _threshold(scaled, drafts, state.options.target_fpr)
+        threshold = _threshold(scaled, compiled, state.options.target_fpr)
         offered = came_in.with_gate(_rescaled(came_in.gate_settings, scaled, threshold, compiled))
         yield Proposal(offered, list(-rescaled), list(-before), clusters)
         if state.program is offered:
             state.stages["gate"] = replace(figures, taken="the old gate, its probabilities put right")
-            state.scores = _summarized(scaled.odds, drafts, threshold.value, state)
+            state.scores = _summarized(scaled.odds, compiled, threshold.value, state)
         else:
-            state.scores = _summarized(odds, drafts, came_in.gate_settings.threshold, state)
+            state.scores = _summarized(odds, compiled, came_in.gate_settings.threshold, state)
 
 
-def _summarized(odds: Array, drafts: Sequence[LabeledDraft], threshold: float, state: CompileState) -> ScoreSummary | None:
-    scored = list(zip(drafts, map(float, sigmoid(odds)), strict=True))
+def _summarized(odds: Array, compiled: CompiledGate, threshold: float, state: CompileState) -> ScoreSummary | None:
+    scored = list(zip(compiled.drafts, map(float, sigmoid(odds)), strict=True))
+    scored += [(draft, 1.0) for draft in compiled.flagged]
     return summarized(scored, threshold, target_fpr=state.options.target_fpr)
 
 
-def _threshold(scaled: incumbent.PlattScaled, drafts: Sequence[LabeledDraft], target_fpr: float) -> Threshold:
+def _threshold(scaled: incumbent.PlattScaled, compiled: CompiledGate, target_fpr: float) -> Threshold:
     """The threshold for probabilities that were put right."""
-    aligned = [(float(p), draft) for p, draft in zip(sigmoid(scaled.odds), drafts, strict=True) if not draft.misaligned]
-    pairs, weights = [draft.cluster for _, draft in aligned], [draft.case.weight for _, draft in aligned]
-    return estimated([p for p, _ in aligned], target_fpr, pairs=pairs, weights=weights)
+    of_each = zip(sigmoid(scaled.odds), compiled.drafts, strict=True)
+    aligned = [(float(p), draft) for p, draft in of_each if not draft.misaligned]
+    scores, drafts = with_alarms([p for p, _ in aligned], [draft for _, draft in aligned], compiled.flagged)
+    pairs, weights = [draft.cluster for draft in drafts], [draft.case.weight for draft in drafts]
+    return estimated(scores, target_fpr, pairs=pairs, weights=weights)
 
 
 def _rescaled(
@@ -116,6 +120,18 @@ def _rescaled(
     """The old gate with its probabilities put right, and a threshold for them."""
     changes = {"threshold": min(1.0, threshold.value), "backend": compiled.settings.backend}
     return incumbent.with_scale(settings, scaled.slope, scaled.bias).model_copy(update=changes)
+
+
+def _flagged_before(matrix: SignalMatrix) -> list[str]:
+    """Tells what never reaches the gate."""
+    if not matrix.flagged:
+        return []
+    misaligned = sum(draft.misaligned for draft in matrix.flagged)
+    aligned = len(matrix.flagged) - misaligned
+    return [
+        f"checks or linters flag {misaligned} misaligned and {aligned} aligned drafts before the gate, which learned from "
+        "the others; its threshold counts these aligned ones as false alarms"
+    ]
 
 
 def _compile(matrix: SignalMatrix, state: CompileState) -> CompiledGate:

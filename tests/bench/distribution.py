@@ -1,5 +1,5 @@
 """What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and the time
-that the compiled gate takes beside the answer it reads.
+that the compiled gate takes beside the answer it reads. What checks and linters flag reaches no gate: rows are the others.
 
 python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--framings own] [--embed e5]
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--rows", type=int, default=200, help="use only so many, drawn at random, pairs whole")
     parser.add_argument("--questions", type=int, default=6, help="of the pool, read as Yes against No")
-    parser.add_argument("--framings", nargs="+", default=["own", "foreign"])
+    parser.add_argument("--framings", nargs="*", default=["own", "foreign"])
     parser.add_argument("--embed", nargs="*", default=[])
     parser.add_argument("--lm", default="local")
     parser.add_argument("--constitution", default="general")
@@ -121,6 +121,8 @@ def main() -> None:
     runtime.stage("asking")
     whole = measure(drafts, questions, options.embed, program, runtime, distributions=read)
     print(file=sys.stderr)
+    misaligned = sum(draft.misaligned for draft in whole.flagged)
+    print(f"{misaligned} misaligned and {len(whole.flagged) - misaligned} aligned drafts are flagged before the gate")
     drafts, kinds = list(whole.drafts), matrices(whole, compiled)
     labels = np.array([draft.misaligned for draft in drafts])
     index_of = {draft.case.id: i for i, draft in enumerate(drafts)}
@@ -136,6 +138,12 @@ def main() -> None:
                 gate: CompiledGate = compile_gate(matrix.only(learn), backend=options.lm, target_fpr=0.05, words=words)
                 scores = np.array(probabilities(gate.settings, matrix.only(test)))
                 figures[kind].append(auroc(list(scores[labels[test]]), list(scores[~labels[test]])) or 0.0)
+                if kind == "all" and whole.flagged:
+                    unseen = [draft.misaligned for draft in whole.flagged if draft.cluster not in pairs]
+                    beside = np.array([*labels[test], *unseen])
+                    certain = np.array([*scores, *[1.0] * len(unseen)])
+                    both = auroc(list(certain[beside]), list(certain[~beside]))
+                    figures["all, and checks and linters"].append(both or 0.0)
                 if kind == "all":
                     figures["tokens of an aligned draft"].append(gate.tokens)
                     for each in gate.alone:

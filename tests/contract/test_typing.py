@@ -9,7 +9,8 @@ from mypy import api
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("typing")  # mypy reads the whole package: once is enough
+# mypy reads the whole package: once is enough.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("typing")]
 
 REVEALED = {
     'program(question="x")': "conscience.outcome.Outcome",

@@ -41,6 +41,17 @@ def test_each_language_is_read_by_its_linter() -> None:
     assert weaknesses_in("Never set verify=False, nor call eval(x).") == ((), ())
 
 
+def test_a_method_as_it_stands_in_its_class_is_code() -> None:
+    """Without a fence, indented as in the file that it comes from; with the line as it stands there for a quote."""
+    method = """    @cached
+    def named(self, name):
+        return self.db.execute("SELECT id FROM users WHERE name = '%s'" % name)
+"""
+    assert [weakness.cwe for weakness in weaknesses_in(method).weaknesses] == [89]
+    assert weaknesses_in(method).weaknesses[0].quote in method
+    assert weaknesses_in("    Call it (the method) by its name.\n    Never set verify=False.") == ((), ())
+
+
 @pytest.mark.parametrize("mark", ["# nosec", "# nosec B501", "#nosec"])
 def test_an_answer_cannot_switch_the_linter_off(mark: str) -> None:
     """By a comment, as who owns the code may."""

@@ -1,0 +1,92 @@
+"""What checks and linters flag never reaches the gate: it learns from the other drafts, and their false alarms count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from conscience import Case, Conscience, Constitution, Principle
+from conscience.optimizers import Recalibration, SelfCorrection
+from conscience.optimizers.figures import Threshold
+from conscience.optimizers.gate.compiler import compile_gate
+from conscience.testing import ScriptedLM
+from tests.unit.optimizers.matrices import labeled_draft, signal_matrix
+
+SECRETS = Constitution(
+    name="secrets",
+    version="1",
+    question="Is that odd?",
+    refusal="No number.",
+    principles=(
+        Principle(id="no-secret", text="Tell no secret.", pattern="SECRET"),
+        Principle(id="even", text="Take even numbers only."),
+    ),
+)
+
+CASES = [
+    Case(
+        id=str(n),
+        request="Give me a number.",
+        response=f"Take {n}." + (" SECRET" if (n % 2 and n < 30) or n == 30 else ""),
+        label="misaligned" if n % 2 else "aligned",
+    )
+    for n in range(100)
+]
+"""Fifteen misaligned drafts and an aligned one hold what the pattern rules out."""
+
+
+class Reviewer:
+    """Says Yes to odd numbers, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def __call__(self, messages: Any, params: Any) -> Any:
+        text = str(messages)
+        self.shown.append(text)
+        if not params.get("logprobs"):
+            return '{"findings": []}'
+        return 0.8 if any(f"Take {n}." in text for n in range(1, 100, 2)) else 0.1
+
+
+@pytest.mark.parametrize("way", ["compiled", "recalibrated"])
+def test_no_model_is_asked_of_what_a_check_flags_and_its_false_alarms_count(way: str) -> None:
+    reviewer = Reviewer()
+    student = Conscience(lm=ScriptedLM(reviewer), constitution=SECRETS)
+    if way == "compiled":
+        found = SelfCorrection(embeddings=(), prompts="off", target_fpr=0.2).compile(student, trainset=CASES)
+        assert "checks or linters flag 15 misaligned and 1 aligned drafts" in str(found.compile_result.notes)
+    else:
+        found = Recalibration(target_fpr=0.2).compile(student, trainset=CASES)
+    gated = [text for text in reviewer.shown if "SECRET" in text and "findings" not in text]
+    assert gated == []
+    assert found.provenance is not None
+    (scores,) = found.provenance.scores.values()
+    assert scores.misaligned_share == 0.5  # live verdicts hold what checks flag, and so does what they are compared with
+    assert found.review(request="Give me a number.", response="Take 7.").verdict.gated
+    assert not found.review(request="Give me a number.", response="Take 8.").verdict.gated
+
+
+@pytest.mark.parametrize(("certifies", "alarms"), [(False, 6), (True, 2)])
+def test_alarms_before_the_gate_leave_it_less_room(certifies: bool, alarms: int) -> None:
+    """A few raise its threshold; where they are more than the target allows, nothing is left to it."""
+    matrix = signal_matrix(240, questions={"strong": 3.0})
+    set_aside = [draft for draft in matrix.drafts if not draft.misaligned][:70] if certifies else []
+
+    def threshold(alarms: int) -> Threshold:
+        flagged = [labeled_draft(1000 + n, False, "SECRET", pair=f"q{n}") for n in range(alarms)]
+        gate = compile_gate(
+            replace(matrix, flagged=tuple(flagged)),
+            backend="m",
+            target_fpr=0.1,
+            calibration_set=[*set_aside, *flagged] if certifies else [],
+        )
+        return replace(gate.threshold, value=gate.settings.threshold)
+
+    none, few, many = map(threshold, (0, alarms, 40))
+    assert none.certified is few.certified is certifies
+    assert (few.n, many.n) == (none.n + alarms, none.n + 40)
+    assert none.value < few.value < many.value == 1.0
+    assert few.alarms >= alarms
