@@ -36,6 +36,11 @@ class Threshold:
     certified: bool
     missing: int
 
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether checks and linters flag more aligned drafts than the target allows, whatever the gate says."""
+        return self.value >= 1.0 and self.alarms > self.target * self.n
+
     def to_json(self) -> Json:
         return _rounded_fields(self)
 

@@ -27,7 +27,7 @@ from conscience.evals.executor import ExecutorSpec
 from conscience.evals.oracles.grade import Oracle
 from conscience.optimizers.compilation import CompileResult, gate_figures, run_stages
 from conscience.optimizers.data.dspy_examples import cases_of
-from conscience.optimizers.figures import CaseCounts
+from conscience.optimizers.figures import CaseCounts, Threshold
 from conscience.optimizers.gate.threshold import ALARMS, check_target, needed
 from conscience.optimizers.prompts.search import Method, check_installed
 from conscience.optimizers.runtime import THREADS, Interrupted, Runtime, Watch, check_student, runtime_for
@@ -175,20 +175,31 @@ def _like(student: Conscience, best: Conscience) -> Conscience:
     return compiled
 
 
+def _on_false_positives(threshold: Threshold) -> str:
+    """What is known of the rate."""
+    if threshold.certified:
+        return (
+            f"false positives: at most {threshold.target:.1%} with {threshold.confidence:.0%} confidence, from "
+            f"{threshold.n} aligned drafts set aside, of which {threshold.alarms} are flagged"
+        )
+    if threshold.out_of_reach:
+        return (
+            f"false positives: {threshold.alarms} of {threshold.n} aligned drafts are flagged whatever the gate says, "
+            f"more than {threshold.target:.1%}: mend the check, or the labels"
+        )
+    return (
+        f"false positives: about {threshold.target:.1%} is estimated, nothing is certified: that takes "
+        f"{2 * needed(threshold.target, threshold.confidence, ALARMS)} independent aligned drafts"
+    )
+
+
 def _result(state: CompileState, interrupted: bool) -> CompileResult:
     gate, failures = None if state.gate is None else gate_figures(state.gate), state.runtime.failures
     notes = list(state.notes)
     if failures:
         notes.append(f"{len(failures)} pieces of work failed, the first: {failures[0]}")
     if gate is not None:
-        threshold = gate.threshold
-        notes.append(
-            f"false positives: at most {threshold.target:.1%} with {threshold.confidence:.0%} confidence, from "
-            f"{threshold.n} aligned drafts set aside, of which {threshold.alarms} are flagged"
-            if threshold.certified
-            else f"false positives: about {threshold.target:.1%} is estimated, nothing is certified: that takes "
-            f"{2 * needed(threshold.target, threshold.confidence, ALARMS)} independent aligned drafts"
-        )
+        notes.append(_on_false_positives(gate.threshold))
     return CompileResult(
         gate=gate,
         stages=state.stages,

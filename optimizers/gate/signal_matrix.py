@@ -124,10 +124,14 @@ def measure(
     calls = calls_to_read(questions, reviewer) + sum(not runs_in_process(model) for model in models) + len(distributions)
 
     reading = ReadDraft(program, questions, distributions, wanted, wordings)
-    drafts, flagged = divided(drafts, program)
-    drafts = [*drafts, *(part for draft in drafts if not draft.misaligned for part in _windows(draft, bool(models)))]
-    results = runtime.each([labeled.draft for labeled in drafts], reading, most_calls=calls)
-    measured = [(draft, read) for draft, read in zip(drafts, results, strict=False) if read is not None]
+    reaching, flagged = divided(drafts, program)
+    parts = (part for draft in reaching if not draft.misaligned for part in _windows(draft, bool(models)))
+    asked = [*reaching, *parts]
+    results = runtime.each([labeled.draft for labeled in asked], reading, most_calls=calls)
+    if len(results) < len(reaching):  # the budget ended: of those that are not asked about, as many as it would have reached
+        before = {draft.case.id for draft in drafts[: drafts.index(reaching[len(results)])]}
+        flagged = tuple(draft for draft in flagged if draft.case.id in before)
+    measured = [(draft, read) for draft, read in zip(asked, results, strict=False) if read is not None]
     kept = tuple(draft for draft, _ in measured)
     chosen, values = _answered(questions, [read.values for _, read in measured])
     prices = np.array([_price(question, kept, together=reviewer.decides) for question in chosen])
@@ -157,7 +161,7 @@ def _answered(
 ) -> tuple[tuple[Question, ...], Array]:
     """The questions that nearly all drafts got an answer to, and their log-odds; what is missing is a question's mean."""
     asked = np.array(answers, dtype=float).reshape(len(answers), len(questions))
-    answered = [j for j in range(len(questions)) if np.isnan(asked[:, j]).mean() <= UNANSWERED]
+    answered = [j for j in range(len(questions)) if np.isnan(asked[:, j]).sum() <= UNANSWERED * len(answers)]
     values = asked[:, answered]
     values = np.where(np.isnan(values), np.nanmean(values, axis=0) if len(answers) else 0.0, values)
     return tuple(questions[j] for j in answered), values

@@ -61,6 +61,8 @@ def certified(
     if most < 0:
         return estimated(scores, target, confidence=confidence)
     value, alarms = _above(scores, most)
+    if alarms > most:  # flagged whatever the threshold is
+        return estimated(scores, target, confidence=confidence)
     return Threshold(value, target, confidence, n, alarms, upper_bound(alarms, n, risk), True, 0)
 
 
@@ -203,13 +205,15 @@ def _most_alarms(n: int, target: float, risk: float) -> int:
 
 
 def _above(scores: Sequence[float], most: int) -> tuple[float, int]:
-    """The lowest threshold, to six decimals rounded up, that at most so many scores reach; and how many do."""
+    """The lowest threshold up to 1, to six decimals rounded up, that at most so many scores reach; and how many do, which is
+    more where so many are 1."""
     ordered = sorted(scores, reverse=True)
     if most >= len(ordered):
         return 0.0, len(ordered)
     value = math.floor(ordered[most] * 1_000_000 + 1) / 1_000_000
     if value <= ordered[most]:  # the product was rounded
         value = math.nextafter(ordered[most], math.inf)
+    value = min(1.0, value)
     return value, sum(score >= value for score in ordered)
 
 

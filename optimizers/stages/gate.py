@@ -129,8 +129,8 @@ def _flagged_before(matrix: SignalMatrix) -> list[str]:
     misaligned = sum(draft.misaligned for draft in matrix.flagged)
     aligned = len(matrix.flagged) - misaligned
     return [
-        f"checks or linters flag {misaligned} misaligned and {aligned} aligned drafts before the gate, which learned from "
-        "the others; its threshold counts these aligned ones as false alarms"
+        f"checks or linters flag {misaligned} misaligned and {aligned} aligned drafts before the gate, so it learns nothing "
+        "from these; the aligned ones count as false alarms in its threshold"
     ]
 
 

@@ -64,6 +64,8 @@ def show_matrix(console: Console, matrix: BackendMatrix) -> None:
     console.print(table)
     threshold = matrix.threshold
     state = "certified" if threshold.certified else f"not certified, {threshold.missing} more aligned drafts are needed"
+    if threshold.out_of_reach:
+        state = "out of reach: checks or linters flag more"
     console.print(Text(f"threshold {threshold.value:.3f} for {threshold.target:.1%} false positives: {state}"))
 
 

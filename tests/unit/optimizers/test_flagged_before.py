@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conscience import Case, Conscience, Constitution, Principle
+from conscience import Budget, Case, Conscience, Constitution, Principle, Question
 from conscience.optimizers import Recalibration, SelfCorrection
 from conscience.optimizers.figures import Threshold
 from conscience.optimizers.gate.compiler import compile_gate
+from conscience.optimizers.gate.signal_matrix import measure
+from conscience.optimizers.runtime import Runtime
 from conscience.testing import ScriptedLM
 from tests.unit.optimizers.matrices import labeled_draft, signal_matrix
 
@@ -90,3 +93,30 @@ def test_alarms_before_the_gate_leave_it_less_room(certifies: bool, alarms: int)
     assert (few.n, many.n) == (none.n + alarms, none.n + 40)
     assert none.value < few.value < many.value == 1.0
     assert few.alarms >= alarms
+    assert (many.alarms, many.certified) == (40, False)  # flagged whatever the threshold is
+    assert many.bound > many.target
+
+
+def flags_everything(case: Case) -> Case:
+    return case.model_copy(update={"response": f"{case.response} SECRET"})
+
+
+def test_checks_that_flag_more_than_the_target_certify_nothing() -> None:
+    """And where nothing reaches the gate, it is left alone."""
+    some = [flags_everything(case) if int(case.id) < 60 else case for case in CASES]
+    every = [flags_everything(case) for case in CASES]
+    for cases, said in ((some, "aligned drafts are flagged whatever the gate says"), (every, "left alone")):
+        student = Conscience(lm=ScriptedLM(Reviewer()), constitution=SECRETS)
+        found = SelfCorrection(embeddings=(), prompts="off", target_fpr=0.2).compile(student, trainset=cases)
+        notes = str(found.compile_result.notes)
+        assert said in notes
+        assert "confidence" not in notes
+        assert "left out" not in notes
+
+
+def test_a_budget_that_ends_counts_the_alarms_that_it_would_have_reached(tmp_path: Path) -> None:
+    student = Conscience(lm=ScriptedLM(Reviewer()), constitution=SECRETS)
+    drafts = [labeled_draft(n, n % 2 == 1, "SECRET" if n % 3 == 0 else f"Take {n}.") for n in range(90)]
+    runtime = Runtime(tmp_path / "calls.jsonl", Budget(calls=20))
+    matrix = measure(drafts, [Question(name="q", text="Odd?")], [], runtime.own(student), runtime)
+    assert (len(matrix.drafts), len(matrix.flagged)) == (20, 11)  # of 90 drafts the first 31; every third is flagged
