@@ -83,6 +83,7 @@ def test_a_revision_that_repeats_the_draft_is_none() -> None:
     assert [params.get("temperature") for m, params in lm.calls if is_revision(m)][1:] == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.usefixtures("in_turn")
 def test_a_revision_that_repeats_another_of_its_round_is_not_reviewed_again() -> None:
     """Two samples often say the same."""
     lm = scripted("Worse.", "worse.", "Good.")
