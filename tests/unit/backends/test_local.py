@@ -223,19 +223,22 @@ def _small(max_tokens: int = 48) -> Any:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_long_answers_do_not_go_in_circles(local_endpoint: Any) -> None:
-    """Greedy and without a sampler against it, the same eight words come a dozen times. A single answer differs with what
-    the server has in its cache, so the usual one counts."""
-    backend = Backend("local", cache=False)
+    """Greedy and without a sampler against it, the same eight words come up to a dozen times. A single answer differs with
+    the processor and with what the server has in its cache, so answers in circles are counted: those with four times."""
+    backend = Backend("local", cache=False, timeout=300)
     topics = ["make pancakes", "plant a tree", "pack for a hike", "draw the sea"]
+    topics += ["learn to swim", "bake bread", "write a letter", "clean a window"]
 
     def repeated(topic: str, **options: Any) -> int:
         question = {"role": "user", "content": f"How do I {topic}?"}
         words = backend.complete([question], {"max_tokens": 400, **options}).text.split()
         return max(Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7)).values(), default=0)
 
-    usual = median(repeated(topic) for topic in topics)
-    assert usual <= 8
-    assert usual <= median(repeated(topic, dry_multiplier=0.0) for topic in topics) / 2
+    with ThreadPoolExecutor(4) as pool:
+        usual = list(pool.map(repeated, topics))
+        without = list(pool.map(lambda topic: repeated(topic, dry_multiplier=0.0), topics))
+    assert median(usual) <= 8
+    assert sum(count >= 4 for count in usual) <= sum(count >= 4 for count in without) / 2, (usual, without)
 
 
 def test_a_larger_model_by_name(coder: str) -> None:
