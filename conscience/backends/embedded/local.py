@@ -177,9 +177,7 @@ def _end(process: subprocess.Popen[bytes]) -> str:
         process.kill()
         process.wait()
         return "no answer from its process in time"
-    if (
-        code < 0
-    ):  # by the system: too little memory (Killed), a build of the engine for another processor (Illegal instruction)
+    if code < 0:  # by the system: out of memory (Killed), or a build for another processor (Illegal instruction)
         return f"its process was ended: {signal.strsignal(-code) or f'signal {-code}'}"
     return f"its process ended with exit code {code}"
 
