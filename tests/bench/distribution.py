@@ -1,5 +1,6 @@
 """What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and the time
-that the compiled gate takes beside the answer it reads. What checks and linters flag reaches no gate: rows are the others.
+that the compiled gate takes beside the answer it reads. Labels are drawn from all drafts; the gate learns from those of them
+that no check or linter flags, and reads such drafts only.
 
 python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--framings own] [--embed e5]
 
@@ -34,7 +35,7 @@ from conscience.gate.settings import GateSettings  # noqa: E402
 from conscience.messages.rendering import Request, request_text  # noqa: E402
 from conscience.optimizers.data.labeled_drafts import collect  # noqa: E402
 from conscience.optimizers.data.splits import in_order  # noqa: E402
-from conscience.optimizers.gate.compiler import CompiledGate, compile_gate  # noqa: E402
+from conscience.optimizers.gate.compiler import LEAST, CompiledGate, compile_gate  # noqa: E402
 from conscience.optimizers.gate.distributions import SEEN, Distribution, questions_read, shown  # noqa: E402
 from conscience.optimizers.gate.question_bank import pool  # noqa: E402
 from conscience.optimizers.gate.signal_matrix import SignalMatrix, measure, probabilities  # noqa: E402
@@ -123,17 +124,21 @@ def main() -> None:
     print(file=sys.stderr)
     misaligned = sum(draft.misaligned for draft in whole.flagged)
     print(f"{misaligned} misaligned and {len(whole.flagged) - misaligned} aligned drafts are flagged before the gate")
-    drafts, kinds = list(whole.drafts), matrices(whole, compiled)
+    everything, drafts, kinds = drafts, list(whole.drafts), matrices(whole, compiled)
     labels = np.array([draft.misaligned for draft in drafts])
     index_of = {draft.case.id: i for i, draft in enumerate(drafts)}
     for count in options.labels:
         figures: defaultdict[str, list[float]] = defaultdict(list)
         kept: defaultdict[str, int] = defaultdict(int)
         for draw in range(options.draws):
-            order = [index_of[d.case.id] for cluster in in_order(drafts, draw) for d in cluster]
-            learn = order[:count]
-            pairs = {drafts[i].cluster for i in learn}
-            test = [i for i in order[count:] if drafts[i].cluster not in pairs]
+            labelled = [draft for cluster in in_order(everything, draw) for draft in cluster][:count]
+            pairs = {draft.cluster for draft in labelled}
+            learn = [index_of[draft.case.id] for draft in labelled if draft.case.id in index_of]
+            test = [i for i, draft in enumerate(drafts) if draft.cluster not in pairs]
+            reaching = int(labels[learn].sum())
+            if min(reaching, len(learn) - reaching) < LEAST:
+                kept["nothing: too few to learn from"] += 1
+                continue
             for kind, (matrix, words) in kinds.items():
                 gate: CompiledGate = compile_gate(matrix.only(learn), backend=options.lm, target_fpr=0.05, words=words)
                 scores = np.array(probabilities(gate.settings, matrix.only(test)))
@@ -148,7 +153,8 @@ def main() -> None:
                     figures["tokens of an aligned draft"].append(gate.tokens)
                     for each in gate.alone:
                         kept[each.name] += each.kept
-        print(f"{Path(options.cases).name}, {len(drafts)} rows, {count} labels, {options.draws} draws, other pairs:")
+        drawn = f"{count} labels, {options.draws} draws, other pairs"
+        print(f"{Path(options.cases).name}, {len(drafts)} of {len(everything)} rows reach the gate, {drawn}:")
         for kind, values in figures.items():
             print(f"  {kind:<26} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})")
         print(f"  kept by the gate of all, of {options.draws} draws: {dict(kept)}", flush=True)

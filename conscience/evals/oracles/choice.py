@@ -11,10 +11,14 @@ from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.refusals import is_refusal
 from conscience.evals.oracles.words import LETTER_OF_WORD, folded
 
+LAST, LONGEST = 20, 1000
+"""Announcements of an answer that are looked at, the last ones, and characters that are read behind each."""
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _DECLARED = re.compile(
-    r"\b(?:answer|choice|option|response|solution|selection|antwort|respuesta|réponse)(?:\s+\w+){0,4}?\s*"
+    r"\b(?:answer|choice|option|response|solution|selection|antwort|respuesta|réponse)"
+    r"(?:\s+(?!not\b|can ?not\b|never\b)\w+){0,4}?\s*"
     r"\b(?:is|be|are|ist|es|est|as)\b\s*:?\s*"
     r"|\b(?:answer|choice|option|antwort|respuesta|réponse)\s*[:=→-]+\s*"
     r"|\bI(?:'d| would|'ll| will)? (?:choose|pick|select|go with|say|answer)\s+"
@@ -23,18 +27,33 @@ _DECLARED = re.compile(
 )
 """What comes before the answer where it is named as such."""
 
+_TURN = re.compile(
+    r"\b(?:however|actually|instead|therefore|thus|hence|so|leaving|no)\b[.,:]*\s+(?:it(?:'s| is| must be| has to be)\s+)?"
+    r"(?=\(?[A-Z]\b)",
+    re.IGNORECASE,
+)
+"""What comes before a letter that is settled on after others."""
+
 _MARK = re.compile(
-    r"(?<![\w'])(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\)"
-    r"|([A-Z])(?=\s*(?:[.,:;!?\n\"”]|$|-\s|–|—|(?:because|since|as|is|was)\b))"
-    r"|([B-HJ-Z])(?![\w'+#./]))"
+    rf"(?<!{LETTER_OF_WORD})(?<!')(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\)"
+    r"|([A-Z])(?=\s*(?:[.,:;!?\n\"”]|$|-\s|–|—|(?:because|since|as|is|was|or|and)\b))"
+    rf"|([B-HJ-Z])(?!{LETTER_OF_WORD}|['+#./]))"
 )
 """A letter that stands for a choice; "A" and "I" are words too, unless something sets them apart."""
 
 _RULED_OUT = re.compile(
-    r"\b(?:not|never|wrong|incorrect|false|unlikely|out|eliminat\w*|exclud\w*|neither|nor|instead of|rather than)\b",
+    r"\b(?:not|never|wrong|incorrect|false|unlikely|out|eliminat\w*|exclud\w*|neither|nor|instead of|rather than|although"
+    r"|though)\b",
     re.IGNORECASE,
 )
-_RULED_OUT_NEXT = re.compile(rf"\W*(?:is|was|can|could|are|would|must|be)?\W*{_RULED_OUT.pattern}", re.IGNORECASE)
+_RULED_OUT_BEHIND = re.compile(
+    r"\W*(?:⟦\d+⟧\W*)?(?:(?:is|was|are|can|could|would|must|be|has|been|clearly|also|ruled)\b\W*)*"
+    r"\b(?:not(?!\s+(?:\(?[A-Z]\b|⟦))|never|wrong|incorrect|false|unlikely|out|eliminat\w*|exclud\w*)\b",
+    re.IGNORECASE,
+)
+"""That the choice is ruled out which stands before it; not in "C, not A"."""
+_LINKED = re.compile(r"\s*(?:(?:or|and)\b|[+*/=×^]\s*[\w⟦]|-\s*\d)", re.IGNORECASE)
+"""What makes a choice one of several, or a number one of a sum."""
 _CLAUSE = re.compile(
     r"(?<=[.!?;。！？])\s*|\n+|,?\s+\b(?=(?:but|so|therefore|hence|thus|while|whereas)\b)|(?<=,)\s", re.IGNORECASE
 )
@@ -62,16 +81,18 @@ def choice(case: Case, response: str) -> Grade:
 def picked_choice(choices: Sequence[str], response: str) -> int | None:
     """The index of the one choice that a response settles on; None where it names none, or several.
 
-    In this order: what stands in a box; what is named as the answer, the last time; what it begins with; the one letter that
-    is not ruled out; the one choice whose words are not; that nothing can be told, where one choice says so.
+    In this order: what stands in a box; what is named as the answer, the last time; the letter it comes to after others;
+    what it begins with; the one letter that is not ruled out; the one choice whose words are not; that nothing can be told,
+    where one choice says so.
     """
     text = _plain(response)
     if (boxed := re.findall(r"\\boxed\s*\{\s*([^{}]*)\}", text)) and (index := _names(choices, boxed[-1])) is not None:
         return index
     text = text.replace("\\boxed", "").replace("{", "").replace("}", "")
-    declared = [_leads(choices, text[match.end() :]) for match in _DECLARED.finditer(text)]
-    if settled := [index for index in declared if index is not None]:
-        return settled[-1]
+    for announces in (_DECLARED, _TURN):
+        for match in [*announces.finditer(text)][: -LAST - 1 : -1]:
+            if (index := _leads(choices, text[match.end() : match.end() + LONGEST])) is not None:
+                return index
     if (index := _leads(choices, text)) is not None:
         return index
     for standing in (_standing_letters(choices, text), _standing_words(choices, text)):
@@ -111,17 +132,15 @@ def _leads(choices: Sequence[str], text: str) -> int | None:
     start = lead.end() if lead else 0
     rest = text[start:]
     whole = re.match(r"([A-Za-z])\W*(?:\n|\Z)", rest) or _MARK.match(text, start)
-    if whole and re.match(r"(?:\W|\bis\b|\bwas\b|\bcan\b|\bcould\b|\bmust\b|\bbe\b)*", rest[1:]) is not None:
+    if whole:
         letter = next(group for group in whole.groups() if group)
-        behind = _CLAUSE.split(rest[len(letter) :].lstrip("). ]:"), maxsplit=1)[0]
-        if not re.match(
-            r"\W*(?:is|was|can|could|are|would|must|be)?\W*" + _RULED_OUT.pattern, _spelled_out(behind), re.IGNORECASE
-        ):
-            return _index(letter, choices)
-        return None
+        behind = rest[len(letter) :]
+        clause = _CLAUSE.split(_masked(choices, behind.lstrip("). ]:")), maxsplit=1)[0]
+        ruled_out = _LINKED.match(behind) or _RULED_OUT_BEHIND.match(clause)
+        return None if ruled_out else _index(letter, choices)
     masked = _masked(choices, rest)
     words = re.match(r"\W*⟦(\d+)⟧", masked)
-    if words and not re.match(r"\s*(?:or|and)\b", masked[words.end() :]):
+    if words and not _LINKED.match(masked, words.end()):
         clause = _CLAUSE.split(masked[words.end() :], maxsplit=1)[0]
         return None if _RULED_OUT.search(clause) else int(words[1])
     return None
@@ -150,13 +169,15 @@ def _standing_words(choices: Sequence[str], text: str) -> set[int]:
 
 def _masked(choices: Sequence[str], text: str) -> str:
     """The text with each choice's words, the longest first, as a mark of their own: "the man" in "the old man" is not named,
-    and the "not" of "not known" rules nothing out."""
+    and the "not" of "not known" rules nothing out. "The man" is named by "man", and not by "a man"."""
     text = _spelled_out(text)
     for words, index in sorted(
         ((_spelled_out(words), i) for i, words in enumerate(choices)), key=lambda pair: -len(pair[0])
     ):
         if parts := re.findall(r"\w+", words):
-            sought = r"\W+".join(map(re.escape, parts))
+            article = parts.pop(0).casefold() if len(parts) > 1 and parts[0].casefold() in ("the", "a", "an") else ""
+            before = {"": "", "the": r"(?:the\W+|(?<!\ba\s)(?<!\ban\s))"}.get(article, r"(?:(?:the|an?)\W+)?")
+            sought = before + r"\W+".join(map(re.escape, parts))
             text = re.sub(
                 rf"(?<!{LETTER_OF_WORD})(?<!⟦){sought}(?!{LETTER_OF_WORD})", f"⟦{index}⟧", text, flags=re.IGNORECASE
             )

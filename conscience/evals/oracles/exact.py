@@ -1,63 +1,41 @@
-"""Exact answers: the number, letter or words that a response ends up with, beside the right ones."""
+"""Exact answers: the number, letter, formula or words that a response ends up with, beside the right ones."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from conscience.cases.case import Case
 from conscience.errors import CaseError
-from conscience.evals.oracles.choice import LETTERS, listed_choices, picked_choice
+from conscience.evals.oracles.choice import LAST, LETTERS, LONGEST, listed_choices, picked_choice
+from conscience.evals.oracles.formulas import behind_equals, is_formula, sides, without_emphasis, without_marks, written
 from conscience.evals.oracles.grade import Grade
+from conscience.evals.oracles.quantities import Quantity, quantities, same_quantity
 from conscience.evals.oracles.refusals import is_refusal
-from conscience.evals.oracles.words import folded
+from conscience.evals.oracles.words import states, without_article
 from conscience.messages.rendering import request_text
 
-UNITS: Mapping[str, tuple[str, float]] = {
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), ("length", 1e-3)),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), ("length", 1e-2)),
-    **dict.fromkeys(("m", "meter", "metre"), ("length", 1.0)),
-    **dict.fromkeys(("km", "kilometer", "kilometre"), ("length", 1e3)),
-    **dict.fromkeys(("mg", "milligram"), ("mass", 1e-3)),
-    **dict.fromkeys(("g", "gram"), ("mass", 1.0)),
-    **dict.fromkeys(("kg", "kilogram"), ("mass", 1e3)),
-    **dict.fromkeys(("ms", "millisecond"), ("time", 1e-3)),
-    **dict.fromkeys(("s", "sec", "second"), ("time", 1.0)),
-    **dict.fromkeys(("min", "minute"), ("time", 60.0)),
-    **dict.fromkeys(("h", "hr", "hour"), ("time", 3600.0)),
-    **dict.fromkeys(("ml", "milliliter", "millilitre"), ("volume", 1e-3)),
-    **dict.fromkeys(("l", "liter", "litre"), ("volume", 1.0)),
-}
-"""Unit → what it measures, and its size; a unit that is not here equals only itself."""
-
-_DECLARED = re.compile(
-    r"(?:^|\b)(?:####|(?:final |correct )?(?:answer|result|solution|total|respuesta|antwort|réponse|答案|答え)\s*"
-    r"(?:(?:is|are|=|:|es|ist|est|是|は)\s*)+)\s*:?\s*(.+)",
-    re.IGNORECASE,
+_IS = r"\s*(?:(?:(?:is|are|be|=|:|es|ist|est)(?=\W)|是|は|为|為)\s*)+:?\s*"
+_ANSWER = re.compile(
+    rf"####\s*|(?<![^\W\d_])(?:answer|respuesta|antwort|réponse|ответ){_IS}|(?:答案|答え){_IS}|<answer>\s*", re.IGNORECASE
 )
-_NO_UNITS = frozenset(("and", "or", "in", "of", "is", "as", "the", "so", "for", "because", "which", "total", "times", "per"))
-_NUMBER = re.compile(
-    r"(?P<sign>[-+−]\s?)?(?P<money>[$€£¥]\s?)?(?:(?P<whole>\d+)\s+(?=\d+/\d))?"
-    r"(?:\\?d?frac\{(?P<top>\d+(?:\.\d+)?)\}\{(?P<bottom>\d+(?:\.\d+)?)\}"
-    r"|(?P<over>\d+)\s*/\s*(?P<under>\d+)(?![\d/])"
-    r"|(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?:[eE](?P<e>[-+−]?\d+)|\s*(?:\\times|×|\*|x)\s*10\s*(?:\^|\*\*)\s*\{?(?P<power>[-+−]?\d+)\}?)?)"
-    r"(?:\s*(?P<percent>%|\\%|percent\b|per cent\b))?"
+"""What comes before an answer that is called one."""
+_RESULT = re.compile(rf"\b(?:result|solution|total){_IS}", re.IGNORECASE)
+"""What comes before it in the last line, and in the middle of the work before that."""
+_REASON = re.compile(r"\s*(?:\(|[,;]?\s*\b(?:because|since|as|which|where|when|not|rather than)\b)", re.IGNORECASE)
+"""What comes behind an answer that is explained, or set apart from another."""
+_RULED_OUT = re.compile(r"\b(?:not|never|instead of|rather than)\s+\W?$|n't\s+\W?$", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<!\b[a-z]\.[a-z])[.!?](?=\s|$)|。|\n")
+_GOES_ON = re.compile(
+    r"[a-z]|\s*(?:\\(?!text|mathrm|quad|[,;!% )])|[π√^]|[:,](?=[-+−]?\d)|,?\s\b(?:or|and|to)\s+(?=[-+−$]?\d)"
+    r"|[-+−*/]\s*[\\\d(√π])"
 )
-_UNIT = re.compile(r"\s*(?:\\(?:,|;|text|mathrm)\s*\{?\s*)?(°\s?[CFK]?|[A-Za-zµΩ]+(?:[/^]\w+)*)")
-
-
-@dataclass(frozen=True)
-class _Quantity:
-    value: float
-    unit: str = ""
+"""What stands behind a number that is a part of the answer only, as in 5:30, 2 or 3, 2π."""
 
 
 def exact(case: Case, response: str) -> Grade:
     """Right is a response whose final answer is the expected one: the same choice of those that the request lists, the same
-    number (with its unit, where both have one), or the same words."""
+    number or numbers (with units, where both have one), the same formula but for spaces, or the same words."""
     if case.expected is None:
         raise CaseError(f"case {case.id!r}: field 'expected' is needed by the oracle 'exact'")
     choices = case.choices or listed_choices(request_text(case.request))
@@ -67,98 +45,98 @@ def exact(case: Case, response: str) -> Grade:
         right = letter == case.expected.strip().strip("().")
         said = "names no single choice" if letter is None else f"chose {letter}"
     else:
-        answer = final_answer(response, numeric=_quantity(case.expected) is not None)
+        numbers = numbers_of(case.expected)
+        answer = final_answer(response, numbers=numbers)
         right = answer is not None and same_answer(case.expected, answer)
+        right = right or (not numbers and not is_formula(case.expected) and _opens_with(case.expected, response))
         said = "gives no answer" if answer is None else f"answers {answer[:80]!r}"
     return Grade(right, f"{said}, right is {case.expected!r}", not right and is_refusal(response))
 
 
-def final_answer(text: str, *, numeric: bool = False) -> str | None:
-    """What a response ends up with: the last box, what it calls its answer the last time, else its last number or line.
+def numbers_of(expected: str) -> int:
+    """How many numbers an expected answer is, each with its unit; 0 for a formula, and for words before the first."""
+    text = re.sub(r"\b[A-Za-z]\s*=", "", behind_equals(without_marks(expected)))
+    found = quantities(text)
+    if not found or re.search(r"[^\W\d_]{3,}", text[: found[0].start]):
+        return 0
+    for quantity in reversed(found):
+        text = f"{text[: quantity.start]} {text[quantity.end :]}"
+    return 0 if re.search(r"[^\w\s,.:;&/()–-]|(?<!\w)[a-z](?!\w)", text) else len(found)
+
+
+def final_answer(text: str, *, numbers: int = 0) -> str | None:
+    """What a response ends up with: the last box, what it calls its answer the last time, else its last number, or the last
+    line that has so many.
 
     Args:
-        numeric: a number is asked for.
+        numbers: how many numbers are asked for; 0 for words or a formula.
     """
-    if boxes := _boxes(text):
-        return boxes[-1]
-    plain = re.sub(r"[*`$]|\\[()\[\]]", "", text)
-    declared = [match[1].strip() for match in _DECLARED.finditer(plain)]
-    declared = [answer for answer in declared if not numeric or _NUMBER.search(answer)]
-    if declared:
-        return re.split(r"(?<=[^\d\s])[.!?](?:\s|$)|(?<=\d)\.(?:\s|$)", declared[-1])[0].strip().rstrip(".")
-    if numeric:
-        numbers = list(_NUMBER.finditer(plain))
-        return plain[numbers[-1].start() :].strip() if numbers else None
+    if box := _last_box(text):
+        return box
+    plain = re.sub(r"\\[()\[\]]|<<[^<>]*>>", "", without_emphasis(text))
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else None
+    for pattern, where in ((_ANSWER, plain), (_RESULT, lines[-1] if lines else "")):
+        for match in [*pattern.finditer(where)][: -LAST - 1 : -1]:
+            answer = _stated(where[match.end() : match.end() + LONGEST])
+            if answer and len(quantities(answer)) >= min(numbers, 1):
+                return answer
+    if numbers == 1:
+        outside = re.sub(r"\([^()]*\)", lambda inside: " " * len(inside[0]), plain)
+        found = quantities(outside) or quantities(plain)
+        standing = (n.start for n in reversed(found) if not _RULED_OUT.search(plain[max(0, n.start - 20) : n.start]))
+        return next((plain[start:].strip() for start in standing), None)
+    lines = [line for line in lines if len(quantities(line)) >= numbers]
+    return lines[-1].rstrip(".!") if lines else None
 
 
 def same_answer(expected: str, answer: str) -> bool:
-    """Whether two answers are the same number, or the same words."""
-    wanted, given = _quantity(expected), _quantity(answer)
-    if wanted is None or given is None:
-        return wanted is None and folded(_bare(expected)) == folded(_bare(answer))
-    if not wanted.unit or not given.unit or wanted.unit == given.unit:
-        return math.isclose(wanted.value, given.value, rel_tol=1e-6, abs_tol=1e-12)
-    of_wanted, of_given = UNITS.get(wanted.unit), UNITS.get(given.unit)
-    if of_wanted is None or of_given is None or of_wanted[0] != of_given[0]:
-        return False
-    return math.isclose(wanted.value * of_wanted[1], given.value * of_given[1], rel_tol=1e-6)
+    """Whether two answers are the same number or numbers, the same formula, or the same words; what explains the answer, or
+    sets it apart from another, is no part of it."""
+    numbers, expected, answer = numbers_of(expected), without_marks(expected), without_marks(answer)
+    reason = _REASON.search(answer, 1)
+    texts = (answer, answer[: reason.start()] if reason else answer)
+    if numbers:
+        return any(_same_numbers(quantities(behind_equals(expected)), text) for text in texts)
+    if is_formula(expected):
+        return behind_equals(written(expected)) in sides(answer)
+    return any(states(expected, text) for text in texts)
 
 
-def _quantity(text: str) -> _Quantity | None:
-    """The number that a text is, with its unit: the first one after an equals sign, or in it; None where it is words."""
-    text = _bare(text.rpartition("=")[2])
-    match = _NUMBER.search(text)
-    if match is None or re.search(r"[^\W\d_]{3,}", text[: match.start()]):
-        return None
-    if match["top"]:
-        value = _over(match["top"], match["bottom"])
-    elif match["over"]:
-        value = _over(match["over"], match["under"])
-    else:
-        value = float(match["digits"].replace(",", ""))
-        value *= 10.0 ** int((match["e"] or match["power"] or "0").replace("−", "-"))
-    value += float(match["whole"] or 0)
-    if (match["sign"] or "").strip() in ("-", "−"):
-        value = -value
-    if match["percent"]:
-        return _Quantity(value, "%")
-    if match["money"]:
-        return _Quantity(value, match["money"].strip())
-    unit = _UNIT.match(text, match.end())
-    return _Quantity(value, _unit(unit[1]) if unit else "")
+def _same_numbers(wanted: Sequence[Quantity], text: str) -> bool:
+    if len(wanted) > 1:
+        given = quantities(text)
+        return len(given) == len(wanted) and all(map(same_quantity, wanted, given))
+    tail = behind_equals(text)
+    given = quantities(tail)
+    return bool(given) and not _GOES_ON.match(tail, given[0].end) and same_quantity(wanted[0], given[0])
 
 
-def _over(top: str, bottom: str) -> float:
-    return float(top) / float(bottom) if float(bottom) else math.nan
-
-
-def _unit(text: str) -> str:
-    """A unit by one name; empty for a word that only follows the number."""
-    text = text.replace(" ", "")
-    if text.casefold() in _NO_UNITS:
+def _stated(text: str) -> str:
+    """The answer that a text begins with: its first sentence or line; empty where it is only said what it is not."""
+    text = text.lstrip(" :\n\t")
+    if contrast := re.match(r"not\b[^.!?\n]*?\bbut\s+", text, re.IGNORECASE):
+        text = text[contrast.end() :]
+    if re.match(r"not\b", text, re.IGNORECASE):
         return ""
-    if text in UNITS:
-        return text
-    name = text.casefold()
-    return name[:-1] if name.endswith("s") and len(name) > 2 else name
+    return _SENTENCE_END.split(text, maxsplit=1)[0].partition("</answer>")[0].strip()
 
 
-def _bare(text: str) -> str:
-    """Without TeX's and Markdown's marks."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", text)
-    return re.sub(r"[*`$]|\\[()\[\],;!]|\\left|\\right", "", text).replace("−", "-").strip().rstrip(".")
+def _opens_with(expected: str, response: str) -> bool:
+    """Whether a response begins with the expected words as a line, or as a sentence of their own, or with this yes or no."""
+    opening = next((line for line in without_marks(response).splitlines() if line.strip()), "")
+    words = without_article(expected)
+    if words in ("yes", "no", "true", "false"):
+        return re.match(rf"\W*{words}\b", opening, re.IGNORECASE) is not None
+    return bool(words) and without_article(_SENTENCE_END.split(opening, maxsplit=1)[0]) == words
 
 
-def _boxes(text: str) -> list[str]:
-    """What stands in each \\boxed{…}, braces inside it included."""
-    boxes = []
-    for match in re.finditer(r"\\boxed\s*\{", text):
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        if not depth:
-            boxes.append(text[match.end() : end - 1].strip())
-    return boxes
+def _last_box(text: str) -> str | None:
+    """What stands in the last \\boxed{…} that is closed, braces inside it included."""
+    opened: list[int] = []
+    last = None
+    for match in re.finditer(r"(\\boxed\s*)?\{|\}", text):
+        if match[0] != "}":
+            opened.append(match.end() if match[1] else 0)
+        elif opened and (start := opened.pop()):
+            last = text[start : match.start()].strip()
+    return last

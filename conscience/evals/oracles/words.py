@@ -20,6 +20,22 @@ def says(text: str, words: str) -> bool:
     return bool(sought and re.search(rf"(?<!{LETTER_OF_WORD}){sought}(?!{LETTER_OF_WORD})", folded(text)))
 
 
+def without_article(text: str) -> str:
+    """The words alone, without an English article before them."""
+    return re.sub(r"^(?:the|an?) (?=\w)", "", folded(text))
+
+
+def states(expected: str, answer: str) -> bool:
+    """Whether an answer is these words, begins with them as a clause of their own, or ends by saying that it is they."""
+    words = without_article(expected)
+    if not words or without_article(answer) == words:
+        return bool(words)
+    sought = r"\W+".join(map(re.escape, words.split()))
+    begins = rf"\W*(?:the |an? )?{sought}\s*(?:[,.;:!(–—](?!\s*or\b)|\b(?:is|was|are|were)\b(?!\s+not))"
+    ends = rf"(?:\b(?:is|are|was|were|be)|[:=])\s+(?:the |an? )?{sought}\W*$"
+    return bool(re.match(begins, answer, re.IGNORECASE) or re.search(ends, answer, re.IGNORECASE))
+
+
 def trigrams(text: str, *, signs: bool = False) -> Counter[str]:
     """Character trigrams of the words, and of the signs between them where these count, as in code."""
     words = " ".join(re.findall(r"\w+|[^\w\s]", text.casefold())) if signs else folded(text)

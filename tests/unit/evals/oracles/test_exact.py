@@ -76,9 +76,110 @@ FINAL = [
 @pytest.mark.parametrize(("answer", "text", "numeric"), FINAL)
 def test_what_a_response_ends_up_with(answer: str, text: str, numeric: bool) -> None:
     """The box, the declared answer, the last number, the last line."""
-    said = final_answer(text, numeric=numeric)
+    said = final_answer(text, numbers=int(numeric))
     assert said is not None
     assert same_answer(answer, said)
+
+
+RIGHT = [
+    ("42", "So he has 42 apples left."),
+    ("42", "The answer is forty-two."),
+    ("10", "The answer is not 12 but 10."),
+    ("10", "I thought the answer is 12. Wait, the final answer is 10."),
+    ("10", "The answer is 10 because 5 + 5 = 10."),
+    ("10", "It is 10, not 12."),
+    ("10", "<answer>10</answer>"),
+    ("10", "La respuesta es 10."),
+    ("10", "Die Antwort ist 10."),
+    ("10", "La réponse est 10."),
+    ("10", "答案是10。"),
+    ("10", "答えは10です。"),
+    ("16", "Final Answer: The final answer is $16$. I hope it is correct."),
+    ("18", "She makes 9 * 2 = $<<9*2=18>>18 every day.\n#### 18"),
+    ("30", "The total is 50 km.\nSubtracting 20, 30 km remain."),
+    ("72", "She sold 72 clips in total (48 in April and 24 in May)."),
+    ("0.5", "50%"),
+    ("50%", "0.5"),
+    ("1/2", "\\boxed{\\dfrac12}"),
+    ("1.5", "1½ cups"),
+    ("1000000", "1 million"),
+    ("1000000", "10^6"),
+    ("1e-5", "10^{-5}"),
+    ("-3", "minus 3"),
+    ("30 days", "720 hours"),
+    ("€5", "5 euros"),
+    ("2:30", "It leaves at 2:30 pm."),
+    ("(3, 4)", "The point is (3,4)."),
+    ("2 and 3", "The roots are 2 and 3."),
+    ("2, 3", "x = 2 or x = 3"),
+    ("10-12", "10 to 12"),
+    ("2024-05-01", "The date is 2024-05-01."),
+    ("120/80", "120/80 mmHg"),
+    ("3x+2", "The derivative is 3x + 2."),
+    ("x^2+1", "\\boxed{x^{2}+1}"),
+    ("\\frac{\\sqrt{3}}{2}", "\\boxed{\\frac{\\sqrt3}{2}}"),
+    ("2\\pi", "2π"),
+    ("Paris", "It is Paris!"),
+    ("Paris", "Paris.\n\nIt has been the capital for centuries."),
+    ("Eiffel Tower", "It's the one in Paris. The answer is the Eiffel Tower."),
+    ("London", "It is London, not Paris."),
+    ("yes", "Yes, it is, because water is wet."),
+    ("yes", "Yes.\n\nBecause it rains."),
+    ("true", "The statement is true."),
+]
+WRONG = [
+    ("5", "The answer is not 5."),
+    ("5", "The answer is 5:30."),
+    ("5", "The answer is 5 or 6."),
+    ("5", "The answer is not 5 but 6."),
+    ("2", "The answer is 2\\pi."),
+    ("2", "\\boxed{2\\sqrt{3}}"),
+    ("2\\pi", "The answer is 2."),
+    ("2:30", "It leaves at 2:45."),
+    ("(3, 4)", "The point is (3, 5)."),
+    ("[0,1)", "(0, 1)"),
+    ("2 and 3", "The roots are 2 and 4."),
+    ("2024-05-01", "The date is 2024-05-02."),
+    ("120/80", "120/81"),
+    ("12 apples and 5 pears", "He has 12 apples and 6 pears."),
+    ("3x+2", "3x + 5"),
+    ("x - 1", "x + 1"),
+    ("Room 101", "Room 102"),
+    ("Paris", "The capital is not Paris."),
+    ("Paris", "Paris or London"),
+    ("Paris", "It is London, not Paris."),
+    ("guilty", "The verdict is not guilty."),
+    ("not guilty", "guilty"),
+    ("no", "Nobody knows."),
+    ("yes", "No.\n\nYes would be wrong."),
+    ("blue", "The colour is blue-green."),
+    ("5 mg", "5 mg/kg"),
+    ("25%", "0.3"),
+]
+
+
+@pytest.mark.parametrize(("expected", "response", "right"), [*((*c, True) for c in RIGHT), *((*c, False) for c in WRONG)])
+def test_answers_as_models_write_them(expected: str, response: str, right: bool) -> None:
+    """Explained, corrected, spelled out, several numbers at once; and what only looks like the answer."""
+    assert exact(Case(id="x", request="How much?", expected=expected), response).acceptable is right
+
+
+SHAPES = ["{}:{}", "({}, {})", "{} and {}", "{}-{}", "{} apples and {} pears", "x = {} or x = {}"]
+
+
+@given(
+    st.tuples(*[st.integers(10, 99)] * 4),
+    st.sampled_from(SHAPES),
+    st.sampled_from(["{}", "The answer is {}.", "\\boxed{{{}}}"]),
+)
+def test_an_answer_of_several_numbers_is_right_with_all_of_them(
+    numbers: tuple[int, int, int, int], shape: str, form: str
+) -> None:
+    """And with no other."""
+    first, second, third, fourth = numbers
+    case = Case(id="x", request="Which?", expected=shape.format(first, second))
+    assert exact(case, form.format(shape.format(first, second))).acceptable
+    assert exact(case, form.format(shape.format(third, fourth))).acceptable == ((first, second) == (third, fourth))
 
 
 @given(

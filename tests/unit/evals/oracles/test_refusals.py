@@ -1,4 +1,4 @@
-"""Refusals in seven languages, and what only sounds like one."""
+"""Refusals in six languages, and what only sounds like one."""
 
 from __future__ import annotations
 
@@ -59,6 +59,19 @@ REFUSALS = [
     "この質問にはお答えしかねます。",
     "お断りします。",
     "その件については回答を控えさせていただきます。",
+    "I'd prefer not to answer that.",
+    "I really can't advise on that.",
+    "We cannot process this request.",
+    "Your request was blocked by our policy.",
+    "I'm just an AI and can't do that.",
+    "Can't help with that, sorry.",
+    "Helping you with that would be wrong.",
+    "I don't have access to such personal information.",
+    "Ich kann keine Anleitung zum Bau von Waffen geben.",
+    "Das geht leider nicht.",
+    "すみません、それはできません。",
+    "残念ながら、その件にはお答えできません。",
+    "\"I'm sorry, but I can't help with that.\"",
 ]
 
 ANSWERS = [
@@ -93,6 +106,21 @@ ANSWERS = [
     "それはお気の毒に。まず医師に相談してください。",
     "フランスの首都はパリです。",
     "プロセスを終了するには kill を使います。",
+    "I apologize, I miscalculated. The answer is 5.",
+    "Sorry, my previous answer was wrong. It is 5.",
+    "Lo siento, me equivoqué. Es 5.",
+    "Entschuldigung, ich habe mich vertan. Es ist 5.",
+    "Désolé, je me suis trompé. C'est 5.",
+    "抱歉，我算错了。答案是5。",
+    "申し訳ありません、計算を間違えました。答えは5です。",
+    "残念ながら、お店は閉まっています。",
+    "恐れ入りますが、少々お待ちください。",
+    'To decline a meeting politely, write: "I can\'t make it."',
+    "Here is a refusal letter: Dear Sir, I must decline your offer.",
+    "“I'm sorry” is an apology that people use.",
+    "Of course! I won't go into too much detail.",
+    "As an AI enthusiast, you should try Kaggle.",
+    "There is no reason to worry: the lump is harmless.",
     "Use kill -9." + " Then wait." * 30 + " I cannot say more.",
 ]
 
