@@ -56,6 +56,11 @@ MAYBE_RESPONSES = ("output", "answer", "completion")
 """Responses where a label stands beside them; else they could as well be the right answer."""
 _MESSAGES = ("messages", "conversations")
 _FLAGS = {"aligned": "aligned", "is_aligned": "aligned", "misaligned": "misaligned", "is_misaligned": "misaligned"}
+_JUDGES = ("label", "aligned", "misaligned", "request_safe", "expected", "references", "answer", "tests", "oracle")
+_MAYBE_LABEL = re.compile(
+    r"(?:is_)?(?:toxic|harmful|unsafe|safe|flagged|violation|bad|good|correct|acceptable|jailbroken|jailbreak|verdict)"
+)
+"""What a label may be called: left unread, and named, since it may be said of the request, and 1 may mean either."""
 _COMMON = {"request", "response", *REQUESTS, *RESPONSES, *MAYBE_RESPONSES, *_MESSAGES}
 _ALL = _COMMON | set(FIELDS) | set(_FLAGS) | {"chosen", "rejected"}
 
@@ -79,10 +84,12 @@ class Reading:
     Attributes:
         fields: column → field or shape, for each column that is read.
         second: the column that follows the request in it, as Alpaca's ``input`` does its ``instruction``.
+        unread: columns that may be the label, where there is a response and none.
     """
 
     fields: Mapping[str, str]
     second: str | None = None
+    unread: Sequence[str] = ()
 
     def column(self, field: str) -> str:
         """The column that a field is read from; the field's own name where there is none."""
@@ -99,12 +106,19 @@ class Reading:
                 parts.append(field if column == field else f"{field} from {column!r}")
         if self.second is not None:
             parts.append(f"request followed by {self.second!r}")
+        for column in self.unread:
+            asked = " or ".join(told(column, flag) for flag in ("misaligned", "aligned"))
+            parts.append(f"no label, though {column!r} may be one ({asked}, as its 1 is)")
         return ", ".join(parts)
 
     @cached_property
     def is_plain(self) -> bool:
         """Whether each field is called by its own name."""
-        return self.second is None and all(column == field in FIELDS for column, field in self.fields.items())
+        return (
+            self.second is None
+            and not self.unread
+            and all(column == field in FIELDS for column, field in self.fields.items())
+        )
 
 
 class Columns:
@@ -159,7 +173,8 @@ class Columns:
         reading.labels()
         reading.requests()
         reading.responses()
-        return Reading({name: reading.fields[name] for name in names if name in reading.fields}, reading.second)
+        fields = {name: reading.fields[name] for name in names if name in reading.fields}
+        return Reading(fields, reading.second, reading.maybe_labels())
 
 
 class _Resolution:
@@ -250,6 +265,11 @@ class _Resolution:
                 hint=f"say which: {told(name, 'response')}, {told(name, 'expected')}, {told(name, 'references')}, or "
                 f"{told(name, UNREAD)} to leave it unread",
             )
+
+    def maybe_labels(self) -> tuple[str, ...]:
+        if not self.has("response") or self.has(*_JUDGES):
+            return ()
+        return tuple(name for name in self.left if _MAYBE_LABEL.fullmatch(spelled(name)))
 
 
 def _listed(names: Sequence[str]) -> str:

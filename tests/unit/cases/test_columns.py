@@ -137,6 +137,23 @@ def test_how_columns_were_read_is_told_once(tmp_path: Path) -> None:
     assert told == []
 
 
+def test_a_column_that_may_be_the_label_is_named_and_unread(tmp_path: Path) -> None:
+    """Where nothing else says what is right: its 1 may mean either, and it may be said of the request."""
+
+    def said(**row: Any) -> tuple[str, str | None]:
+        lines: list[str] = []
+        (tmp_path / "x.jsonl").write_text(json.dumps(row))
+        (case,) = load_cases(tmp_path / "x.jsonl", on_reading=lines.append)
+        return " ".join(lines), case.label
+
+    line, label = said(request="q", response="a", toxic=1)
+    assert "no label, though 'toxic' may be one (--column misaligned=toxic or --column aligned=toxic" in line
+    assert label is None
+    for row in ({"label": "safe"}, {"expected": "5"}, {"request_safe": True}):
+        assert "toxic" not in said(request="q", response="a", toxic=1, **row)[0]
+    assert said(request="q", response="a", toxicity=0.3) == ("", None)
+
+
 def test_ids_made_so_far_stay_as_they_are(tmp_path: Path) -> None:
     """They are made of a row as it stands, however it is read."""
     assert one(tmp_path, {"request": "q", "ID": 5, "prompt": "p"}).id == "01add8476e086624"
