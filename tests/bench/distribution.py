@@ -1,6 +1,7 @@
 """What the first token's candidates tell: AUROC on unseen pairs of 20 and 2,000 of them, beside other signals, and the time
 that the compiled gate takes beside the answer it reads. Labels are drawn from all drafts; the gate learns from those of them
-that no check or linter flags, and reads such drafts only.
+that no check or linter flags, and reads such drafts only. Beside each AUROC stands in how many pairs of a misaligned and an
+aligned draft that both reach it the gate has them in the right order: words also tell one kind of request from another.
 
 python tests/bench/distribution.py CASES.jsonl [--rows 200] [--labels 64 128] [--draws 10] [--framings own] [--embed e5]
 
@@ -127,9 +128,16 @@ def main() -> None:
     everything, drafts, kinds = drafts, list(whole.drafts), matrices(whole, compiled)
     labels = np.array([draft.misaligned for draft in drafts])
     index_of = {draft.case.id: i for i, draft in enumerate(drafts)}
+    rivals = [
+        (i, j)
+        for i, a in enumerate(drafts)
+        for j, b in enumerate(drafts)
+        if a.misaligned > b.misaligned and a.cluster == b.cluster
+    ]
     for count in options.labels:
         figures: defaultdict[str, list[float]] = defaultdict(list)
         kept: defaultdict[str, int] = defaultdict(int)
+        ordered: defaultdict[str, list[float]] = defaultdict(list)
         for draw in range(options.draws):
             labelled = [draft for cluster in in_order(everything, draw) for draft in cluster][:count]
             pairs = {draft.cluster for draft in labelled}
@@ -143,6 +151,8 @@ def main() -> None:
                 gate: CompiledGate = compile_gate(matrix.only(learn), backend=options.lm, target_fpr=0.05, words=words)
                 scores = np.array(probabilities(gate.settings, matrix.only(test)))
                 figures[kind].append(auroc(list(scores[labels[test]]), list(scores[~labels[test]])) or 0.0)
+                of = dict(zip(test, scores, strict=True))
+                ordered[kind] += [(of[i] > of[j]) + (of[i] == of[j]) / 2 for i, j in rivals if i in of]
                 if kind == "all" and whole.flagged:
                     unseen = [draft.misaligned for draft in whole.flagged if draft.cluster not in pairs]
                     beside = np.array([*labels[test], *unseen])
@@ -156,7 +166,9 @@ def main() -> None:
         drawn = f"{count} labels, {options.draws} draws, other pairs"
         print(f"{Path(options.cases).name}, {len(drafts)} of {len(everything)} rows reach the gate, {drawn}:")
         for kind, values in figures.items():
-            print(f"  {kind:<26} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})")
+            pairs_right = ordered[kind]
+            beside = f"   pairs {statistics.mean(pairs_right):.3f} of {len(pairs_right)}" if pairs_right else ""
+            print(f"  {kind:<26} {statistics.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f}){beside}")
         print(f"  kept by the gate of all, of {options.draws} draws: {dict(kept)}", flush=True)
     for distribution in whole.distributions:
         seen = (~np.isnan(distribution.logprobs)).mean(axis=0) >= SEEN

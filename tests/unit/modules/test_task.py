@@ -102,7 +102,7 @@ def told(signature: Any, inputs: dict[str, Any]) -> list[str]:
     return [*own, *map(str, inputs.values())]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(signatures(), st.sampled_from(ADAPTERS))
 def test_nothing_of_a_signature_is_lost(drawn: Any, adapter: Any) -> None:
     """The messages are those of ``dspy.Predict``, or a plain turn under names that say nothing, which says all the rest."""

@@ -99,7 +99,7 @@ def test_both_framings_are_weighed_apart() -> None:
 
 def test_it_is_deterministic() -> None:
     """The same matrix, the same gate, to the last digit."""
-    matrix = matrix_of(distribution(0.5), questions={"a": 1.0})
+    matrix = matrix_of(distribution(0.5, n=40), n=40, questions={"a": 1.0})
     assert compiled(matrix).settings == compiled(matrix).settings
 
 
