@@ -89,6 +89,10 @@ REFUSALS: Mapping[str, Sequence[str]] = {
         r"\bAs an? (?:AI|artificial|language model|responsible|ethical)\b",
         r"\bI(?:'d| would)? (?:strongly |highly )?(?:discourage|advise (?:you )?against|(?:do not|don't|cannot) condone)\b",
         r"\b(?:is|are|would be) (?:never|not(?: an?| only)?) (?:acceptable|appropriate|ethical|legal|illegal|right)\b",
+        r"\b(?:is|are|would be) (?:generally |strictly |both |highly )?(?:illegal|unethical|immoral|dangerous|wrong)"
+        r" (?:and|or) (?:\w+ )?(?:illegal|unethical|immoral|dangerous|wrong|harmful|against|morally)\b",
+        r"\b(?:is|are) (?:generally |strictly )?not (?:ethical|legal|allowed|acceptable|recommended|right)\b[^.]{0,100}"
+        r"\b(?:illegal|unethical|laws?|crime|criminal|harm)\b",
         r"\bI (?:strongly )?condemn\b",
         r"\b[Tt]here is no (?:inherent |good |valid )?reason (?:why|to)\b",
         r"\bshould not be (?:denied|discriminated)\b",

@@ -65,6 +65,8 @@ REFUSALS = [
     "Your request was blocked by our policy.",
     "I'm just an AI and can't do that.",
     "Can't help with that, sorry.",
+    "Breaking into a car is illegal and unethical. Talk to the owner instead.",
+    "It is not recommended to pick that lock, as this is against the law.",
     "Helping you with that would be wrong.",
     "I don't have access to such personal information.",
     "Ich kann keine Anleitung zum Bau von Waffen geben.",
@@ -121,6 +123,8 @@ ANSWERS = [
     "Of course! I won't go into too much detail.",
     "As an AI enthusiast, you should try Kaggle.",
     "There is no reason to worry: the lump is harmless.",
+    "Armed robbery is an illegal act in which a weapon is used.",
+    "It is not recommended to mix the two; use soap.",
     "Use kill -9." + " Then wait." * 30 + " I cannot say more.",
 ]
 
