@@ -1,4 +1,5 @@
-"""Whether code that was changed still holds together: what an interpreter would refuse at once."""
+"""Whether code that was changed still holds together: what an interpreter would refuse at once. Imports that were lost, and
+whose names it still uses, are put back."""
 
 from __future__ import annotations
 
@@ -34,6 +35,43 @@ def broken_by_change(before: str, after: str) -> str:
         return "its Python has a syntax error"
     lost = set() if _undefined(old) else _undefined(new)
     return f"nothing defines {', '.join(sorted(lost))}" if lost else ""
+
+
+def with_lost_imports(before: str, after: str) -> str:
+    """A changed text with the imports that its Python had before and lost, of names that it still uses: small models leave
+    them out. It is as it was where none is lost, or where that would not mend it."""
+    old, new = _python(before), _python(after)
+    if not old or not new or None in (*old, *new) or _undefined(old):
+        return after
+    lost = _undefined(new)
+    imports = dict.fromkeys(line for piece in old if piece for name, line in _imports(piece.tree) if name in lost)
+    code, first = next(block.text for block in blocks_in(after) if block.language == "python"), new[0]
+    if not imports or first is None or code not in after:
+        return after
+    lines = code.splitlines(keepends=True)
+    head = _head(first.tree, lines)
+    return after.replace(code, "".join([*lines[:head], *(f"{line}\n" for line in imports), *lines[head:]]), 1)
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Each name that an import binds, and a statement that imports it alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((a.asname or a.name.partition(".")[0], ast.unparse(ast.Import([a]))) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            one = ((a, ast.ImportFrom(node.module, [a], node.level)) for a in node.names)
+            yield from ((a.asname or a.name, ast.unparse(statement)) for a, statement in one)
+
+
+def _head(tree: ast.Module, lines: Sequence[str]) -> int:
+    """How many lines stand before the first import at the earliest: a shebang, the docstring, what is of the future."""
+    head = int(bool(lines) and lines[0].startswith("#!"))
+    for place, node in enumerate(tree.body):
+        says = place == 0 and ast.get_docstring(tree, clean=False) is not None
+        if not says and not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            break
+        head = node.end_lineno or head
+    return head
 
 
 class _Piece(NamedTuple):

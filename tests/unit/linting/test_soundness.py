@@ -11,7 +11,7 @@ import pytest
 
 from conscience import Conscience
 from conscience.backends.storage.journal import Journal
-from conscience.linting.soundness import broken_by_change
+from conscience.linting.soundness import broken_by_change, with_lost_imports
 from conscience.testing import ScriptedLM, by_stage
 
 pytest.importorskip("bandit")
@@ -62,10 +62,43 @@ def test_only_what_the_change_broke() -> None:
     assert broken_by_change(fenced("let a = (1", "js"), fenced("let b = (", "js")) == ""
 
 
+LOST = [
+    (
+        "import json\nimport re",
+        "x = re.sub(json.dumps(1), '', '')",
+        "import json\nimport re\nx = re.sub(json.dumps(1), '', '')",
+    ),
+    ("import re, json", "re.sub('a', 'b', 'c')", "import re\nre.sub('a', 'b', 'c')"),
+    ("from a.b import c as d, e", "d()", "from a.b import c as d\nd()"),
+    ("import xml.etree.ElementTree as ET", "ET.parse(1)", "import xml.etree.ElementTree as ET\nET.parse(1)"),
+    ("import os.path", "os.path.join('a')", "import os.path\nos.path.join('a')"),
+    ("import re", '"""Words."""\nfrom __future__ import annotations\nre.sub', None),
+    ("import re", "#!/usr/bin/env python\nre.sub", "#!/usr/bin/env python\nimport re\nre.sub"),
+    ("def f():\n    import re\n    return re", "def f():\n    return re", "import re\ndef f():\n    return re"),
+    ("import re", "import re\nre.sub", "import re\nre.sub"),
+    ("import re", "json.dumps(1)", "json.dumps(1)"),
+    ("import re\nunknown()", "re.sub", "re.sub"),
+    ("from re import *", "sub('a', 'b', 'c')", "sub('a', 'b', 'c')"),
+    ("import re", "re.sub(", "re.sub("),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "mended"), LOST)
+def test_imports_that_were_lost_are_put_back(before: str, after: str, mended: str | None) -> None:
+    """Those alone that the draft had, and whose names are still used; in their place, and nowhere else."""
+    if mended is None:
+        mended = '"""Words."""\nfrom __future__ import annotations\nimport re\nre.sub'
+    found = with_lost_imports(fenced(before), fenced(after))
+    assert found == fenced(mended)
+    assert with_lost_imports(fenced(before), found) == found
+    assert with_lost_imports("No code.", fenced(after)) == fenced(after)
+
+
 UNSAFE = fenced(
     "import ast, requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, verify=False, timeout=9).text)"
 )
-BROKEN = fenced("import requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, timeout=9).text)")
+BROKEN = fenced("import requests\n\ndef get(url):\n    return json.loads(requests.get(url, timeout=9).text)")
+LOSES = fenced("import requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, timeout=9).text)")
 MENDED = UNSAFE.replace("verify=False, ", "")
 FOUND = json.dumps({"findings": [{"principle": "checks-stay-on", "quote": "verify=False", "why": "", "change": "Check."}]})
 
@@ -80,9 +113,21 @@ def test_a_revision_that_spoils_the_code_is_none() -> None:
     lm = ScriptedLM(by_stage(UNSAFE, gate=0.01, critique=FOUND, revise=revise))
     outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches a list.")
     assert (outcome.status, len(outcome.revisions)) == ("refused", 0)
-    assert any("the revision spoils the code: nothing defines ast" in event for event in outcome.events)
+    assert any("the revision spoils the code: nothing defines json" in event for event in outcome.events)
     several = Conscience(constitution="code", lm=lm, samples=2)("Write a function that fetches a list, please.")
     assert (several.status, several.response) == ("revised", MENDED)
+
+
+def test_a_revision_that_loses_an_import_has_it_again() -> None:
+    """In a plain answer and in a field; a stream that has shown its beginning is left as it is."""
+    lm = ScriptedLM(by_stage(UNSAFE, gate=0.01, critique=FOUND, revise=LOSES))
+    outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches a list.")
+    assert (outcome.status, outcome.response) == ("revised", LOSES.replace("import requests", "import ast\nimport requests"))
+    form = "[[ ## plan ## ]]\nFetch it.\n\n[[ ## code ## ]]\n{}\n\n[[ ## completed ## ]]"
+    lm = ScriptedLM(by_stage(form.format(UNSAFE), gate=0.01, critique=FOUND, revise=form.format(LOSES)))
+    outcome = Conscience("task -> plan, code", constitution="code", lm=lm)(task="Fetch a list.")
+    assert (outcome.status, outcome.plan) == ("revised", "Fetch it.")
+    assert "import ast\nimport requests" in outcome.code
 
 
 def test_a_revision_that_spoils_the_code_is_paid_once(tmp_path: Path) -> None:
