@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -175,6 +176,7 @@ def report_holdout(
             return HoldoutReport(notes=["the report was interrupted"], stopped=True)
         reports[name] = summarise(runs / name, sources=[f"{name}, holdout cases"], seed=seed)
         if runtime.spent and any(record.status == "unreviewed" for record in _done(reports[name])):
+            shutil.rmtree(runs / name, ignore_errors=True)  # a larger budget reviews them; the answers are in the journal
             return HoldoutReport(notes=["no report on holdout cases: the budget ended in it"])
         report.save(reports[name], runs / name)
     _write(folder / "report.html", report.render_comparison(compare_runs(runs / "before", runs / "after")))
