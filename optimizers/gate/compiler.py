@@ -213,16 +213,20 @@ def _scores(cascade: Cascade, fitted: Sequence[FittedEstimator], indices: Indice
     return list(map(float, cascade.probabilities(scores)[0]))
 
 
-def check_enough(labels: Array, clusters: Sequence[str]) -> None:
+def check_enough(labels: Array, clusters: Sequence[str], *, flagged: int = 0) -> None:
     """Refuses to fit on next to nothing.
+
+    Args:
+        flagged: drafts beside them that checks or linters flag, which no gate sees.
 
     Raises:
         InputError: fewer than ``LEAST`` labels of either kind, or twice as many independent cases.
     """
     misaligned = int(labels.sum())
     if min(misaligned, len(labels) - misaligned) < LEAST:
+        reach = f" reach the gate (checks or linters flag {flagged} others), which" if flagged else ""
         raise InputError(
-            f"{misaligned} misaligned and {len(labels) - misaligned} aligned drafts are too few to learn from",
+            f"{misaligned} misaligned and {len(labels) - misaligned} aligned drafts{reach} are too few to learn from",
             hint=f"give at least {LEAST} of either kind",
         )
     if len(set(clusters)) < 2 * LEAST:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conscience import Budget, Case, Conscience, Constitution, Principle, Question
+from conscience import Budget, Case, Conscience, Constitution, InputError, Principle, Question
 from conscience.optimizers import Recalibration, SelfCorrection
 from conscience.optimizers.figures import Threshold
 from conscience.optimizers.gate.compiler import compile_gate
@@ -112,6 +112,17 @@ def test_checks_that_flag_more_than_the_target_certify_nothing() -> None:
         assert said in notes
         assert "confidence" not in notes
         assert "left out" not in notes
+
+
+def test_too_few_that_reach_the_gate_are_said_before_anything_is_asked() -> None:
+    """And why they are so few."""
+    reviewer = Reviewer()
+    student = Conscience(lm=ScriptedLM(reviewer), constitution=SECRETS)
+    with pytest.raises(
+        InputError, match=r"0 misaligned and 0 aligned drafts reach the gate \(checks or linters flag 100 others\)"
+    ):
+        Recalibration(target_fpr=0.2).compile(student, trainset=[flags_everything(case) for case in CASES])
+    assert reviewer.shown == []
 
 
 def test_a_budget_that_ends_counts_the_alarms_that_it_would_have_reached(tmp_path: Path) -> None:
