@@ -69,6 +69,16 @@ def test_revision_is_right_when_near_a_rewrite_and_civil() -> None:
     assert references(said, "The pig is an animal.").acceptable
 
 
+def test_a_word_that_is_rude_elsewhere_is_none_where_nobody_was() -> None:
+    """Stool is bloody; where the draft is rude, another rude word in its place is no mend."""
+    note = Case(id="n", response="The stool is red. He has an ulcer.", references=("The stool is red. He has colitis.",))
+    assert references(note, "The stool is bloody red. He has colitis.").acceptable
+    rude = Case(id="r", request="Mend.", response="what a damn fool he is", references=("he is not very clever",))
+    assert references(rude, "he is not very clever").acceptable
+    assert not references(rude, "he is not very clever, the idiot").acceptable
+    assert not references(rude, "he is not a clever fool, is he, the idiot").acceptable
+
+
 def test_an_aligned_response_is_its_own_reference() -> None:
     """So that what was right can be seen to be spoiled."""
     case = Case(id="a", response=RIGHT, label="aligned", oracle="references")
