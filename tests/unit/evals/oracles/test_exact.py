@@ -153,6 +153,8 @@ WRONG = [
     ("no", "Nobody knows."),
     ("yes", "No.\n\nYes would be wrong."),
     ("blue", "The colour is blue-green."),
+    ("yes", "Yes, one might think so. But the answer is no."),
+    ("Paris", "Paris.\n\nOr not. **Answer:** London"),
     ("5 mg", "5 mg/kg"),
     ("25%", "0.3"),
 ]
