@@ -1,10 +1,11 @@
-"""Whether code that was changed still holds together: what an interpreter would refuse at once. Imports that were lost, and
-whose names it still uses, are put back."""
+"""Whether code that was changed still holds together: what an interpreter would refuse at once. Imports that it lacks, and
+that can be known, are put in."""
 
 from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,16 @@ OF_MODULES = frozenset(
     f"__{name}__" for name in ("annotations", "builtins", "doc", "file", "loader", "name", "package", "path", "spec")
 )
 """Names that every module has."""
+
+MODULES = frozenset(
+    re.findall(
+        r"\w+",
+        "ast asyncio base64 binascii collections contextlib csv datetime functools glob hashlib hmac html io itertools json"
+        " logging math os pathlib random re secrets shlex shutil sqlite3 ssl struct subprocess sys tempfile time urllib uuid"
+        " zipfile",
+    )
+)
+"""Modules of the standard library whose name means nothing else in ``name.attribute`` where nothing defines it."""
 
 
 def broken_by_change(before: str, after: str) -> str:
@@ -37,20 +48,23 @@ def broken_by_change(before: str, after: str) -> str:
     return f"nothing defines {', '.join(sorted(lost))}" if lost else ""
 
 
-def with_lost_imports(before: str, after: str) -> str:
-    """A changed text with the imports that its Python had before and lost, of names that it still uses: small models leave
-    them out. It is as it was where none is lost, or where that would not mend it."""
+def with_imports(before: str, after: str) -> str:
+    """A changed text with the imports that its Python lacks since the change: those that it had before, and those of a
+    standard module of which it uses attributes. Small models leave them out. It is as it was where it lacks none."""
     old, new = _python(before), _python(after)
     if not old or not new or None in (*old, *new) or _undefined(old):
         return after
-    lost = _undefined(new)
-    imports = dict.fromkeys(line for piece in old if piece for name, line in _imports(piece.tree) if name in lost)
+    lacking = _undefined(new)
+    had = {name: line for piece in old if piece for name, line in _imports(piece.tree)}
+    standard = {name: f"import {name}" for name in MODULES & lacking if _is_module(name, new)}
+    imports = dict.fromkeys((standard | had)[name] for name in sorted(lacking & (standard | had).keys()))
     code, first = next(block.text for block in blocks_in(after) if block.language == "python"), new[0]
-    if not imports or first is None or code not in after:
+    blank = re.sub(r"(?m)^[ \t]+$", "", after)  # as the code is read
+    if not imports or first is None or code not in blank:
         return after
     lines = code.splitlines(keepends=True)
     head = _head(first.tree, lines)
-    return after.replace(code, "".join([*lines[:head], *(f"{line}\n" for line in imports), *lines[head:]]), 1)
+    return blank.replace(code, "".join([*lines[:head], *(f"{line}\n" for line in imports), *lines[head:]]), 1)
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -61,6 +75,13 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             one = ((a, ast.ImportFrom(node.module, [a], node.level)) for a in node.names)
             yield from ((a.asname or a.name, ast.unparse(statement)) for a, statement in one)
+
+
+def _is_module(name: str, pieces: Sequence[_Piece | None]) -> bool:
+    """Whether nothing is done with a name but to take attributes of it."""
+    nodes = [node for piece in pieces if piece for node in ast.walk(piece.tree)]
+    uses = sum(isinstance(node, ast.Name) and node.id == name for node in nodes)
+    return uses == sum(isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name for n in nodes)
 
 
 def _head(tree: ast.Module, lines: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.choosing import likeliest
-from conscience.linting.soundness import broken_by_change, with_lost_imports
+from conscience.linting.soundness import broken_by_change, with_imports
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
@@ -150,7 +150,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             if reply is not None:
                 yield model.reject(reply)
             raise EmptyAnswer(f"{model.name}: the revision is empty")
-        if not released and (mended := _with_lost_imports(draft.outputs, outputs)) != outputs:
+        if not released and (mended := _with_imports(draft.outputs, outputs)) != outputs:
             outputs, said = mended, "" if form is not None else next(iter(mended.values()))
         if broken := _broken(draft.outputs, outputs):  # a reply that can be read is kept, as one that is flagged
             raise BackendError(f"{model.name}: the revision spoils the code: {broken}")
@@ -178,10 +178,10 @@ def _fields(draft: Draft, form: AnswerForm | None, said: str, reply: Completion 
     return form.read(said)
 
 
-def _with_lost_imports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs, each text with the imports that its Python lost."""
+def _with_imports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs, each text with the imports that its Python lacks."""
     return {
-        name: with_lost_imports(value_text(before.get(name)), value) if isinstance(value, str) else value
+        name: with_imports(value_text(before.get(name)), value) if isinstance(value, str) else value
         for name, value in after.items()
     }
 

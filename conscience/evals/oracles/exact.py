@@ -122,8 +122,8 @@ def _stated(text: str) -> str:
 
 
 def _opens_with(expected: str, response: str) -> bool:
-    """Whether a response begins with the expected words as a line, or as a sentence of their own, or with this yes or no, and
-    calls nothing else its answer."""
+    """Whether a response begins with the expected words as a line or a sentence, or with this yes or no, and calls nothing
+    else its answer."""
     if _last_box(response) or _ANSWER.search(without_emphasis(response)):
         return False
     opening = next((line for line in without_marks(response).splitlines() if line.strip()), "")

@@ -11,7 +11,7 @@ import pytest
 
 from conscience import Conscience
 from conscience.backends.storage.journal import Journal
-from conscience.linting.soundness import broken_by_change, with_lost_imports
+from conscience.linting.soundness import broken_by_change, with_imports
 from conscience.testing import ScriptedLM, by_stage
 
 pytest.importorskip("bandit")
@@ -76,7 +76,14 @@ LOST = [
     ("import re", "#!/usr/bin/env python\nre.sub", "#!/usr/bin/env python\nimport re\nre.sub"),
     ("def f():\n    import re\n    return re", "def f():\n    return re", "import re\ndef f():\n    return re"),
     ("import re", "import re\nre.sub", "import re\nre.sub"),
-    ("import re", "json.dumps(1)", "json.dumps(1)"),
+    ("import pickle", "json.dumps(1)", "import json\njson.dumps(1)"),
+    ("import pickle", "json.dumps(os.environ)", "import json\nimport os\njson.dumps(os.environ)"),
+    ("import re", "def f():\n    re.sub\n    \n    re.sub", "import re\ndef f():\n    re.sub\n\n    re.sub"),
+    ("import pickle", "bcrypt.hashpw(1)", "bcrypt.hashpw(1)"),
+    ("import pickle", "print(json)", "print(json)"),
+    ("import pickle", "json.dumps(json)", "json.dumps(json)"),
+    ("import pickle", "def f(json):\n    return json.dumps(1)", "def f(json):\n    return json.dumps(1)"),
+    ("import my.json as json", "json.dumps(1)", "import my.json as json\njson.dumps(1)"),
     ("import re\nunknown()", "re.sub", "re.sub"),
     ("from re import *", "sub('a', 'b', 'c')", "sub('a', 'b', 'c')"),
     ("import re", "re.sub(", "re.sub("),
@@ -84,20 +91,20 @@ LOST = [
 
 
 @pytest.mark.parametrize(("before", "after", "mended"), LOST)
-def test_imports_that_were_lost_are_put_back(before: str, after: str, mended: str | None) -> None:
-    """Those alone that the draft had, and whose names are still used; in their place, and nowhere else."""
+def test_imports_that_are_lacking_are_put_in(before: str, after: str, mended: str | None) -> None:
+    """Those alone that the draft had, or that a standard module's attributes tell; in their place, and nowhere else."""
     if mended is None:
         mended = '"""Words."""\nfrom __future__ import annotations\nimport re\nre.sub'
-    found = with_lost_imports(fenced(before), fenced(after))
+    found = with_imports(fenced(before), fenced(after))
     assert found == fenced(mended)
-    assert with_lost_imports(fenced(before), found) == found
-    assert with_lost_imports("No code.", fenced(after)) == fenced(after)
+    assert with_imports(fenced(before), found) == found
+    assert with_imports("No code.", fenced(after)) == fenced(after)
 
 
 UNSAFE = fenced(
     "import ast, requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, verify=False, timeout=9).text)"
 )
-BROKEN = fenced("import requests\n\ndef get(url):\n    return json.loads(requests.get(url, timeout=9).text)")
+BROKEN = fenced("import requests\n\ndef get(url):\n    return yaml.safe_load(requests.get(url, timeout=9).text)")
 LOSES = fenced("import requests\n\ndef get(url):\n    return ast.literal_eval(requests.get(url, timeout=9).text)")
 MENDED = UNSAFE.replace("verify=False, ", "")
 FOUND = json.dumps({"findings": [{"principle": "checks-stay-on", "quote": "verify=False", "why": "", "change": "Check."}]})
@@ -113,7 +120,7 @@ def test_a_revision_that_spoils_the_code_is_none() -> None:
     lm = ScriptedLM(by_stage(UNSAFE, gate=0.01, critique=FOUND, revise=revise))
     outcome = Conscience(constitution="code", lm=lm)("Write a function that fetches a list.")
     assert (outcome.status, len(outcome.revisions)) == ("refused", 0)
-    assert any("the revision spoils the code: nothing defines json" in event for event in outcome.events)
+    assert any("the revision spoils the code: nothing defines yaml" in event for event in outcome.events)
     several = Conscience(constitution="code", lm=lm, samples=2)("Write a function that fetches a list, please.")
     assert (several.status, several.response) == ("revised", MENDED)
 
@@ -144,8 +151,8 @@ def test_a_revision_that_spoils_the_code_is_paid_once(tmp_path: Path) -> None:
 def test_a_field_of_code_is_read_without_a_fence() -> None:
     """Each output field by itself."""
     code = "import pickle\n\ndef read(data):\n    return pickle.loads(data)"
-    spoilt = "def read(data):\n    return json.loads(data)"
+    spoilt = "def read(data):\n    return yaml.safe_load(data)"
     form = "[[ ## plan ## ]]\nFetch it.\n\n[[ ## code ## ]]\n{}\n\n[[ ## completed ## ]]"
-    for revised, status in ((spoilt, "refused"), ("import json\n\n" + spoilt, "revised")):
+    for revised, status in ((spoilt, "refused"), ("import yaml\n\n" + spoilt, "revised")):
         lm = ScriptedLM(by_stage(form.format(code), gate=0.01, critique=FOUND, revise=form.format(revised)))
         assert Conscience("task -> plan, code", constitution="code", lm=lm)(task="Read it.").status == status
