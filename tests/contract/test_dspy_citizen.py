@@ -118,6 +118,7 @@ def planner(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
     [*((model, False) for model in MODELS), *((model, True) for model in MODELS if "LM" in model)],
     ids=lambda value: ("dspy.configure" if value else "lm=") if isinstance(value, bool) else value,
 )
+@pytest.mark.long
 def test_each_call_is_seen_once(planner: Loopback, model: str, configured: bool, signature: Any, is_async: bool) -> None:
     """By callbacks, histories and the usage tracker, whichever way the model was named."""
     lm = MODELS[model](planner)

@@ -321,6 +321,7 @@ def test_an_lm_of_ones_own_keeps_to_the_limits(sync: bool) -> None:
     assert seconds < 1.0
 
 
+@pytest.mark.long
 def test_server_that_sends_a_blank_now_and_then_meets_the_timeout(server: Loopback) -> None:
     """As queues at providers do, to keep a connection open; within the timeout they are waited for."""
     slow = Raw(text=json.dumps(chat("No", yes=0.05)), drip=2.0)

@@ -75,6 +75,7 @@ def check(ends: Sequence[Ended], log: dict[str, list[Served]], timeout: float, c
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.long
 def test_three_hundred_requests_of_a_bad_day(capsys: pytest.CaptureFixture[str]) -> None:
     """In threads and on an event loop at once, over one program."""
     with faulty_server(0.2, seed=1) as server, ThreadPoolExecutor() as pool:

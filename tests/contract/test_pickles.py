@@ -101,6 +101,7 @@ def test_no_pickle_holds_credentials(keyed: Loopback, model: str, dumps: Callabl
         *(pytest.param(m, marks=pytest.mark.long) for m in ("a string", "a dspy.LM", "roles", "a scripted LM")),
     ],
 )
+@pytest.mark.long
 def test_a_fresh_process_opens_and_calls_it(keyed: Loopback, tmp_path: Path, model: str) -> None:
     """With the keys of that process's environment."""
     program = Conscience(lm=MODELS[model](keyed.url))

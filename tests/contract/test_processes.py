@@ -52,6 +52,7 @@ BACKENDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
+@pytest.mark.long
 def test_children_of_a_warm_process_get_their_own_answers(server: Loopback, kind: str) -> None:
     """However the model is reached, in threads and on event loops, while the parent goes on."""
     server.behaviour = echo

@@ -40,6 +40,7 @@ def _nothing_learned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row.provider}: {row.habit}" for row in ROWS])
+@pytest.mark.long
 def test_the_same_program(server: Loopback, row: Row) -> None:
     server.behaviour = row.behaviour
     server.calls.clear()

@@ -53,6 +53,7 @@ def ask(url: str, **more: Any) -> httpx.Response:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.long
 def test_a_stream_under_way_is_finished_before_the_end(tmp_path: Path, number: int) -> None:
     """Told to stop, it takes no more, ends what it has begun, and leaves with 0."""
     with start("serve", "--program", PROGRAM, "--port", "0", folder=tmp_path) as running:
@@ -118,6 +119,7 @@ keys:
 """
 
 
+@pytest.mark.long
 def test_a_file_of_programs_and_keys_is_served(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text(CONFIG)
     keys = {"ACME_KEY": "key-of-acme-01", "BOSS_KEY": "key-of-boss-01"}

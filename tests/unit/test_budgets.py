@@ -233,6 +233,7 @@ def _warm() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("how", SERVERS)
+@pytest.mark.long
 def test_seconds_hold_whatever_the_server_does(how: str, engine: str) -> None:
     """Sync and async side by side, over both wires and through a dspy.LM, retries and pauses included."""
     with raw_server(SERVERS[how]) as url:

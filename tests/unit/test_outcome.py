@@ -174,6 +174,7 @@ RAISED: dict[str, tuple[type[ConscienceError], dict[str, Any], dict[str, Any]]] 
 
 @pytest.mark.parametrize("way", RAISED)
 @pytest.mark.parametrize("mode", ["sync", "async", "stream", "correct"])
+@pytest.mark.long
 def test_errors_carry_the_call_and_no_draft(way: str, mode: str, caplog: pytest.LogCaptureFixture) -> None:
     """Also when they are pickled or logged; whichever way the program was called."""
     kind, stages, options = RAISED[way]

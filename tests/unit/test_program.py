@@ -192,6 +192,7 @@ def test_64_threads_share_one_program() -> None:
     assert sum(outcome.usage.calls for outcome in outcomes) == len(lm.calls)
 
 
+@pytest.mark.long
 async def test_256_tasks_share_one_program() -> None:
     """The same under asyncio."""
     lm = ScriptedLM(by_stage(echo), seconds=0.01)

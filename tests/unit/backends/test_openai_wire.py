@@ -50,6 +50,7 @@ def test_an_answer_of_an_openai_like_server_loads_no_litellm(server: Loopback) -
 
 
 @pytest.mark.local
+@pytest.mark.long
 def test_nor_does_one_of_the_embedded_model(local_endpoint: object) -> None:
     assert fresh(ANSWERED, "local") == "True False False"
 

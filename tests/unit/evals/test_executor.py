@@ -232,6 +232,7 @@ PROGRAMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.long
 def test_rows_and_journal_are_the_same_wherever_the_work_was_done(name: str, served: Loopback, tmp_path: Path) -> None:
     """Programs, oracles, cases and records come through as text, out of order, and nothing shows of it."""
     cases = CASES[:12] if name == "any callable" else CASES

@@ -133,6 +133,7 @@ def test_comparison_is_drawn(tmp_path: Path) -> None:
     assert not any("undefined" in text or "NaN" in text for text in drawn.texts)
 
 
+@pytest.mark.long
 def test_many_rows_are_one_page(folder: Path) -> None:
     """20,000 rows: each once, and no larger than what it says."""
     read = report.read(folder)

@@ -73,6 +73,7 @@ def test_no_model_is_asked_of_what_a_check_flags_and_its_false_alarms_count(way:
 
 
 @pytest.mark.parametrize(("certifies", "alarms"), [(False, 6), (True, 2)])
+@pytest.mark.long
 def test_alarms_before_the_gate_leave_it_less_room(certifies: bool, alarms: int) -> None:
     """A few raise its threshold; where they are more than the target allows, nothing is left to it."""
     matrix = signal_matrix(240, questions={"strong": 3.0})

@@ -86,6 +86,7 @@ def test_the_student_is_left_as_it_is() -> None:
     assert len(lm.calls) > asked
 
 
+@pytest.mark.long
 def test_revising_is_given_up_where_it_does_harm() -> None:
     """A model that cannot rewrite: refusing is better, and is measured to be."""
 
@@ -192,6 +193,7 @@ def test_cases_that_teach_nothing_are_named() -> None:
     assert any("too few" in note for note in found.provenance.notes)
 
 
+@pytest.mark.long
 def test_failing_cases_are_counted_not_lost(tmp_path: Path) -> None:
     """A backend that refuses some drafts costs those drafts."""
     from conscience.testing import Fault
@@ -207,6 +209,7 @@ def test_failing_cases_are_counted_not_lost(tmp_path: Path) -> None:
     assert any("1 pieces of work failed" in note for note in found.provenance.notes)
 
 
+@pytest.mark.long
 def test_a_judge_is_paid_from_the_budget_and_kept_in_the_journal(tmp_path: Path) -> None:
     """Its calls count, and the same compilation in the same folder makes none."""
     world = World()

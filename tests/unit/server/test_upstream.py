@@ -45,6 +45,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.long
 def test_a_generation_that_fails_is_an_outage(server: Loopback, served: Serving, name: str) -> None:
     """With a status, whole or streamed, and without the provider's words."""
     answer, status, code = FAILURES[name]
