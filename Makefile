@@ -27,15 +27,15 @@ demo: $(READY)
 	@$(BIN)/conscience pull qwen2.5-coder-1.5b || true
 	@$(BIN)/python examples/demo.py
 
-# Every test but the long ones, side by side on two cores; the tests of the embedded model share one worker and one server.
-# The last lines name what was left out.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Every test but the long ones, side by side on two cores, one more at a time than there are cores since many wait for a server;
+# the tests of the embedded model share one worker and one server. The last lines name what was left out.
+PYTEST := $(BIN)/python -m pytest --dist loadgroup
 
 test: $(READY)
-	$(PYTEST) -m "not long"
+	$(PYTEST) -n 3 -m "not long"
 
 long: $(READY)
-	$(PYTEST) -m long
+	$(PYTEST) -n 2 -m long
 
 # Style, types, who may import whom, and a documentation whose links and names all lead somewhere.
 check: lint types layers docs

@@ -259,6 +259,7 @@ def test_seconds_hold_whatever_the_server_does(how: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["generate", "gate", "critique", "revise"])
+@pytest.mark.long
 def test_seconds_hold_in_every_stage(stage: str) -> None:
     """The stage that hangs is cut off: the outcome is unreviewed, or the last text flagged; nothing waits for the server."""
 

@@ -269,6 +269,7 @@ UNREADABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.long
 def test_what_is_no_probability_for_each_question_is_a_failed_call(server: Loopback, name: str) -> None:
     """It is tried again, and then an error: never a number that somebody reads."""
     server.behaviour = lambda body, number: Raw(text=json.dumps(UNREADABLE[name]))

@@ -198,6 +198,7 @@ def test_a_request_that_does_not_fit_is_named(local_endpoint: Any) -> None:
         Conscience("question -> answer", lm="local")(question="word " * 40_000)
 
 
+@pytest.mark.long
 def test_greedy_answers_repeat(local_endpoint: Any) -> None:
     """Calibration relies on it: the same question, the same log-odds, whatever ran between."""
     from conscience import GateSettings

@@ -100,6 +100,7 @@ def test_a_second_compilation_overwrites_no_result() -> None:
     assert (len(kept.drafts), len(second.compile_result.drafts)) == (60, 40)
 
 
+@pytest.mark.long
 def test_ctrl_c_gives_the_best_so_far() -> None:
     """The gate that was compiled by then, and a result that says so."""
 

@@ -136,6 +136,7 @@ def test_works_inside_better_together() -> None:
     assert evaluate(found).score > evaluate(student).score
 
 
+@pytest.mark.long
 def test_any_program_in_conscience_is_compiled() -> None:
     """A module with reasoning and several fields, with examples of DSPy's."""
 

@@ -113,6 +113,7 @@ def test_too_few_labels_are_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.long
 def test_what_questions_cost_is_what_they_cost_in_the_gate(seed: int) -> None:
     """Folds may choose other questions than all rows do: the cascade goes by the latter."""
     names = {f"q{i}": 0.3 for i in range(6)}
