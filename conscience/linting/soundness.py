@@ -58,9 +58,11 @@ def with_imports(before: str, after: str) -> str:
     had = {name: line for piece in old if piece for name, line in _imports(piece.tree)}
     standard = {name: f"import {name}" for name in MODULES & lacking if _is_module(name, new)}
     imports = dict.fromkeys((standard | had)[name] for name in sorted(lacking & (standard | had).keys()))
+    if not imports:
+        return after
     code, first = next(block.text for block in blocks_in(after) if block.language == "python"), new[0]
     blank = re.sub(r"(?m)^[ \t]+$", "", after)  # as the code is read
-    if not imports or first is None or code not in blank:
+    if first is None or code not in blank:
         return after
     lines = code.splitlines(keepends=True)
     head = _head(first.tree, lines)

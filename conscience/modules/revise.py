@@ -150,9 +150,12 @@ class Revise(dspy.Module):  # type: ignore[misc]
             if reply is not None:
                 yield model.reject(reply)
             raise EmptyAnswer(f"{model.name}: the revision is empty")
-        if not released and (mended := _with_imports(draft.outputs, outputs)) != outputs:
-            outputs, said = mended, "" if form is not None else next(iter(mended.values()))
-        if broken := _broken(draft.outputs, outputs):  # a reply that can be read is kept, as one that is flagged
+        broken = _broken(draft.outputs, outputs)
+        if broken and not released:
+            outputs = _with_imports(draft.outputs, outputs)
+            said = "" if form is not None else str(next(iter(outputs.values())))
+            broken = _broken(draft.outputs, outputs)
+        if broken:  # a reply that can be read is kept, as one that is flagged
             raise BackendError(f"{model.name}: the revision spoils the code: {broken}")
         written = {**_kept(draft, verdict.findings), **written}
         whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))
