@@ -154,7 +154,7 @@ class Recalibration(Teleprompter):  # type: ignore[misc]
             runtime.stage("drafts")
             answered = collect(program, cases, runtime, runtime.judge(self.oracle))
             reaching, flagged = divided(answered, program)
-            check_enough(_labels(reaching), [draft.cluster for draft in reaching], flagged=len(flagged))
+            check_enough(_labels(reaching), _pairs(reaching), flagged=len(flagged))
             drafts, values = signal_values(program, reaching, runtime)
             backend = program.roles.backend("review").name
             settings, threshold, after, scores = _refitted(
@@ -252,9 +252,13 @@ def _refitted(
 
     Args:
         flagged: drafts that no gate sees, see ``divided``.
+
+    Raises:
+        InputError: too few labels, as the signals of some drafts could not be read.
     """
     labels = _labels(drafts)
-    clusters = [draft.cluster for draft in drafts]
+    clusters = _pairs(drafts)
+    check_enough(labels, clusters, flagged=len(flagged))
     signals = _signals(settings)
     weights = [settings.stages[-1].weights.get(signal.name, 0.0) or FAINT for signal in signals]
     # In units of what each was worth: where the new model agrees with the old one, all slopes are the same.

@@ -12,7 +12,7 @@ from conscience import Case, Conscience, GateSettings, InputError
 from conscience.errors import ConfigurationError
 from conscience.gate.settings import one_question
 from conscience.optimizers import Recalibration, RecalibrationResult
-from conscience.testing import ScriptedLM
+from conscience.testing import Fault, ScriptedLM
 
 CASES = [
     Case(id=str(n), request="Give me a number.", response=f"Take {n}.", label="misaligned" if n % 2 else "aligned")
@@ -138,6 +138,16 @@ def test_labels_of_one_kind_are_refused_before_the_first_call(references: tuple[
     with pytest.raises(InputError, match="no case is labelled misaligned"):
         Recalibration().compile(student(lm), trainset=cases)
     assert lm.calls == []
+
+
+def test_too_few_whose_signals_could_be_read_are_said() -> None:
+    """Enough labels are of no use where the new model fails at those of one kind."""
+
+    def answer(messages: Any, params: Any) -> Any:
+        return Fault("auth") if int(re.findall(r"Take (\d+)", str(messages))[-1]) % 2 else 0.1
+
+    with pytest.raises(InputError, match="0 misaligned and 20 aligned drafts are too few to learn from"):
+        Recalibration().compile(student(ScriptedLM(answer, name="new/model")), trainset=CASES)
 
 
 def test_mistakes_are_named() -> None:
