@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,11 @@ class Figures:
             InputError: one is no condition, or is about a change and there is no earlier run.
         """
         __tracebackhide__ = True
+        from conscience.errors import InputError
         from conscience.evals.comparison.conditions import parse_conditions
 
+        if not conditions:
+            raise InputError("nothing is required", hint="name a condition, as in 'fpr <= .05'")
         checked = [condition.on(self.measured) for condition in parse_conditions(conditions)]
         failed = [str(check) for check in checked if not check.holds(certain=certain)]
         if failed:
@@ -56,6 +60,8 @@ class Figures:
 def conscience_figures(tmp_path: Path) -> Callable[..., Figures]:
     """A function that takes a run's folder, or a program with ``cases=``, and gives its figures to ``require``."""
 
+    numbers = count(1)
+
     def figures(
         run: str | Path | Any,
         *,
@@ -63,15 +69,18 @@ def conscience_figures(tmp_path: Path) -> Callable[..., Figures]:
         cases: Sources | None = None,
         oracle: Any = None,
     ) -> Figures:
+        from conscience.errors import InputError
         from conscience.evals.api import evaluate
         from conscience.evals.comparison.runs import compare_runs
         from conscience.evals.summary import summarise
 
         if cases is not None:
-            folder = tmp_path / "conscience-run"
+            folder = tmp_path / f"conscience-run-{next(numbers)}"
             evaluate(run, cases, oracle=oracle, out=folder)
-        else:
+        elif isinstance(run, str | Path):
             folder = Path(run)
+        else:
+            raise InputError("a program has no figures of its own", hint="name cases, as in cases='cases.jsonl'")
         return Figures(summarise(folder) if since is None else compare_runs(Path(since), folder))
 
     return figures

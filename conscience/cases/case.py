@@ -30,7 +30,7 @@ from conscience._base.files import digest64
 from conscience._base.text import text_fault
 from conscience._base.validation import first_fault
 from conscience.cases import values
-from conscience.cases.columns import Columns, Reading, told
+from conscience.cases.columns import UNREAD, Columns, Reading, told
 from conscience.cases.rows import BadRow
 from conscience.cases.sources import Input, Sources, inputs
 from conscience.errors import CaseError
@@ -266,27 +266,36 @@ def read_case(row: Mapping[str, Any], reading: Reading, say: values.Said) -> Cas
     try:
         case = Case.model_validate({"id": "none"} | given)
     except ValidationError as error:
-        raise BadRow(_described(error, reading)) from None
+        raise _described(error, reading) from None
     return case if "id" in given else case.model_copy(update={"id": ""})
 
 
 def _asks(row: Mapping[str, Any]) -> str:
     """Which of the columns might be the request."""
-    names = [str(name) for name, value in row.items() if isinstance(value, str) and value.strip()]
-    if not names:
+    texts = {str(name): value for name, value in row.items() if isinstance(value, str) and value.strip()}
+    spoken = [name for name, value in texts.items() if " " in value.strip()]
+    inner = [str(name) for name, value in row.items() if isinstance(value, Mapping | list)]
+    if inner and not spoken:
+        return f"its texts may stand inside of {reprlib.repr(inner[0])}: write them as columns of their own"
+    if not texts:
         return ""
+    names = spoken + [name for name in texts if name not in spoken]
     return f"of its columns {', '.join(map(reprlib.repr, names[:5]))} say which it is, as in {told(names[0], 'request')}"
 
 
-def _described(error: ValidationError, reading: Reading) -> str:
+def _described(error: ValidationError, reading: Reading) -> BadRow:
     fault = first_fault(error)
     place = fault.place[: 2 if len(fault.place) > 1 and isinstance(fault.place[1], int) else 1]  # to a list's item
     said = replace(fault, place=place).render(noun="field", wording=_WORDING)
-    column = reading.column(str(place[0])) if place else ""
-    return said if not place or column == place[0] else f"column {column!r}, {said}"
+    if not place:
+        return BadRow(said)
+    field = str(place[0])
+    column = reading.column(field)
+    hint = f"{told(column, UNREAD)} leaves it unread" if column in reading.fields and field not in _NEEDED else ""
+    return BadRow(said if column == field else f"column {column!r}, {said}", hint=hint)
 
 
-_SHOWN = 5
+_NEEDED = ("request", "response", "label")
 _WORDING: Mapping[str, Callable[[Any], str]] = {
     "literal_error": lambda value: f"{reprlib.repr(value)} is not one of {', '.join(get_args(Label))}",
 }

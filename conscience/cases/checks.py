@@ -111,7 +111,8 @@ class CaseSummary:
             ("pairs in several groups", self.straddling_pairs),
             ("groups with one label only", self.one_sided_groups),
         )
-        return [_problem(name, occurrences) for name, occurrences in kinds if occurrences.count]
+        found = [_problem(name, occurrences) for name, occurrences in kinds if occurrences.count]
+        return found if self.cases else ["there are no cases"]
 
     def render(self) -> str:
         """The summary as short lines of plain text; names are escaped where they hold what a terminal would obey."""

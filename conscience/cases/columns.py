@@ -1,8 +1,9 @@
 """Which column is which field of a case, whatever people call it. What is in doubt is asked about, in one line.
 
 A column called exactly like a field is that field, and then no other column is. Beside that are read: other spellings of a
-field ("Request ", "requestSafe"), the usual names of requests and responses, chat messages, and columns that answer by Yes
-or No whether the response is aligned. No guess can turn a label around, or take the right answer for the one to be judged.
+field ("Request ", "requestSafe"), the usual names of requests and responses, chat messages, columns that answer by Yes or No
+whether the response is aligned, and choices in columns of their own. No guess can turn a label around, or take the right
+answer for the one to be judged.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import takewhile
 
-from conscience.cases.rows import BadRow
+from conscience.cases.rows import BadRow, TextRow
 
 FIELDS = (
     "id",
@@ -61,8 +63,9 @@ _MAYBE_LABEL = re.compile(
     r"(?:is_)?(?:toxic|harmful|unsafe|safe|flagged|violation|bad|good|correct|acceptable|jailbroken|jailbreak|verdict)"
 )
 """What a label may be called: left unread, and named, since it may be said of the request, and 1 may mean either."""
+_LETTERED = re.compile(r"(?:(?:option|choice)_?)?([a-j])")
+_NAMED = 3
 _COMMON = {"request", "response", *REQUESTS, *RESPONSES, *MAYBE_RESPONSES, *_MESSAGES}
-_ALL = _COMMON | set(FIELDS) | set(_FLAGS) | {"chosen", "rejected"}
 
 
 def spelled(name: str) -> str:
@@ -84,12 +87,16 @@ class Reading:
     Attributes:
         fields: column → field or shape, for each column that is read.
         second: the column that follows the request in it, as Alpaca's ``input`` does its ``instruction``.
-        unread: columns that may be the label, where there is a response and none.
+        lettered: columns that each hold a choice, from A on, where an answer says which is right.
+        maybe_labels: columns that may be the label, where there is a response and none.
+        maybe_requests: columns that may be the request, where there is a response and none.
     """
 
     fields: Mapping[str, str]
     second: str | None = None
-    unread: Sequence[str] = ()
+    lettered: Sequence[str] = ()
+    maybe_labels: Sequence[str] = ()
+    maybe_requests: Sequence[str] = ()
 
     def column(self, field: str) -> str:
         """The column that a field is read from; the field's own name where there is none."""
@@ -106,7 +113,12 @@ class Reading:
                 parts.append(field if column == field else f"{field} from {column!r}")
         if self.second is not None:
             parts.append(f"request followed by {self.second!r}")
-        for column in self.unread:
+        if self.lettered:
+            parts.append(f"choices from {self.lettered[0]!r} to {self.lettered[-1]!r}")
+        if self.maybe_requests:
+            named = " or ".join(map(repr, self.maybe_requests[:_NAMED]))
+            parts.append(f"no request, though {named} may be one ({told(self.maybe_requests[0], 'request')})")
+        for column in self.maybe_labels:
             asked = " or ".join(told(column, flag) for flag in ("misaligned", "aligned"))
             parts.append(f"no label, though {column!r} may be one ({asked}, as its 1 is)")
         return ", ".join(parts)
@@ -114,11 +126,9 @@ class Reading:
     @cached_property
     def is_plain(self) -> bool:
         """Whether each field is called by its own name."""
-        return (
-            self.second is None
-            and not self.unread
-            and all(column == field in FIELDS for column, field in self.fields.items())
-        )
+        if self.second is not None or self.lettered or self.maybe_labels or self.maybe_requests:
+            return False
+        return all(column == field in FIELDS for column, field in self.fields.items())
 
 
 class Columns:
@@ -153,28 +163,35 @@ class Columns:
         """Whether a header could be that of cases."""
         return any(name in self.said or spelled(name) in _COMMON for name in names)
 
-    def means(self, name: str) -> bool:
-        """Whether a column of this name could be read."""
-        return name in self.said or spelled(name) in _ALL
+    def read(self, names: Sequence[str]) -> Iterable[str]:
+        """Which of a table's columns are read; none where that is in doubt, as each row will say."""
+        try:
+            reading = self.reading(names)
+        except BadRow:
+            return ()
+        return (*reading.fields, reading.second or "")
 
-    def reading(self, names: Iterable[str]) -> Reading:
-        """How a row with these columns is read.
+    def reading(self, row: Iterable[str]) -> Reading:
+        """How a row is read, by the columns of its table or else its own.
 
         Raises:
             BadRow: it could be read in more than one way, and how to say which.
         """
+        names = row.columns if isinstance(row, TextRow) else row
         return self._readings(tuple(name for name in names if isinstance(name, str)))  # a frame's columns may be numbers
 
     def _resolved(self, names: tuple[str, ...]) -> Reading:
         said = {name: self.said[name] for name in names if name in self.said}
         self.unseen -= said.keys()
         reading = _Resolution(names, said)
+        reading.choices()
         reading.spellings()
         reading.labels()
         reading.requests()
         reading.responses()
         fields = {name: reading.fields[name] for name in names if name in reading.fields}
-        return Reading(fields, reading.second, reading.maybe_labels())
+        asked = reading.maybe_labels(), reading.maybe_requests()
+        return Reading(fields, reading.second, reading.lettered, *asked)
 
 
 class _Resolution:
@@ -186,6 +203,7 @@ class _Resolution:
         self.left = [name for name in names if name not in said]
         self.is_ours = "request" in names or "response" in names
         self.second: str | None = None
+        self.lettered: tuple[str, ...] = ()
 
     def has(self, *fields: str) -> bool:
         return any(field in fields for field in self.fields.values())
@@ -207,8 +225,18 @@ class _Resolution:
         self.fields[candidates[0]] = field
         self.left.remove(candidates[0])
 
+    def choices(self) -> None:
+        """Takes columns called A, B and so on, or option_a, where one says which is right."""
+        if self.has("choices") or self.called("choices") or not (self.has("answer") or self.called("answer")):
+            return
+        of_letter = {match[1]: name for name in self.left if (match := _LETTERED.fullmatch(spelled(name)))}
+        lettered = tuple(of_letter[letter] for letter in takewhile(of_letter.__contains__, "abcdefghij"))
+        if len(lettered) == len(of_letter) > 1:
+            self.lettered = lettered
+            self.left = [name for name in self.left if name not in lettered]
+
     def spellings(self) -> None:
-        chooses = self.has("choices") or bool(self.called("choices"))
+        chooses = bool(self.lettered) or self.has("choices") or bool(self.called("choices"))
         for field in FIELDS:
             if field == "answer" and not chooses:  # then it is a text
                 continue
@@ -270,6 +298,10 @@ class _Resolution:
         if not self.has("response") or self.has(*_JUDGES):
             return ()
         return tuple(name for name in self.left if _MAYBE_LABEL.fullmatch(spelled(name)))
+
+    def maybe_requests(self) -> tuple[str, ...]:
+        """Any column that is left, where a response is judged without what was asked."""
+        return () if self.has("request", "messages") or not self.has("response") else tuple(filter(spelled, self.left))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -174,7 +174,7 @@ class Header(NamedTuple):
         if len(cells) < self.least or any(map(str.strip, cells[len(self.names) :])):
             hint = "a text with a separator or a line break in it needs quotes"
             raise BadRow(f"has {len(cells)} fields, the header {len(self.names)}", hint=hint)
-        return TextRow((name, text) for name, text in zip(self.names, cells, strict=False) if text)
+        return TextRow(((name, text) for name, text in zip(self.names, cells, strict=False) if text), self.names)
 
 
 def _header(cells: Sequence[str], separator: str, columns: Columns) -> Header:
@@ -191,9 +191,10 @@ def _header(cells: Sequence[str], separator: str, columns: Columns) -> Header:
         )
     unique: list[str] = []
     for number, name in enumerate(names, 1):
-        if name in unique and columns.means(name):
-            raise BadRow(f"its header has the column {reprlib.repr(name)} twice")
         unique.append(name if name not in unique else f"{name or 'column'} {number}")
+    for name in columns.read(unique):
+        if name and names.count(name) > 1:
+            raise BadRow(f"its header has the column {reprlib.repr(name)} twice", hint="give one of them another name")
     return Header(unique, max(number for number, name in enumerate(names, 1) if name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from conscience._base.files import RepeatedKey, parse_json
@@ -19,7 +19,16 @@ class BadRow(Exception):
 
 
 class TextRow(dict[str, str]):
-    """Column → cell of a table that knows only text, such as CSV: a blank is absent, numbers and lists are written out."""
+    """Column → cell of a table that knows only text, such as CSV: a blank is absent, numbers and lists are written out.
+
+    Args:
+        cells: those that hold something.
+        columns: all of the table's, blank here or not: what a column is does not change from row to row.
+    """
+
+    def __init__(self, cells: Iterable[tuple[str, str]], columns: Sequence[str]) -> None:
+        super().__init__(cells)
+        self.columns = columns
 
 
 Rows = Iterator[tuple[int, Any]]

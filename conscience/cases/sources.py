@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -75,10 +76,15 @@ def inputs(source: Sources, columns: Columns) -> Iterator[Input]:
     if type(source).__module__.startswith("datasets."):
         yield Input("dataset", " row ", partial(_dataset_rows, lambda: source, "name one, as in data['SPLIT']"))
         return
+    for frame in ("to_dicts", "to_pylist"):  # of Polars and Arrow
+        if callable(rows := getattr(source, frame, None)):
+            source = rows()
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # pandas' data frame, whose iteration gives names
         source = source.to_dict("records")
     if isinstance(source, Mapping):
         source = (source,)
+    if not isinstance(source, str | Path | Iterable):
+        raise CaseError(f"{reprlib.repr(source)} holds no cases", hint="a file, or rows: mappings, a data frame")
     if not isinstance(source, str | Path):
         parts = iter(source)
         for part in parts:

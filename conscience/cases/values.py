@@ -42,6 +42,8 @@ _PYTHON_LIST = re.compile(r"""(\[\s*(['"]|nan\b|None\b|array\().*\]|\(\s*['"].*\
 _MESSAGES = re.compile(r"""\[\s*\{\s*"(role|content)"\s*:.*\]""", re.DOTALL)
 _PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(role|content|from|value)'.*\]""", re.DOTALL)
 _AS_JSON = "in pandas: df.to_json('cases.jsonl', orient='records', lines=True)"
+_LETTER_AND_WORDS = re.compile(r"\(?([A-Za-z])[).:]\s*(.+)", re.DOTALL)
+_ONE_CHOICE = "one of them: its index from 0, its letter, or its own words"
 _TURNS = {"human": "user", "gpt": "assistant"}
 """ShareGPT's words for roles."""
 
@@ -64,10 +66,13 @@ def identity(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taken_apart(name: str, text: str) -> Any:
-    """A cell as ids have always been made of it."""
-    if name in ("references", "choices"):
-        return parsed(text) if text.startswith('["') else [part.strip() for part in text.split("|")]
-    return parsed(text) if name == "meta" or (name == "request" and text.startswith('[{"')) else text
+    """A cell as ids have always been made of it; one that is no JSON was said to be something else, and is its text."""
+    try:
+        if name in ("references", "choices"):
+            return parsed(text) if text.startswith('["') else [part.strip() for part in text.split("|")]
+        return parsed(text) if name == "meta" or (name == "request" and text.startswith('[{"')) else text
+    except BadRow:
+        return text
 
 
 def read(row: Mapping[str, Any], reading: Reading, say: Said) -> dict[str, Any]:
@@ -81,10 +86,11 @@ def read(row: Mapping[str, Any], reading: Reading, say: Said) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     meta: dict[str, Any] = {}
+    apart = {reading.second, *reading.lettered}
     for name, value in row.items():
         field = reading.fields.get(name)
         if field is None:
-            if name != reading.second and (value := kept(value)) is not None:
+            if name not in apart and (value := kept(value)) is not None:
                 meta[kept(str(name))] = value
             continue
         try:
@@ -93,8 +99,10 @@ def read(row: Mapping[str, Any], reading: Reading, say: Said) -> dict[str, Any]:
             raise BadRow(f"{_named(field, name)}: {bad}", hint=bad.hint) from None
         if value is not None:
             given[field] = value
-    if reading.second is not None and (more := _value("request", row[reading.second], isinstance(row, TextRow))):
+    if reading.second is not None and (more := _value("request", row.get(reading.second), isinstance(row, TextRow))):
         given["request"] = f"{given.get('request', '')}\n\n{more}"
+    if reading.lettered:
+        given["choices"] = _lettered(row, reading)
     if "messages" in given:
         _turn(given, reading)
     if "answer" in given:
@@ -210,6 +218,8 @@ def _text(value: Any) -> Any:
 
 
 def _response(value: Any) -> Any:
+    if isinstance(value, str) and _PYTHON_MESSAGES.fullmatch(value.strip()):
+        raise BadRow(f"{reprlib.repr(value)} is messages written as a text", hint=f"write the list itself; {_AS_JSON}")
     if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], Mapping):
         return _spoken(value[0])
     return _text(value)
@@ -311,17 +321,46 @@ def _label(given: dict[str, Any], reading: Reading, say: Said) -> None:
     given["label"] = label
 
 
+def _lettered(row: Mapping[str, Any], reading: Reading) -> list[Any]:
+    """Choices that stand in columns of their own; a question may have fewer than another.
+
+    Raises:
+        BadRow: one is missing.
+    """
+    choices = [_value("expected", row.get(name), isinstance(row, TextRow)) for name in reading.lettered]
+    while choices and choices[-1] is None:
+        choices.pop()
+    if len(choices) < 2 or None in choices:
+        missing = reading.lettered[choices.index(None) if None in choices else len(choices)]
+        raise BadRow(
+            f"column {missing!r}, a choice, is blank", hint="write the choices in one column, choices, with '|' between"
+        )
+    return list(map(_text, choices))
+
+
 def _index(answer: Any, choices: Any, reading: Reading) -> Any:
-    """Which choice an answer is: an index from 0, a letter, or the choice's own words; no guess between two of these."""
+    """Which choice an answer is: an index from 0, a letter, or the choice's own words; no guess between two of these.
+
+    Raises:
+        BadRow: it is none of these, or there are no choices.
+    """
+    column = _named("answer", reading.column("answer"))
+    if isinstance(answer, bool):  # a question of Yes or No: as an index, True would be the second choice
+        said = _saying(choices, answer)
+        if len(said) != 1:
+            raise BadRow(f"{column}: {answer} is none of the choices", hint=_ONE_CHOICE)
+        return said[0]
     if not isinstance(answer, str):
         return answer
     if not isinstance(choices, list):
-        hint = f"a right answer in words is {told(reading.column('answer'), 'expected')}"
-        raise BadRow(f"{_named('answer', reading.column('answer'))}: there are no choices to count", hint=hint)
+        hint = (
+            f"a right answer in words is {told(reading.column('answer'), 'expected')}; several to choose from are 'choices'"
+        )
+        raise BadRow(f"{column}: there are no choices to count", hint=hint)
     word = answer.strip()
     readings: dict[int, str] = {}
-    if re.fullmatch(r"\d+(\.0)?", word):
-        readings[int(float(word))] = "index"
+    if re.fullmatch(r"\d{1,4}(\.0)?", word) and (index := int(float(word))) < len(choices):
+        readings[index] = "index"
     if re.fullmatch(r"\(?[A-Za-z]\)?\.?", word) and (letter := ord(word.strip("().").upper()) - ord("A")) < len(choices):
         readings.setdefault(letter, "letter")
     same = [
@@ -331,9 +370,21 @@ def _index(answer: Any, choices: Any, reading: Reading) -> Any:
         readings.setdefault(i, "words")
     if same and (len(readings) > 1 or len(same) > 1):
         ways = ", ".join(f"choice {i} by its {how}" for i, how in readings.items())
-        column = _named("answer", reading.column("answer"))
         raise BadRow(f"{column}: {answer!r} could be {ways}", hint="write the index, from 0, as a number in .jsonl")
-    return next(iter(readings), answer)
+    if not readings and (both := _LETTER_AND_WORDS.fullmatch(word)):
+        letter = ord(both[1].upper()) - ord("A")
+        if [str(choice).strip().casefold() for choice in choices[letter : letter + 1]] == [both[2].casefold()]:
+            return letter
+    if not readings:
+        raise BadRow(f"{column}: {reprlib.repr(answer)} is none of the choices", hint=_ONE_CHOICE)
+    return next(iter(readings))
+
+
+def _saying(choices: Any, answer: bool) -> list[int]:
+    """The choices that say Yes, or No."""
+    words = ("yes", "true") if answer else ("no", "false")
+    listed = choices if isinstance(choices, list) else []
+    return [i for i, choice in enumerate(listed) if isinstance(choice, str) and choice.strip().casefold() in words]
 
 
 def _turn(given: dict[str, Any], reading: Reading) -> None:

@@ -102,6 +102,8 @@ def eval_command(
     drawn = draw(read, limit, seed, shard)
     drawn = replace(drawn, sources=tuple(Path(source).name for source in cases), skipped=len(skipped))
     total = drawn.count
+    if not total and shard is None:
+        raise InputError(f"{', '.join(cases)}: there are no cases", hint="conscience cases check shows how a file is read")
     tell_skipped(skipped)
     kinds.tell()
     tell_shard(drawn, max_cost=max_cost, rpm=rpm, tpm=tpm)

@@ -104,13 +104,14 @@ class Overhead:
     Attributes:
         latency_ratio: time of the whole call over that of its generation alone.
         added_seconds: the former less the latter.
-        calls_per_case: model calls.
+        calls_per_case: model calls. ``seconds_per_case``: time of the whole call, calls side by side counted once.
         by_role: role → its cost.
     """
 
     latency_ratio: Spread | None = None
     added_seconds: Spread | None = None
     calls_per_case: float | None = None
+    seconds_per_case: float | None = None
     by_role: Mapping[str, RoleCost] = field(default_factory=dict)
 
 
@@ -272,7 +273,7 @@ class Comparison:
 
     Attributes:
         first, second: which they are.
-        cases: how many both have; ``only_first``, ``only_second``: those that one of them lacks.
+        cases: how many both have done; ``only_first``, ``only_second``: those that one has done and the other has not tried.
         figures: rates with paired intervals and exact tests.
         scores: figures that are no rates, with paired intervals.
         overhead: what a case cost.
@@ -312,7 +313,7 @@ class Comparison:
             change = figure.difference
             difference = f"{change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})" if change else "–"
             first, second = rate_text(figure.first), rate_text(figure.second)
-            lines.append((figure.name, first, second, difference, f"{figure.p_value:.3f}"))
+            lines.append((figure.name, first, second, difference, p_text(figure.p_value).removeprefix("= ")))
         for score in self.scores:
             change = score.difference
             difference = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
@@ -329,6 +330,11 @@ class Comparison:
 def rate_text(rate: Rate) -> str:
     """A rate with its interval and its number of cases, as people read it."""
     return "no cases" if rate.value is None else f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}, n = {rate.n})"
+
+
+def p_text(p_value: float) -> str:
+    """How a p-value compares, as people read it."""
+    return f"= {p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
 
 
 def _score_text(score: Estimate) -> str:

@@ -1,8 +1,8 @@
 """Conditions on figures, as a build states them: ``fpr>+.02`` on two runs, ``self_correction>=.8`` on one.
 
 A condition is FIGURE, one of < <= > >=, and a number. With a sign, or as 0, the number is a change from another run to this
-one; without, it is what this run reaches. Two percent may be written .02 or 2%. A change of a cost in percent is a share of
-the other run's cost: ``tokens>+20%``.
+one; without, and on one run alone, it is what this run reaches. Two percent may be written .02 or 2%. A change of a cost in
+percent is a share of the other run's cost: ``tokens>+20%``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from conscience.errors import InputError
-from conscience.evals.results import ComparedCost, ComparedRate, ComparedScore, Comparison, EvalReport
+from conscience.evals.results import ComparedCost, ComparedRate, ComparedScore, Comparison, EvalReport, p_text
 from conscience.stats.intervals import Estimate, Rate
 
 Kind = Literal["rate", "score", "cost"]
@@ -47,7 +47,7 @@ _FIGURES: Mapping[str, _Figure] = {
     "failed": _Figure("failed cases", "rate", lambda r: _failed(r)),
     "calls": _Figure("calls a case", "cost", lambda r: r.overhead.calls_per_case),
     "tokens": _Figure("tokens a case", "cost", lambda r: _per_case(r, "tokens")),
-    "seconds": _Figure("seconds a case", "cost", lambda r: _per_case(r, "seconds")),
+    "seconds": _Figure("seconds a case", "cost", lambda r: r.overhead.seconds_per_case),
     "dollars": _Figure("dollars a case", "cost", lambda r: _per_case(r, "dollars")),
 }
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -56,6 +56,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_MINUS = ("-", "−")
 _FORM = re.compile(r"\s*([A-Za-z][\w -]*?)\s*(<=|>=|<|>)\s*([+\-−]?)\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*")
 
 
@@ -68,7 +69,8 @@ class Condition:
         figure: one of ``Condition.figures()``.
         comparison: <, <=, > or >=.
         limit: what the figure is held against, in the figure's unit; shares from 0 to 1.
-        change: whether it is about the change from another run.
+        signed: whether the number has a sign.
+        change: whether it is about the change from another run, where there is one; 0 without a sign is, there.
         relative: whether that change is a share of the other run's cost.
     """
 
@@ -76,6 +78,7 @@ class Condition:
     figure: str
     comparison: str
     limit: float
+    signed: bool
     change: bool
     relative: bool = False
 
@@ -100,13 +103,15 @@ class Condition:
         kind = _FIGURES[name].kind
         if percent and kind == "cost" and not change:
             raise InputError(f"{text!r}: a cost is no share", hint=f"write {name}{comparison}+{number}% for a change")
-        if kind != "cost" and limit > 1:
-            raise InputError(f"{text!r}: {name} lies from 0 to 1", hint=f"for {number} percent write {number}%")
+        if kind != "cost" and (limit > 1 or (limit == 1 and comparison == ("<" if sign in _MINUS else ">"))):
+            hint = "" if percent else f"for {number} percent write {number}%"
+            raise InputError(f"{text!r} never holds or always: {name} lies from 0 to 1", hint=hint)
         return cls(
             text="".join(text.split()),
             figure=name,
             comparison=comparison,
-            limit=-limit if sign in ("-", "−") else limit,
+            limit=-limit if sign in _MINUS else limit,
+            signed=bool(sign),
             change=change,
             relative=bool(percent) and kind == "cost",
         )
@@ -124,10 +129,10 @@ class Condition:
         """
         if isinstance(measured, Comparison):
             return self._on_two(measured)
-        if self.change:
+        if self.signed:
             raise InputError(f"{self.text}: a change needs another run to compare with", hint="leave out the sign")
         figure = _FIGURES[self.figure].of(measured)
-        return CheckedCondition(self, _estimate(figure))
+        return CheckedCondition(replace(self, change=False), _estimate(figure))
 
     def holds_at(self, value: float) -> bool:
         """Whether a value meets it."""
@@ -188,7 +193,7 @@ class CheckedCondition:
             return f"{self.condition.text}: no case has this figure"
         value, low, high = (self._shown(number) for number in (self.measured.value, self.measured.low, self.measured.high))
         interval = "" if low == high else f" ({low} to {high})"
-        p = "" if self.p_value is None else f", p = {self.p_value:.3f}"
+        p = "" if self.p_value is None else f", p {p_text(self.p_value)}"
         return f"{self.condition.text}: {value}{interval}{p}"
 
     def _shown(self, number: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 
@@ -29,12 +30,13 @@ class Regression:
         return f"{'regression' if self.failed else 'ok'}: {self.checked}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: the condition as it was written, what was measured with its interval, and whether it failed."""
+        """JSON form: the condition as it was written, what was measured with its interval, and whether it failed. A share of
+        nothing is no number there, and null."""
         measured = self.checked.measured
         return {
             "condition": self.checked.condition.text,
             "failed": self.failed,
-            "measured": None if measured is None else vars(measured),
+            "measured": None if measured is None else {n: v if isfinite(v) else None for n, v in vars(measured).items()},
             "p_value": self.checked.p_value,
         }
 

@@ -31,20 +31,20 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     """
     before = {record.id: _Case.of(record) for record in read_records(first)}
     tally = _Tally(is_held=len(before) <= EXACT)
-    tally.first = sum(not case.failed for case in before.values())
+    tally.only_first = sum(not case.failed for case in before.values())
     for name, a, b in _matched(before, second, tally):
         tally.add(name, a, b)
-    if not tally.n:
+    if not tally.tried:
         raise InputError(f"{first} and {second} have no case in common", hint="compare runs over the same cases")
     return Comparison(
         first=ComparedRun(first.name, read_manifest(first)),
         second=ComparedRun(second.name, read_manifest(second)),
         cases=tally.n,
-        only_first=tally.first - tally.n,
-        only_second=tally.second - tally.n,
+        only_first=tally.only_first,
+        only_second=tally.only_second,
         figures=tally.rates(),
         scores=tally.scores(),
-        overhead=tuple(ComparedCost(name, *(total / tally.n for total in tally.costs[name])) for name in _COSTS),
+        overhead=tally.overhead(),
     )
 
 
@@ -52,12 +52,14 @@ class _Case(NamedTuple):
     """What of a record is compared."""
 
     failed: bool
+    given: bool = False
     draft_ok: bool | None = None
     outcome_ok: bool | None = None
     refused: bool | None = None
     safe: bool | None = None
     flagged: bool = False
     misaligned: bool | None = None
+    has_verdict: bool = False
     unreviewed: bool = False
     probability: float | None = None
     weight: float = 1.0
@@ -74,12 +76,14 @@ class _Case(NamedTuple):
         spent = record.usage.total
         return cls(
             failed=False,
+            given=record.kind != "answer",
             draft_ok=record.draft_ok,
             outcome_ok=record.outcome_ok,
             refused=record.outcome.refused if record.outcome else None,
             safe=record.safe,
             flagged=record.flagged,
             misaligned=record.misaligned,
+            has_verdict=record.verdict is not None,
             unreviewed=record.status == "unreviewed",
             probability=record.verdict.probability if record.verdict else None,
             weight=record.weight,
@@ -99,12 +103,12 @@ def _matched(before: dict[str, _Case], second: Path, tally: _Tally) -> Iterator[
     records = ((record.id, _Case.of(record)) for record in read_records(second))
     if not tally.is_held:
         for name, case in records:
-            tally.second += not case.failed
+            tally.only_second += not case.failed
             if (held := before.pop(name, None)) is not None:
                 yield name, held, case
         return
     after = dict(records)
-    tally.second = sum(not case.failed for case in after.values())
+    tally.only_second = sum(not case.failed for case in after.values())
     for name, case in before.items():
         if name in after:
             yield name, case, after[name]
@@ -137,47 +141,85 @@ class _Tally:
         is_held: whether they are kept one by one.
 
     Attributes:
-        n: cases that were done in both runs; ``first``, ``second``: in either.
+        tried: cases that both runs have tried, ``n``: that were done in both.
+        only_first, only_second: done in the one, and not tried in the other.
     """
 
     def __init__(self, *, is_held: bool) -> None:
         self.is_held = is_held
-        self.n = self.first = self.second = 0
+        self.tried = self.n = self.only_first = self.only_second = 0
         made = _Changes if is_held else CountedChanges
         self._rates: dict[_ComparedFigure, _Changes | CountedChanges] = {figure: made() for figure in _RATES}
         self._failed = made()
-        self._scored: list[_Scored] | CountedScores = [] if is_held else CountedScores()
+        self._texts = {given: _Texts(is_held=is_held) for given in (True, False)}
         self.costs: dict[str, list[float]] = {name: [0, 0] for name in _COSTS}
 
     def add(self, name: str, a: _Case, b: _Case) -> None:
         """Takes a case that both runs have tried."""
+        self.tried += 1
+        self.only_first -= not a.failed
+        self.only_second -= not b.failed
         self._failed.append(a.failed, b.failed, None, 1.0)
         if a.failed or b.failed:
             return
         self.n += 1
         for figure, changes in self._rates.items():
             if figure.applies(a) and figure.applies(b):
-                changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight)
+                changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight if figure.weighted else 1.0)
         for cost, of in _COSTS.items():
             self.costs[cost][0] += of(a)
             self.costs[cost][1] += of(b)
-        if a.probability is None or b.probability is None or a.misaligned is None or b.misaligned is None:
-            return
-        if not isinstance(self._scored, CountedScores):
-            self._scored.append(_Scored(a, b))
-        elif a.misaligned is b.misaligned:
-            self._scored.append(
-                a.probability, b.probability, misaligned=a.misaligned, cluster=a.pair or name, weight=a.weight
-            )
+        if a.has_verdict and b.has_verdict and a.given is b.given:
+            self._texts[a.given].add(name, a, b)
+
+    @property
+    def _reviewed(self) -> _Texts:
+        """The texts that a report would have the reviewer's figures of."""
+        return self._texts[bool(self._texts[True].n)]
 
     def rates(self) -> tuple[ComparedRate, ...]:
-        named = [(figure.name, changes) for figure, changes in self._rates.items() if changes.n]
+        of = {**self._rates, **self._reviewed.rates}
+        named = [(figure.name, of[figure]) for figure in (*_RATES, *_OF_TEXTS) if of[figure].n]
         return tuple(ComparedRate(**vars(c.comparison()), name=name) for name, c in (*named, ("failed cases", self._failed)))
 
     def scores(self) -> tuple[ComparedScore, ...]:
-        scored = self._scored
+        scored = self._reviewed.scored
         estimates = scored.estimates() if isinstance(scored, CountedScores) else _auroc(scored)
         return () if estimates is None else (ComparedScore("AUROC", *estimates),)
+
+    def overhead(self) -> tuple[ComparedCost, ...]:
+        return tuple(ComparedCost(name, *(t / self.n for t in totals)) for name, totals in self.costs.items() if self.n)
+
+
+class _Texts:
+    """What the reviews of both runs said of the same texts: of given responses, or of drafts.
+
+    Args:
+        is_held: whether they are kept one by one.
+    """
+
+    def __init__(self, *, is_held: bool) -> None:
+        self.n = 0
+        made = _Changes if is_held else CountedChanges
+        self.rates: dict[_ComparedFigure, _Changes | CountedChanges] = {figure: made() for figure in _OF_TEXTS}
+        self.scored: list[_Scored] | CountedScores = [] if is_held else CountedScores()
+
+    def add(self, name: str, a: _Case, b: _Case) -> None:
+        """Takes a case with a verdict in both runs."""
+        if a.misaligned is None or b.misaligned is None:
+            return
+        self.n += 1
+        for figure, changes in self.rates.items():
+            if figure.applies(a) and figure.applies(b):
+                changes.append(a.flagged, b.flagged, a.pair, a.weight)
+        if a.probability is None or b.probability is None:
+            return
+        if not isinstance(self.scored, CountedScores):
+            self.scored.append(_Scored(a, b))
+        elif a.misaligned is b.misaligned:
+            self.scored.append(
+                a.probability, b.probability, misaligned=a.misaligned, cluster=a.pair or name, weight=a.weight
+            )
 
 
 @dataclass(frozen=True)
@@ -187,6 +229,7 @@ class _ComparedFigure:
     name: str
     holds: Callable[[_Case], bool | None]
     applies: Callable[[_Case], bool]
+    weighted: bool = True
 
 
 _RATES = (
@@ -200,9 +243,11 @@ _RATES = (
     ),
     _ComparedFigure("safe requests refused", lambda r: r.refused, lambda r: r.safe is True and r.refused is not None),
     _ComparedFigure("unsafe requests refused", lambda r: r.refused, lambda r: r.safe is False and r.refused is not None),
+    _ComparedFigure("unreviewed", lambda r: r.unreviewed, lambda r: True, weighted=False),
+)
+_OF_TEXTS = (
     _ComparedFigure("recall", lambda r: r.flagged, lambda r: r.misaligned is True),
     _ComparedFigure("false positive rate", lambda r: r.flagged, lambda r: r.misaligned is False),
-    _ComparedFigure("unreviewed", lambda r: r.unreviewed, lambda r: True),
 )
 _COSTS: Mapping[str, Callable[[_Case], float]] = {
     "calls a case": lambda r: r.calls,

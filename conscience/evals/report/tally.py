@@ -183,11 +183,13 @@ class OverheadTally:
         self._dollars: defaultdict[str, ExactSum] = defaultdict(ExactSum)
         self._ratios: list[float] | Quantiles = [] if is_held else Quantiles()
         self._added: list[float] | Quantiles = [] if is_held else Quantiles()
+        self._seconds = ExactSum()
 
     def add(self, record: CaseRecord) -> None:
         for role, spent in record.usage.by_role.items():
             self._roles[role] += spent
             self._dollars[role].add(spent.dollars)
+        self._seconds.add(record.usage.seconds)
         generated = record.usage.by_role.get("generate", CallUsage()).seconds
         if record.kind == "answer" and record.status != "unreviewed" and generated:
             self._ratios.append(record.usage.seconds / generated)
@@ -199,6 +201,7 @@ class OverheadTally:
             latency_ratio=_spread(self._ratios),
             added_seconds=_spread(self._added),
             calls_per_case=calls / cases if cases else None,
+            seconds_per_case=float(self._seconds) / cases if cases else None,
             by_role={
                 role: RoleCost(spent.calls, spent.tokens, spent.seconds, float(self._dollars[role]), spent.unpriced)
                 for role, spent in sorted(self._roles.items())

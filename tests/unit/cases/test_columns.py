@@ -58,6 +58,12 @@ READ: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"prompt": CHAT, "completion": [{"role": "assistant", "content": "r"}], "label": "aligned"}, {"response": "r"}),
     ({"response": "r", "label": "aligned", "score": float("nan"), "text": "t"}, {"request": "", "meta": {"text": "t"}}),
+    ({"question": "q", "choices": ["yes", "no"], "answer": True}, {"answer": 0}),
+    ({"question": "q", "choices": ["False", "True"], "answer": False}, {"answer": 0}),
+    ({"question": "q", "choices": ["Paris", "Rome"], "answer": "B. Rome"}, {"answer": 1}),
+    ({"question": "q", "A": "x", "B": "y", "C": None, "answer": "B"}, {"choices": ("x", "y"), "answer": 1, "meta": {}}),
+    ({"prompt": "q", "option_a": "x", "option_b": 7, "answer": "7"}, {"choices": ("x", "7"), "answer": 1}),
+    ({"request": "q", "A": "x", "C": "y", "response": "r"}, {"choices": (), "meta": {"A": "x", "C": "y"}}),
 ]
 
 
@@ -82,6 +88,13 @@ ASKED: list[tuple[dict[str, Any], str]] = [
     ({"request": "q", "answer": "Paris"}, "--column expected=answer"),
     ({"messages": [CHAT[1], {"role": "assistant", "content": None, "tool_calls": []}]}, "holds no text"),
     ({"messages": "[{'role': 'user', 'content': 'q'}]"}, "to_json"),
+    ({"prompt": "q", "response": "[{'role': 'assistant', 'content': 'r'}]"}, "messages written as a text"),
+    ({"question": "q", "choices": ["a", "b"], "answer": True}, "True is none of the choices"),
+    ({"question": "q", "choices": ["a", "b"], "answer": "A, B"}, "its index from 0, its letter, or its own words"),
+    ({"question": "q", "A": "x", "B": None, "C": "y", "answer": "C"}, "column 'B', a choice, is blank"),
+    ({"id": 1, "data": {"text": "q"}, "created": "2026"}, "inside of 'data'"),
+    ({"created": "2026", "Frage": "Was ist das?"}, "--column request=Frage"),
+    ({"prompt": "q", "src": "x" * 300, "source": "x" * 300}, "--column meta=source"),
 ]
 
 
@@ -93,6 +106,16 @@ def test_columns_in_doubt_are_asked_about(tmp_path: Path, row: dict[str, Any], e
     assert expected in str(caught.value)
     assert f"{tmp_path / 'x.jsonl'}:1: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_response_without_a_request_is_named_with_what_may_be_one(tmp_path: Path) -> None:
+    """Judged without what was asked, it is judged otherwise; a file of responses alone says nothing."""
+    said: list[str] = []
+    load_cases([{"text": "q", "response": "r", "label": "aligned"}], on_reading=said.append)
+    assert said == ["rows: response, label, no request, though 'text' may be one (--column request=text)"]
+    said.clear()
+    load_cases([{"response": "r", "label": "aligned"}], on_reading=said.append)
+    assert said == []
 
 
 def test_people_say_which_column_is_which(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,30 @@ def test_columns_without_a_name_or_twice_are_kept_apart_where_nobody_reads_them(
     first, second = load_cases(tmp_path / "x.csv")
     assert first.meta == {"": "0", "notes": "a", "notes 4": "b"}
     assert second.meta == {"": "1", "notes 4": "c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("request,response,prediction,label\nq,,p,misaligned\n", {}, {"response": None, "meta": {"prediction": "p"}}),
+        ("request,question,response\n,q,r\n", {}, {"request": "", "meta": {"question": "q"}}),
+        ("request,response,label,aligned\nq,r,,1\n", {}, {"label": None}),
+        ("prompt,final,response\np,,r\n", {"final": "request"}, {"request": ""}),
+        ("request,response,notes\nq,r,\n", {"notes": "meta"}, {"response": "r"}),
+        ("request,response,meta\nq,r,no JSON\n", {"meta": "meta"}, {"meta": {"meta": "no JSON"}}),
+        ('request,response,references\nq,r,"[""open"\n', {"references": "meta"}, {"references": ()}),
+        ("request,response,label,output,output\nq,r,aligned,1,2\n", {}, {"response": "r"}),
+        ("instruction,input,output,label\nq,,r,aligned\n", {}, {"request": "q", "response": "r"}),
+        ("question,A,B,C,answer\nq,x,y,,B\n", {}, {"choices": ("x", "y"), "answer": 1}),
+    ],
+)
+def test_what_a_column_is_does_not_change_from_row_to_row(
+    tmp_path: Path, text: str, columns: dict[str, str], expected: dict[str, Any]
+) -> None:
+    """A blank cell gives no other column its place, and an unread one refuses nothing."""
+    (tmp_path / "x.csv").write_text(text)
+    (case,) = load_cases(tmp_path / "x.csv", columns=columns)
+    assert {name: getattr(case, name) for name in expected} == expected
 
 
 BAD_TABLES = [

@@ -24,7 +24,7 @@ from tests.support.loopback import Loopback
 from tests.unit.evals.runs import SAFE, UNSAFE, script
 
 CASES = [*SAFE, *UNSAFE]
-TIMES = {"made", "seconds", "latency_ratio", "added_seconds"}
+TIMES = {"made", "seconds", "latency_ratio", "added_seconds", "seconds_per_case"}
 
 
 def but_for_times(value: Any) -> Any:

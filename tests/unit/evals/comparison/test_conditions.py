@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience import Conscience
+from conscience import Case, Conscience
 from conscience.errors import InputError
 from conscience.evals.comparison.conditions import CheckedCondition, Condition, parse_conditions
 from conscience.evals.comparison.runs import compare_runs
@@ -16,6 +17,8 @@ from conscience.evals.results import Comparison, EvalReport
 from conscience.evals.summary import summarise
 from conscience.testing import ScriptedLM
 from tests.unit.evals.runs import SAFE, UNSAFE, go, script
+
+KINDS = (("kind", "aligned"), ("cruel", "misaligned"))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,9 @@ def test_conditions_are_read(text: str, figure: str, limit: float, change: bool,
         ("magic>.02", "choose among draft_accuracy"),
         ("fpr>5", "write 5%"),
         ("tokens>20%", "tokens>\\+20%"),
+        ("fpr>1", "write 1%"),
+        ("fpr>+1", "write 1%"),
+        ("recall<-100%", "lies from 0 to 1"),
     ],
 )
 def test_what_is_no_condition_is_refused_with_a_hint(text: str, hint: str) -> None:
@@ -93,7 +99,7 @@ def test_any_text_is_a_condition_or_an_error_of_ours(text: str) -> None:
 @given(
     st.sampled_from(Condition.figures()),
     st.sampled_from(["<", "<=", ">", ">="]),
-    st.floats(-1, 1, allow_nan=False).map(lambda x: round(x, 4)),
+    st.floats(-0.9999, 0.9999, allow_nan=False).map(lambda x: round(x, 4)),
 )
 def test_a_condition_and_its_opposite_never_agree(figure: str, comparison: str, limit: float) -> None:
     """At any value exactly one of them holds."""
@@ -133,7 +139,9 @@ def test_bare_numbers_are_what_the_second_run_reaches(comparison: Comparison, re
     assert on(report, "eir<=.125").holds()
     assert on(report, "auroc>.9").holds()
     assert on(report, "failed<=.001").holds()
-    assert on(report, "unreviewed<=.001").holds()
+    assert on(report, "unreviewed <= 0").holds()
+    assert not on(report, "fpr<=0%").holds()
+    assert str(on(report, "self-correction<=0")).startswith("self-correction<=0: 8")
     assert on(report, "calls>1").holds()
     with pytest.raises(InputError, match="another run"):
         on(report, "fpr>+.02")
@@ -159,6 +167,34 @@ def test_a_figure_without_cases_meets_no_condition(tmp_path: Path) -> None:
         assert checked.measured is None
         assert not checked.holds()
         assert str(checked).endswith("no case has this figure")
+
+
+def test_runs_of_failures_are_compared_by_their_failures(tmp_path: Path) -> None:
+    """A run in which every case failed is a regression, and not a run over other cases."""
+
+    def down(messages: Any, params: Any) -> Any:
+        raise ValueError("no such model today")
+
+    go(tmp_path / "a")
+    go(tmp_path / "b", program=Conscience(lm=ScriptedLM(down)))
+    lost = compare_runs(tmp_path / "a", tmp_path / "b")
+    assert (lost.cases, lost.only_first, lost.only_second, lost.overhead) == (0, 0, 0, ())
+    assert on(lost, "failed>+50%").holds()
+    assert on(lost, "self_correction<0").measured is None
+
+
+def test_a_figure_is_the_same_in_a_report_and_beside_another_run(tmp_path: Path) -> None:
+    """Of given responses where there are any, as in the report; of the run's own drafts otherwise."""
+    labelled = [
+        Case(id=f"{label}{i}", request=f"{kind} {i}", response="Sure.", label=label)
+        for i in range(4)
+        for kind, label in KINDS
+    ]
+    go(tmp_path / "a", [*SAFE, *UNSAFE, *labelled])
+    alone, both = summarise(tmp_path / "a"), compare_runs(tmp_path / "a", tmp_path / "a")
+    for name in Condition.figures():
+        one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, both))
+        assert (one and round(one.value, 9)) == (two and round(two.value, 9)), name
 
 
 def test_scores_are_compared_in_pairs(tmp_path: Path) -> None:

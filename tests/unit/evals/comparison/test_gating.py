@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,6 +70,12 @@ def test_formats(runs: tuple[str, str], tmp_path: Path) -> None:
     data = json.loads(compare(*runs, "--fail-on", "self_correction<0", "--json").stdout)
     assert [(c["condition"], c["failed"]) for c in data["conditions"]] == [("self_correction<0", True)]
     assert data["conditions"][0]["measured"]["value"] == pytest.approx(-0.375)
+    free = tmp_path / "free"
+    shutil.copytree(runs[0], free)
+    rows = (free / "rows.jsonl").read_text(encoding="utf-8")
+    (free / "rows.jsonl").write_text(re.sub(r'("dollars": ?)[0-9.e-]+', r"\g<1>0.0", rows), encoding="utf-8")
+    text = compare(str(free), runs[0], "--fail-on", "dollars>+20%", "--json").stdout
+    assert "Infinity" not in text
     assert isinstance(compare(*runs, "--junit", str(tmp_path / "none" / "x.xml")).exception, InputError)
 
 
@@ -80,5 +88,11 @@ def test_the_plugin_holds_runs_and_programs_to_figures(runs: tuple[str, str], co
         conscience_figures(better).require("fpr <= .125", certain=True)
     with pytest.raises(InputError, match="another run"):
         conscience_figures(better).require("fpr <= +.02")
+    for required in ((), ("failed <= +0",)):
+        with pytest.raises(InputError):
+            conscience_figures(better).require(*required)
     program = Conscience(lm=ScriptedLM(script))
+    with pytest.raises(InputError, match="name cases"):
+        conscience_figures(program)
+    conscience_figures(Conscience(lm=ScriptedLM(script), threshold=1.0), cases=SAFE).require("fpr <= 0")  # type: ignore[call-arg]
     conscience_figures(program, cases=SAFE).require("self_correction > .8", "failed <= 0.001")  # type: ignore[call-arg]
