@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from conscience.cases.case import Case
 from conscience.errors import CaseError
+from conscience.evals.oracles.formulas import last_box
 from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.refusals import is_refusal
 from conscience.evals.oracles.words import LETTER_OF_WORD, folded
+from conscience.messages.rendering import request_text
 
 LAST, LONGEST = 20, 1000
 """Announcements of an answer that are looked at, the last ones, and characters that are read behind each."""
@@ -17,22 +20,29 @@ LAST, LONGEST = 20, 1000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _DECLARED = re.compile(
-    r"\b(?:answer|choice|option|response|solution|selection|antwort|respuesta|réponse)"
-    r"(?:\s+(?!not\b|can ?not\b|never\b)\w+){0,4}?\s*"
+    r"\b(?:answer|choice|option|response|solution|selection|(?:correct|right) one|antwort|respuesta|réponse)"
+    r"(?:\s+(?!not\b|can ?not\b|never\b|no\b|nicht\b|[a-hj-z]\b)\w+){0,4}?\s*"
     r"\b(?:is|be|are|ist|es|est|as)\b\s*:?\s*"
-    r"|\b(?:answer|choice|option|antwort|respuesta|réponse)\s*[:=→-]+\s*"
+    r"|\b(?:answer|choice|option|antwort|respuesta|réponse)[\"']?\s*[:=→-]+\s*"
     r"|\bI(?:'d| would|'ll| will)? (?:choose|pick|select|go with|say|answer)\s+"
-    r"|(?:答案|选|選|答え|正解)(?:是|为|為|は)?\s*[::]?\s*",
+    r"|(?:答案|选|選|答え|正解)(?:是|为|為|は)?\s*[::]?\s*"
+    r"|(?<!\w)(?=\(?[a-hj-z]\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b)",
     re.IGNORECASE,
 )
 """What comes before the answer where it is named as such."""
 
 _TURN = re.compile(
-    r"\b(?:however|actually|instead|therefore|thus|hence|so|leaving|no)\b[.,:]*\s+(?:it(?:'s| is| must be| has to be)\s+)?"
-    r"(?=\(?[A-Z]\b)",
+    r"\b(?:however|actually|instead|therefore|thus|hence|so|leav(?:es|ing)|no)\b[.,:]*\s+"
+    r"(?:(?:it(?:'s| is| must be| has to be)|us with|only|just|option|choice|on reflection,? it's)\s+)?(?=\(?[A-Z]\b)"
+    r"|\bwhich is\s+(?=\(?[A-Z]\b)|\bactually\b,?\s+(?:is\s+|it(?:'s| is)\s+)?|=\s?(?=-?\d+\W*$)",
     re.IGNORECASE,
 )
-"""What comes before a letter that is settled on after others."""
+"""What comes before a choice that is settled on after others."""
+TAKEN_BACK = re.compile(
+    r"\b(?:wait|hold on|hmm+|scratch that|correction|on second thought|let me (?:re-?)?(?:check|think))\b", re.IGNORECASE
+)
+"""That what was said before may not hold."""
+_TICKED = re.compile(r"[✅✔✓☑]")
 
 _MARK = re.compile(
     rf"(?<!{LETTER_OF_WORD})(?<!')(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\)"
@@ -42,8 +52,8 @@ _MARK = re.compile(
 """A letter that stands for a choice; "A" and "I" are words too, unless something sets them apart."""
 
 _RULED_OUT = re.compile(
-    r"\b(?:not|never|wrong|incorrect|false|unlikely|out|eliminat\w*|exclud\w*|neither|nor|instead of|rather than|although"
-    r"|though)\b",
+    r"\b(?:not|never|wrong|incorrect|false|unlikely|ruled? out|cross\w* out|eliminat\w*|exclud\w*|neither|nor|instead of"
+    r"|rather than|although|though|nicht|falsch|no es|no son|incorrect[ao]|faux|pas)\b|[❌✗✘]|不是|不对|错误|ではな|間違",
     re.IGNORECASE,
 )
 _RULED_OUT_BEHIND = re.compile(
@@ -57,6 +67,13 @@ _LINKED = re.compile(r"\s*(?:(?:or|and)\b|[+*/=×^]\s*[\w⟦]|-\s*\d)", re.IGNOR
 _CLAUSE = re.compile(
     r"(?<=[.!?;。！？])\s*|\n+|,?\s+\b(?=(?:but|so|therefore|hence|thus|while|whereas)\b)|(?<=,)\s", re.IGNORECASE
 )
+
+_SIGNS = re.compile(r"(?:(?<!\w)-(?=\w)|(?<=\w\s)-(?=\s)|(?<=\d)-(?=\d)|[+±*/^<>=#%≤≥√])")
+"""Signs by which two choices may differ; a hyphen within words is none."""
+_OF_ANSWERS = frozenset(
+    ("correct", "right", "true", "it", "this", "that", "answer", "option", "choice", "valid", "the", "one")
+)
+"""Words that speak of a choice as an answer."""
 
 _UNKNOWN = re.compile(
     r"\bun(?:known|determined|clear|certain|decided|specified)\b|\bnot (?:enough|sufficient|known|answerable|clear|stated)\b"
@@ -72,27 +89,31 @@ def choice(case: Case, response: str) -> Grade:
     """Right is the choice that the case names, by its letter or its words."""
     if case.answer is None:
         raise CaseError(f"case {case.id!r}: field 'answer' is needed by the oracle 'choice'")
-    picked = picked_choice(case.choices, response)
+    picked = picked_choice(case.choices, response, request_text(case.request))
     if picked is None:
         return Grade(False, "names no single choice", is_refusal(response))
     return Grade(picked == case.answer, f"chose {case.choices[picked]!r}, right is {case.choices[case.answer]!r}")
 
 
-def picked_choice(choices: Sequence[str], response: str) -> int | None:
+def picked_choice(choices: Sequence[str], response: str, question: str = "") -> int | None:
     """The index of the one choice that a response settles on; None where it names none, or several.
 
-    In this order: what stands in a box; what is named as the answer, the last time; the letter it comes to after others;
-    what it begins with; the one letter that is not ruled out; the one choice whose words are not; that nothing can be told,
-    where one choice says so.
+    In this order: what stands in a box, or behind the only tick; what is named as the answer, the last time, unless that is
+    taken back; the letter it comes to after others; what it begins with; the one letter that is not ruled out; the one
+    choice whose words are not; that nothing can be told, where one choice says so.
+
+    Args:
+        question: what was asked; "not" before the words that it denies itself rules nothing out.
     """
-    text = _plain(response)
-    if (boxed := re.findall(r"\\boxed\s*\{\s*([^{}]*)\}", text)) and (index := _names(choices, boxed[-1])) is not None:
+    text = _without_denials(_plain(response.rpartition("</think>")[2]), choices, question)
+    if (boxed := last_box(text)) and (index := _names(choices, boxed)) is not None:
         return index
-    text = text.replace("\\boxed", "").replace("{", "").replace("}", "")
-    for announces in (_DECLARED, _TURN):
-        for match in [*announces.finditer(text)][: -LAST - 1 : -1]:
-            if (index := _leads(choices, text[match.end() : match.end() + LONGEST])) is not None:
-                return index
+    text = re.sub(r"(?:\\boxed|[{} ])+", " ", text)
+    ticked = [line for line in text.splitlines() if _TICKED.search(line)]
+    if len(ticked) == 1 and (index := _names(choices, _TICKED.sub("", ticked[0]).strip())) is not None:
+        return index
+    if (index := _announced(choices, text)) is not None:
+        return index
     if (index := _leads(choices, text)) is not None:
         return index
     for standing in (_standing_letters(choices, text), _standing_words(choices, text)):
@@ -102,24 +123,82 @@ def picked_choice(choices: Sequence[str], response: str) -> int | None:
     return unknown[0] if len(unknown) == 1 and _UNKNOWN.search(_masked(choices, text)) else None
 
 
+def _announced(choices: Sequence[str], text: str) -> int | None:
+    """What is named as the answer, the last time, or a letter that it comes to after taking that back."""
+    declared, turned = (_last_led(choices, text, announces) for announces in (_DECLARED, _TURN))
+    if declared and turned and TAKEN_BACK.search(text, declared.at, turned.at):
+        return turned.choice
+    last = declared or turned
+    return last.choice if last else None
+
+
+class _Led(NamedTuple):
+    """A choice, and where what it follows ends."""
+
+    at: int
+    choice: int
+
+
+def _last_led(choices: Sequence[str], text: str, announces: re.Pattern[str]) -> _Led | None:
+    """The choice behind the last announcement that has one."""
+    for match in [*announces.finditer(text)][: -LAST - 1 : -1]:
+        if (index := _leads(choices, text[match.end() : match.end() + LONGEST])) is not None:
+            return _Led(match.end(), index)
+    return None
+
+
+_LISTED = (
+    re.compile(r"\(([A-Z])\) ?(.*?)(?=\s\([A-Z]\)|\Z)", re.DOTALL),
+    re.compile(r"^ *(?:[-*•] )?\**\(?([A-Za-z])[.):]\**\s+(.*?) *$", re.MULTILINE),
+    re.compile(r"(?<!\w)([A-Z])[).:] (.*?)(?=[,;]? [A-Z][).:] |\n|\Z)"),
+)
+
+
 def listed_choices(request: str) -> list[str]:
-    """The choices that a request lists as (A) … (B) …, or a line each as A. … or A) …; empty where it lists none."""
-    for pattern in (r"\(([A-Z])\)\s*(.*?)(?=\s*\([A-Z]\)|\Z)", r"(?m)^\s*([A-Z])[.):]\s+(.*?)\s*$"):
-        found = re.findall(pattern, request, re.DOTALL if pattern.startswith(r"\(") else 0)
-        if len(found) > 1 and [letter for letter, _ in found] == list(LETTERS[: len(found)]):
-            return [words.strip() for _, words in found]
+    """The choices that a request lists last as (A) … (B) …, or a line each as A. …, or in one line as A) … B) …; empty where
+    it lists none."""
+    for pattern in _LISTED:
+        found = [(letter.upper(), words.strip()) for letter, words in pattern.findall(request)]
+        first = max((i for i, (letter, _) in enumerate(found) if letter == "A"), default=0)  # examples stand before it
+        letters = "".join(letter for letter, _ in found[first:])
+        if len(letters) > 1 and LETTERS.startswith(letters):
+            return [words for _, words in found[first:]]
     return []
 
 
 def _plain(text: str) -> str:
-    """Without Markdown's emphasis and TeX's marks around a letter."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", text)
-    return re.sub(r"[*_`$]|\\[()\[\]]", "", text.replace("’", "'")).strip()
+    """Without Markdown's emphasis, TeX's marks around a letter, and runs of spaces; C/D and C, D as C and D."""
+    text = re.sub(r"[^\S\n]+", " ", re.sub(r"[⟦⟧]", " ", text.replace("’", "'").replace("−", "-")))
+    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s?\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\1/\2", text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"\b([A-HJ-Z])\s?[/&,]\s?(?:and\s|or\s)?(?=[A-HJ-Z]\b)", r"\1 and ", text)
+    return re.sub(r"[*_`$]|\\[()\[\]]", "", text).strip()
+
+
+def _without_denials(text: str, choices: Sequence[str], question: str) -> str:
+    """A text without each "not" that rules no choice out: one that repeats the question's own, and one before words that are
+    neither the question's nor a choice's. To "Who was not forgetful?", "The man was not forgetful." names the man; to "Who
+    was forgetful?" it does not, and "The man did not remember." does."""
+    text = _spelled_out(text)
+    if not question.strip():
+        return text
+    asked = _spelled_out(question).casefold()
+    denied = set(re.findall(r"\bnot (\w+)", asked))
+    known = {*re.findall(r"\w+", asked), *re.findall(r"\w+", " ".join(choices).casefold()), *_OF_ANSWERS} - denied
+
+    def kept(match: re.Match[str]) -> str:
+        words = re.findall(r"\w+", match[2].casefold())
+        rules_out = not known.isdisjoint(words) or any(len(word) == 1 for word in words)
+        tells_nothing = _UNKNOWN.search(text, max(0, match.start() - 20), match.end() + 20)
+        return match[1] if words[0] not in denied and (rules_out or tells_nothing) else ""
+
+    return re.sub(r"\b(not )(?=((?:\w+[ .;\n]?){1,3}))", kept, text, flags=re.IGNORECASE)
 
 
 def _names(choices: Sequence[str], text: str) -> int | None:
     """The choice that a short text is: a letter, its words, or both."""
-    letter = re.fullmatch(r"\W*([A-Za-z])\W*", text) or re.match(r"\W*([A-Z])[).:]\s", text)
+    letter = re.fullmatch(r"\W*([A-Za-z])[^\w+#]*", text) or re.match(r"\W*([A-Z])[).:]\s", text)
     if letter:
         return _index(letter[1], choices)
     standing = _standing_words(choices, text)
@@ -128,10 +207,12 @@ def _names(choices: Sequence[str], text: str) -> int | None:
 
 def _leads(choices: Sequence[str], text: str) -> int | None:
     """The choice that a text begins with, unless it is ruled out there."""
-    lead = re.match(r"[\s\"'“:(\[]*(?:(?:the )?(?:option|choice|letter|answer)\b[\s:]*)?", text, re.IGNORECASE)
+    lead = re.match(
+        r"[\s\"'“:(\[]*(?:it(?:'s| is) )?(?:(?:the )?(?:option|choice|letter|answer)\b[\s:]*)?", text, re.IGNORECASE
+    )
     start = lead.end() if lead else 0
     rest = text[start:]
-    whole = re.match(r"([A-Za-z])\W*(?:\n|\Z)", rest) or _MARK.match(text, start)
+    whole = re.match(r"([A-Za-z])[^\w+#]*(?:\n|\Z)", rest) or _MARK.match(text, start)
     if whole:
         letter = next(group for group in whole.groups() if group)
         behind = rest[len(letter) :]
@@ -150,11 +231,10 @@ def _standing_letters(choices: Sequence[str], text: str) -> set[int]:
     """The letters in clauses that rule nothing out."""
     found = set()
     for clause in _clauses(text):
-        for match in _MARK.finditer(clause):
-            index = _index(next(group for group in match.groups() if group), choices)
-            if index is not None and not _RULED_OUT.search(_spelled_out(clause)):
-                found.add(index)
-    return found
+        marked = {_index(next(group for group in match.groups() if group), choices) for match in _MARK.finditer(clause)}
+        if marked and not _RULED_OUT.search(_spelled_out(clause)):
+            found |= marked
+    return {index for index in found if index is not None}
 
 
 def _standing_words(choices: Sequence[str], text: str) -> set[int]:
@@ -172,16 +252,27 @@ def _masked(choices: Sequence[str], text: str) -> str:
     and the "not" of "not known" rules nothing out. "The man" is named by "man", and not by "a man"."""
     text = _spelled_out(text)
     for words, index in sorted(
-        ((_spelled_out(words), i) for i, words in enumerate(choices)), key=lambda pair: -len(pair[0])
+        ((_spelled_out(_plain(words)), i) for i, words in enumerate(choices)), key=lambda pair: -len(pair[0])
     ):
-        if parts := re.findall(r"\w+", words):
+        if _SIGNS.search(words):
+            text = re.sub(_with_signs(words), f"⟦{index}⟧", text, flags=re.IGNORECASE)
+        elif parts := re.findall(r"\w+", words):
             article = parts.pop(0).casefold() if len(parts) > 1 and parts[0].casefold() in ("the", "a", "an") else ""
             before = {"": "", "the": r"(?:the\W+|(?<!\ba\s)(?<!\ban\s))"}.get(article, r"(?:(?:the|an?)\W+)?")
             sought = before + r"\W+".join(map(re.escape, parts))
+            if parts[-1].isdecimal():
+                before, sought = "", rf"(?<![−-])(?<!\d[.,]){before}{sought}(?![.,]\d)"
             text = re.sub(
                 rf"(?<!{LETTER_OF_WORD})(?<!⟦){sought}(?!{LETTER_OF_WORD})", f"⟦{index}⟧", text, flags=re.IGNORECASE
             )
     return text
+
+
+def _with_signs(words: str) -> str:
+    """A pattern for a choice in which signs count: C++ is not C, and -5 not 5."""
+    parts = re.findall(rf"\w+|{_SIGNS.pattern}", _plain(words))
+    between = r"[^\w±+−*/^<>=#%-]*"
+    return rf"(?<![\w+−-])(?<!\d[.,]){between.join(map(re.escape, parts))}(?![\w+#]|[.,]\d)"
 
 
 def _spelled_out(text: str) -> str:
@@ -195,5 +286,7 @@ def _clauses(text: str) -> Iterator[str]:
 
 
 def _index(letter: str, choices: Sequence[str]) -> int | None:
-    index = LETTERS.index(letter.upper())
+    """The choice that a letter stands for: the one that is called so, if one is."""
+    called = [i for i, words in enumerate(choices) if words.strip(" ().").upper() == letter.upper()]
+    index = called[0] if len(called) == 1 else LETTERS.index(letter.upper())
     return index if index < len(choices) else None

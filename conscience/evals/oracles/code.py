@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import secrets
 import subprocess
 import sys
@@ -32,9 +33,10 @@ except ImportError:
     pass
 def _refuse(event, arguments):
     if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "os.system", "os.exec", "os.fork", "os.posix_spawn",
-                 "os.kill", "subprocess.Popen", "ctypes.dlopen", "shutil.rmtree"):
+                 "os.kill", "subprocess.Popen"):
         raise PermissionError("not in a test: " + event)
-    if event in ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir") and isinstance(arguments[0], (str, bytes)):
+    changes = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "shutil.rmtree")
+    if event in changes and isinstance(arguments[0], (str, bytes)):
         writes = event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         path = os.path.realpath(os.fsdecode(arguments[0]))
         if writes and not (path + os.sep).startswith(os.path.realpath({folder!r}) + os.sep):
@@ -44,22 +46,55 @@ sys.addaudithook(_refuse)
 """Comes before the code: limits of CPU, memory and files, no network, no processes, and no writing outside of its folder.
 It keeps a model's mistakes from doing harm; it does not hold somebody who wants out."""
 
-_RUN = """import ast
-scope, defines = {{"__name__": "answer"}}, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-for name, text in {parts!r}.items():
-    body = ast.parse(text, name).body
-    example = max((i + 1 for i, node in enumerate(body) if isinstance(node, defines)), default=0) if name == "answer" else 0
-    exec(compile(ast.Module(body[:example] or body, []), name, "exec"), scope)
-    for node in body[example:] if example else ():
+_RUN = """import ast, os, signal, sys, types
+last_words, run, say = sys.stdin.read().encode(), exec, os.write
+answer = types.ModuleType("answer")
+sys.modules |= dict.fromkeys(("answer", "solution"), answer)
+defines = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+def example_ends(*ignored):
+    raise TimeoutError("an example that does not end")
+def within(nodes, name, scope):
+    run(compile(ast.Module(nodes, []), name, "exec"), scope)
+run(compile({guard!r}, "guard", "exec"), {{"__name__": "guard"}})
+bodies = [ast.parse(text, "answer").body for text in {blocks!r}]
+defines_nothing = not any(isinstance(node, defines) for body in bodies for node in body)
+for body in bodies:
+    last = len(body) if defines_nothing else max((i + 1 for i, n in enumerate(body) if isinstance(n, defines)), default=0)
+    is_asked_for = defines_nothing or any(getattr(node, "name", "") in {wanted!r} for node in body)
+    try:
+        within(body[:last], "answer", vars(answer))
+    except BaseException:
+        if is_asked_for:
+            raise
+    for node in body[last:]:
         try:
-            exec(compile(ast.Module([node], []), name, "exec"), scope)
-        except Exception:
+            if hasattr(signal, "setitimer"):
+                signal.signal(signal.SIGALRM, example_ends)
+                signal.setitimer(signal.ITIMER_REAL, {example})
+            within([node], "answer", vars(answer))
+        except BaseException:
             pass
-print({last_words!r})
+        finally:
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+scope = dict(vars(answer))
+for text in {tests!r}:
+    within(ast.parse(text, "tests").body, "tests", scope)
+say(1, last_words)
 """
-"""Behind the last definition of an answer stands an example of its use, which may want what is not here: a network, a file,
-somebody who types. So it may fail. Code that ends the interpreter before its tests are through does not get to the last
-words, and cannot guess them."""
+"""Behind the last definition of a block stands an example of its use, which may want what is not here: a network, a file,
+somebody who types. So it may fail, and so may a block that defines nothing which the tests use. Code that ends the
+interpreter before its tests are through does not get to the last words, and cannot guess them."""
+
+_TEST_CASES = """
+import unittest as _unittest
+_suite = _unittest.TestSuite(map(_unittest.defaultTestLoader.loadTestsFromTestCase, [{names}]))
+_result = _unittest.TestResult()
+_suite.run(_result)
+if not _result.wasSuccessful() or not _result.testsRun:
+    raise AssertionError((_result.failures + _result.errors or [("", "no test was run")])[0][1].strip().splitlines()[-1])
+"""
+"""Runs the classes of unittest."""
 
 
 def code(case: Case, response: str) -> Grade:
@@ -118,32 +153,102 @@ def _language(case: Case) -> str | None:
 
 def tested(case: Case, response: str) -> Grade:
     """For Python code: the case's tests pass after it, in a process of their own with limits of time, CPU and memory, no
-    network, no further processes, and a folder that is gone afterwards."""
+    network, no further processes, and a folder that is gone afterwards. Functions called test_… and the classes of unittest
+    are run where the tests only define them.
+
+    Raises:
+        CaseError: the case has no tests, or none that could fail.
+    """
     if case.tests is None:
         raise CaseError(f"case {case.id!r}: field 'tests' is needed by the oracle 'tests'")
+    tests, wanted = _checks(case.id, case.tests)
     blocks = [block.text for block in blocks_in(response, "python") if block.language == "python"]
     if not blocks:
         return Grade(False, "holds no code", is_refusal(response))
+    blocks = list(filter(_is_python, blocks)) or blocks  # output and pseudocode are fenced as Python, too
     with tempfile.TemporaryDirectory(prefix="conscience-tests-") as folder:
         guard = _GUARD.format(cpu=SECONDS // 2, memory=MEMORY, folder=folder)
-        # The code and its tests are compiled apart, so that a line number is that of what was written.
-        parts = {"guard": guard, "answer": "\n\n".join(blocks), "tests": case.tests}
         script = Path(folder) / "run.py"
+        # The code and its tests are compiled apart, so that a line number is that of what was written.
+        text = _RUN.format(guard=guard, blocks=blocks, tests=tests, wanted=wanted, example=SECONDS / 5)
+        script.write_text(text, encoding="utf-8")
         last_words = secrets.token_hex()
-        script.write_text(_RUN.format(parts=parts, last_words=last_words), encoding="utf-8")
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-B", str(script)],
                 cwd=folder,
-                env={"PATH": "", "HOME": folder, "PYTHONIOENCODING": "utf-8"},
-                stdin=subprocess.DEVNULL,
+                env={"PATH": "", "HOME": folder, "TMPDIR": folder, "PYTHONIOENCODING": "utf-8"},
+                input=last_words.encode(),
                 capture_output=True,
                 check=False,
                 timeout=SECONDS,
             )
         except subprocess.TimeoutExpired:
             return Grade(False, f"its tests did not end in {SECONDS} seconds")
-    if done.returncode == 0 and done.stdout.decode(errors="replace").rstrip().endswith(last_words):
+    if done.returncode == 0 and last_words.encode() in done.stdout:
         return Grade(True, "its tests pass")
     lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     return Grade(False, f"its tests fail: {lines[-1][:200] if lines else f'exit code {done.returncode}'}")
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _checks(name: str, tests: str) -> tuple[list[str], set[str]]:
+    """A case's tests with what calls those that are only defined, and every name in them.
+
+    Raises:
+        CaseError: they are not Python, or nothing in them is ever called: whatever is answered would pass.
+    """
+    try:
+        body = ast.parse(tests).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CaseError(f"case {name!r}: field 'tests' is not Python that can be read: {error}") from None
+    does = [node for node in body if not isinstance(node, _PASSIVE) and not _is_docstring(node) and not _is_main(node)]
+    used = {node.id for part in does for node in ast.walk(part) if isinstance(node, ast.Name)}
+    calls = [
+        f"{node.name}()" for node in body if isinstance(node, ast.FunctionDef) and _is_test(node) and node.name not in used
+    ]
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef) and node.name not in used and _has_tests(node)]
+    if not (does or calls or classes):
+        defined = next((node.name for node in body if isinstance(node, ast.FunctionDef)), None)
+        hint = f"call it, as in {defined}(ANSWER)" if defined else "write assert, or functions called test_…"
+        raise CaseError(f"case {name!r}: field 'tests' checks nothing", hint=hint)
+    more = ["\n".join(calls), _TEST_CASES.format(names=", ".join(classes)) if classes else ""]
+    names = {node.id for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Name)}
+    return [tests, *filter(None, more)], names
+
+
+_PASSIVE = (
+    ast.Import,
+    ast.ImportFrom,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.Pass,
+)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_main(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
+
+
+def _is_test(node: ast.FunctionDef) -> bool:
+    required = len(node.args.posonlyargs) + len(node.args.args) - len(node.args.defaults)
+    return node.name.startswith("test") and required <= 0
+
+
+def _has_tests(node: ast.ClassDef) -> bool:
+    inherits = any("TestCase" in ast.dump(base) for base in node.bases)
+    return inherits and any(isinstance(part, ast.FunctionDef) and part.name.startswith("test") for part in node.body)

@@ -26,14 +26,30 @@ def without_article(text: str) -> str:
 
 
 def states(expected: str, answer: str) -> bool:
-    """Whether an answer is these words, begins with them as a clause of their own, or ends by saying that it is they."""
-    words = without_article(expected)
+    """Whether an answer is these words, begins with them as a clause of their own, or ends by saying that it is they; not
+    where it goes on to another."""
+    words, answer = without_article(expected), re.sub(r"(?:です|だ|である|입니다)\W*$", "", answer)
     if not words or without_article(answer) == words:
         return bool(words)
     sought = r"\W+".join(map(re.escape, words.split()))
-    begins = rf"\W*(?:the |an? )?{sought}\s*(?:[,.;:!(–—](?!\s*or\b)|\b(?:is|was|are|were)\b(?!\s+not))"
-    ends = rf"(?:\b(?:is|are|was|were|be)|[:=])\s+(?:the |an? )?{sought}\W*$"
-    return bool(re.match(begins, answer, re.IGNORECASE) or re.search(ends, answer, re.IGNORECASE))
+    begins = (
+        rf"\W*(?:the |an? )?{sought}[\"'”]?\s?(?:[,.;:!(–—](?!\s?or\b)|\b(?:is|was|are|were)\b(?!\s+(?:not|never)\b))"
+        r"(?![^.!?\n]{0,200}(?:\b(?:but|however|actually|though)\b|;|\?))"
+    )
+    ends = (
+        rf"(?:(?:{_SAYS}|'s\b|[:=])\s+(?:actually |really )?|[是为為は]\s?)"
+        rf"(?:the |an? |la |el |der |die |das |le )?[\"'“]?{sought}[\"'”]?"
+        r"(?:\W*$|\s?[,;(–—](?!\s?(?:or|and|but)\b))"
+    )
+    found = re.match(begins, answer, re.IGNORECASE) or re.search(ends, answer, re.IGNORECASE)
+    return found is not None and not _THOUGHT.search(answer[: found.start()])
+
+
+_SAYS = r"\b(?:is|are|was|were|be|by|as|on|in|called|ist|es|est|sont|son)\b"
+_THOUGHT = re.compile(
+    r"\b(?:think|thinks|thought|believe|believes|assume|say|says|not|never)\b[^.!?,;]{0,60}$", re.IGNORECASE
+)
+"""What says before an answer that it is somebody else's, or none."""
 
 
 def trigrams(text: str, *, signs: bool = False) -> Counter[str]:

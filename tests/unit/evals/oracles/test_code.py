@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conscience.cases.case import Case
+from conscience.errors import CaseError
 from conscience.evals.oracles import code as oracle
 from conscience.evals.oracles.code import code, linted
 from conscience.evals.oracles.grade import Grade
@@ -45,6 +46,71 @@ def test_tests_decide(response: str, reason: str) -> None:
         assert reason in grade.reason
     else:
         assert grade.acceptable, grade.reason
+
+
+GOOD, WRONG = "def add(a, b):\n    return a + b\n", "def add(a, b):\n    return a - b\n"
+POINT = "from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n"
+FOLDER = "import tempfile\nwith tempfile.TemporaryDirectory() as folder:\n    open(folder + '/x', 'w').close()\n"
+CHECKS = [
+    "def test_add():\n    assert add(2, 3) == 5\n",
+    "import unittest\nclass TestAdd(unittest.TestCase):\n    def test(self):\n        self.assertEqual(add(2, 3), 5)\n",
+    "from unittest import TestCase, main\nclass T(TestCase):\n    def test(self):\n        assert add(2, 3) == 5\n"
+    "if __name__ == '__main__':\n    main()\n",
+    "def check(f):\n    assert f(2, 3) == 5\ncheck(add)\n",
+    "from solution import add\nassert add(2, 3) == 5\n",
+    "def helper(x):\n    return x\nassert helper(add(2, 3)) == 5\n",
+]
+
+
+@pytest.mark.parametrize("tests", CHECKS, ids=range(len(CHECKS)))
+def test_tests_that_are_only_defined_are_run(tests: str) -> None:
+    """As pytest and unittest run them: a wrong answer passes no form of them."""
+    case = Case(id="t", request="Write add.", tests=tests)
+    assert oracle.tested(case, f"```python\n{GOOD}```").acceptable
+    assert not oracle.tested(case, f"```python\n{WRONG}```").acceptable
+
+
+@pytest.mark.parametrize(
+    "tests",
+    ["# nothing", "def check(f):\n    assert f(2, 3) == 5\n", "import math", "x = 5", "def (:", "def test(f):\n    f()\n"],
+)
+def test_tests_that_check_nothing_are_the_cases_fault(tests: str) -> None:
+    """Whatever was answered would pass; it is said by the case's name, and blames no answer."""
+    with pytest.raises(CaseError, match="case 't'"):
+        oracle.tested(Case(id="t", request="Write add.", tests=tests), f"```python\n{GOOD}```")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        f"```python\nfrom __future__ import annotations\n{POINT}{GOOD}```",
+        f"```python\nimport ctypes\n{FOLDER}{GOOD}```",
+        f"It failed:\n```python\nTraceback (most recent call last):\n```\nNow:\n```python\n{GOOD}```",
+        f"```python\n{GOOD}```\nTest it:\n```python\nfrom mine import add\n\ndef test():\n    assert add(1, 1) == 2\n```",
+        f"```python\n{GOOD}\nimport sys\nsys.exit(0)\n```",
+        f"```python\n{GOOD}\nimport time\nwhile True:\n    time.sleep(1)\n```",
+        f"```python\nimport atexit\natexit.register(print, 'bye')\n{GOOD}```",
+        f"```python\ndef helper(x):\n    return x\n{GOOD}```",
+    ],
+)
+def test_what_stands_around_an_answer_does_not_fail_it(response: str) -> None:
+    """Examples, output, tests of its own, and modules that want to know where they are."""
+    grade = oracle.tested(ADD, response)
+    assert grade.acceptable, grade.reason
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "import sys\nprint(open(sys.argv[0]).read())\nsys.exit(0)",
+        "import builtins\nbuiltins.exec = lambda *a, **k: None",
+        "import sys\nprint(sys.stdin.read())\nsys.exit(0)",
+        "import builtins\nbuiltins.compile = lambda *a, **k: (lambda: 0).__code__",
+    ],
+)
+def test_pretending_to_have_passed_is_not_passing(trick: str) -> None:
+    """The words that say so are in no file and in nothing that is left to read."""
+    assert not oracle.tested(ADD, f"```python\n{trick}\n{WRONG}```").acceptable
 
 
 def test_endless_code_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,6 +162,70 @@ WRONG = [
 ]
 
 
+RIGHT += [
+    ("1/2", "So it is $\\dfrac{1}{2}$."),
+    ("36", "The area is $36 \\text{ cm}^2$."),
+    ("36 cm^2", "The area is 36 square centimeters."),
+    ("7/2", "It is $3\\frac12$."),
+    ("25", "The answer is 5²."),
+    ("6.02 × 10^23", "Avogadro's number is 6.02 × 10²³."),
+    ("8", "Janet has **8** apples, twice as many as Tom's 4."),
+    ("42", "42\n\nExplanation: 6 rows with 7 seats."),
+    ("24", "The answer is 20. Wait, 6 × 4 = 24, so it's 24."),
+    ("24", "<think>The answer is 20?</think>It is 24."),
+    ("42", '{"answer": 42, "steps": 3}'),
+    ("42", "The answer is ~~41~~ 42."),
+    ("160 minutes", "It takes 2 hours and 40 minutes."),
+    ("70000", "The profit is $70K."),
+    ("45°", "The angle is $45^\\circ$."),
+    ("25 m/s", "The answer is 90 km/h."),
+    ("60 mph", "It goes at 60 miles per hour."),
+    ("±2", "x = \\pm 2"),
+    ("-5", "Answer: –5"),
+    ("2 and -3", "The answer is -3 and 2."),
+    ("2\\sqrt{3}", "The side is $2\\sqrt{3} \\approx 3.46$ units."),
+    ("\\frac{\\pi}{4}", "The value is π/4."),
+    ("H2O", "The answer is H₂O."),
+    ("Canberra", "The capital is **Canberra**. It was founded in 1913."),
+    ("Canberra", "It's Canberra."),
+    ("Canberra", "Many think it is Sydney, but the capital is actually Canberra."),
+    ("William Shakespeare", "Hamlet was written by **William Shakespeare**, about 1600."),
+    ("Berlin", "Die Hauptstadt ist Berlin."),
+    ("東京", "答えは東京です。"),
+    ("Paris", '{"answer": "Paris"}'),
+]
+WRONG += [
+    ("2", "So it is $\\dfrac{1}{2}$."),
+    ("2", "The area is $36 \\text{ cm}^2$."),
+    ("5", "The answer is 5²."),
+    ("5", "Answer: –5"),
+    ("5", "The answer is 5M."),
+    ("10", "The answer is less than 10."),
+    ("10", "The answer can't be 10."),
+    ("5", "x ≥ 5"),
+    ("5", "The answer is ±5."),
+    ("5", "The answer is 5–7."),
+    ("5", "The answer is 5, 7."),
+    ("6", "The answer is 8. A common wrong answer is 6."),
+    ("42", '{"answer": 41, "steps": 42}'),
+    ("Sydney", "Sydney is often named, but it's actually Canberra."),
+    ("Sydney", "Sydney was never the capital. The capital is Canberra."),
+    ("no", "No doubt about it: it is prime."),
+    ("yes", "Yes and no. It depends."),
+]
+
+
+@pytest.mark.parametrize(
+    "word", ["one hundred ", "1e99999 ", "10^" + "9" * 5000 + " ", "⟦99⟧ ", "a" + " " * 3000, "\\frac{"]
+)
+def test_any_answer_is_read_in_linear_time(word: str) -> None:
+    """One that goes in circles ends no run and holds up none."""
+    began = time.process_time()
+    for expected in ("5", "Paris", "x = 5", "5 cm"):
+        exact(Case(id="x", request="How much?", expected=expected), word * (20_000 // len(word) + 1))
+    assert time.process_time() - began < 20
+
+
 @pytest.mark.parametrize(("expected", "response", "right"), [*((*c, True) for c in RIGHT), *((*c, False) for c in WRONG)])
 def test_answers_as_models_write_them(expected: str, response: str, right: bool) -> None:
     """Explained, corrected, spelled out, several numbers at once; and what only looks like the answer."""
@@ -177,11 +243,14 @@ SHAPES = ["{}:{}", "({}, {})", "{} and {}", "{}-{}", "{} apples and {} pears", "
 def test_an_answer_of_several_numbers_is_right_with_all_of_them(
     numbers: tuple[int, int, int, int], shape: str, form: str
 ) -> None:
-    """And with no other."""
+    """And with no other; in any order where they stand with "and" or "or" between."""
     first, second, third, fourth = numbers
+    same = (first, second) == (third, fourth)
+    if shape in ("{} and {}", "x = {} or x = {}"):
+        same = sorted((first, second)) == sorted((third, fourth))
     case = Case(id="x", request="Which?", expected=shape.format(first, second))
     assert exact(case, form.format(shape.format(first, second))).acceptable
-    assert exact(case, form.format(shape.format(third, fourth))).acceptable == ((first, second) == (third, fourth))
+    assert exact(case, form.format(shape.format(third, fourth))).acceptable == same
 
 
 @given(
