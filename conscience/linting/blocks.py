@@ -70,17 +70,21 @@ DATA = frozenset(
 _FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
 """A fence, what is written after it, and what is inside, to the end where it is not closed."""
 
+PARAGRAPHS = 30
+"""Of a response without a fence, in which code is looked for."""
+_BEGINS = re.compile(r"^(?:import \w|from [\w.]+ import |(?:async )?def \w+\(|class \w+[(:]|@\w)", re.MULTILINE)
+
 _LABEL = re.compile(r"[ \t{.]*(?:lang(?:uage)?-)?([^\s{},:=]*)")
 _PROMPT = {"python": re.compile(r"(?:>>>|\.\.\.) ?"), "shell": re.compile(r"[$%] ")}
 _SHEBANG = re.compile(r"\s*#!\s*\S*?(?:/env\s+(?:-S\s+)?)?(python|node|bash|zsh|dash|ksh|sh)[\d.]*\b")
 _BARE = {
     "javascript": re.compile(
-        r"\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*"
+        r"\s*+(?:(?://[^\n]*+|/\*.*?\*/)\s*+)*+"
         r"(?:['\"]use strict|(?:const|let|var|class|function|async function|import|export)\s|module\.)",
         re.DOTALL,
     ),
     "shell": re.compile(
-        r"\s*(?:#[^\n]*\s+)*(?:set -\w|\w+=\S|for \w+ in |if \[|while |function \w|\w+\(\) *\{"
+        r"\s*+(?:#[^\n]*+\s++)*+(?:set -\w|\w+=\S|for \w+ in |if \[|while |function \w|\w+\(\) *\{"
         r"|(?:sudo|awk|cat|chgrp|chmod|chown|cp|curl|cut|df|docker|du|echo|find|git|grep|ls|mkdir|mv|openssl|printf|rm|rsync|sed|sort"
         r"|ssh|tar|wget) +[-\w\"'$./~+])"
     ),
@@ -103,7 +107,10 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     fenced = [(language_named(label), dedent(text)) for _, label, text in _FENCED.findall(response)]
     if not fenced:
         text = dedent(response)  # a method, as it stands in its class
-        return [Block(bare, text)] if (bare := _bare(text, language)) else []
+        if bare := _bare(text, language):
+            return [Block(bare, text)]
+        amid = _amid_prose(text) if language in (None, "python") else ""
+        return [Block("python", amid)] if amid else []
     labelled = any(label and label not in DATA for label, _ in fenced)
     blocks = []
     for label, text in fenced:
@@ -147,6 +154,18 @@ def _bare(text: str, language: str | None) -> str | None:
     if language in _BARE:
         return language if _BARE[language].match(text) else None
     return "python" if _is_code(text) else None
+
+
+def _amid_prose(text: str) -> str:
+    """Python that stands between lines of prose without a fence, from a first import or definition on; empty where there is
+    none, or nothing is defined in it."""
+    begun = _BEGINS.search(text)
+    paragraphs = re.split(r"(\n[ \t]*\n)", text[begun.start() :], maxsplit=2 * PARAGRAPHS) if begun else []
+    for end in range(len(paragraphs), 0, -2):
+        code = "".join(paragraphs[:end])
+        if _is_code(code):
+            return code if re.search(r"^\s*(?:async )?(?:def|class) ", code, re.MULTILINE) else ""
+    return ""
 
 
 def _is_code(text: str) -> bool:

@@ -7,21 +7,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import yaml
 
+from conscience.linting.reading import Reading, read
 from conscience.linting.weakness import Weakness, line_of
 
-_COMMENTS = {
-    "python": re.compile(
-        r"""("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|#[^\n]*""", re.DOTALL
-    ),
-    "javascript": re.compile(
-        r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
-    ),
-    "shell": re.compile(r"""("(?:\\.|[^"\\])*"|'[^']*'|\\.)|(?:(?<=\s)|(?<![\s\S]))#(?!!)[^\n]*"""),
-}
-"""Strings, which are kept, and comments, which are not: a warning of ``eval`` is no ``eval``."""
+WORD = r"\w"
+"""What names are made of."""
+
+_ENDLESS = re.compile(r"(\\[wsS]|\[ \\t\]|\[\\w[^\]]{1,6}\])([*+])")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One way to see a weakness.
+
+    Attributes:
+        find: where it is found, the weakness is there. A match ends where the fault is.
+        where: only in code in which this is found, too.
+        unless: not in code in which this is found.
+        in_strings: what is found may begin inside of a string. Else it is only said there, and not done.
+    """
+
+    find: re.Pattern[str]
+    where: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    in_strings: bool = False
+
+    def place_in(self, reading: Reading) -> int | None:
+        """Where the first fault is, if there is any."""
+        text, at = reading.text, 0
+        while found := self.find.search(text, at):
+            if self.in_strings or not reading.is_said(found.start()):
+                other = (self.where and not self.where.search(text)) or (self.unless and self.unless.search(text))
+                return None if other else max(0, found.end() - 1)
+            at = found.start() + 1
+        return None
 
 
 @dataclass(frozen=True)
@@ -38,35 +61,52 @@ class Rule:
     id: str
     cwe: int
     message: str
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[Pattern, ...]
 
 
 @cache
 def rules() -> Mapping[str, tuple[Rule, ...]]:
     """All of them by language."""
     text = (resources.files("conscience.linting") / "rules.yaml").read_text(encoding="utf-8")
+    rows_by_language = yaml.safe_load(text)
+    words = rows_by_language.pop("words")
     return {
         language: tuple(
             Rule(
                 row["id"],
                 int(row["cwe"].removeprefix("CWE-")),
                 row["message"],
-                tuple(re.compile(p, re.MULTILINE) for p in row["patterns"]),
+                tuple(_pattern(p if isinstance(p, dict) else {"find": p}, words) for p in row["patterns"]),
             )
             for row in rows
         )
-        for language, rows in yaml.safe_load(text).items()
+        for language, rows in rows_by_language.items()
     }
+
+
+def _pattern(row: Mapping[str, Any], words: Mapping[str, str]) -> Pattern:
+    compiled = {
+        key: re.compile(_bounded(re.sub(r"@(\w+)@", lambda name: words[name[1]], row[key])), re.MULTILINE)
+        for key in ("find", "where", "unless")
+        if key in row
+    }
+    return Pattern(**compiled, in_strings=row.get("in_strings", False))
+
+
+def _bounded(pattern: str) -> str:
+    """A regular expression in which no run of letters or blanks is longer than code has them: what repeats itself without
+    end would else be read over and over."""
+    least = {"*": 0, "+": 1}
+    return _ENDLESS.sub(lambda run: f"{run[1]}{{{least[run[2]]},{60 if run[1] == WORD else 200}}}", pattern)
 
 
 def broken_rules(language: str, code: str) -> list[Weakness]:
     """The rules that code breaks, each with the first line where it does."""
-    # What is blanked keeps its newlines, so that a line number is that of what was written.
-    bare = _COMMENTS[language].sub(lambda found: found[1] or "\n" * found[0].count("\n"), code)
+    reading = read(language, code)
     broken = []
     for rule in rules()[language]:
-        places = [match.end() - 1 for pattern in rule.patterns if (match := pattern.search(bare))]
-        if places:  # a match ends where the fault is, and may begin with the name of what is made there
-            line = bare.count("\n", 0, max(0, min(places))) + 1
+        places = [place for pattern in rule.patterns if (place := pattern.place_in(reading)) is not None]
+        if places:
+            line = code.count("\n", 0, min(places)) + 1
             broken.append(Weakness(rule.id, rule.cwe, rule.message, line, line_of(code, line)))
     return broken

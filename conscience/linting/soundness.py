@@ -9,24 +9,22 @@ import re
 import symtable
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from conscience.linting.blocks import blocks_in
+from conscience.linting.imports import statements_for
 
 OF_MODULES = frozenset(
     f"__{name}__" for name in ("annotations", "builtins", "doc", "file", "loader", "name", "package", "path", "spec")
 )
 """Names that every module has."""
 
-MODULES = frozenset(
-    re.findall(
-        r"\w+",
-        "ast asyncio base64 binascii collections contextlib csv datetime functools glob hashlib hmac html io itertools json"
-        " logging math os pathlib random re secrets shlex shutil sqlite3 ssl struct subprocess sys tempfile time urllib uuid"
-        " zipfile",
-    )
-)
-"""Modules of the standard library whose name means nothing else in ``name.attribute`` where nothing defines it."""
+TRIED = 100
+"""Lines that are tried at most, before nothing is put in."""
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+"""A line as Python counts them; str.splitlines knows further ends."""
 
 
 def broken_by_change(before: str, after: str) -> str:
@@ -50,51 +48,68 @@ def broken_by_change(before: str, after: str) -> str:
 
 def with_imports(before: str, after: str) -> str:
     """A changed text with the imports that its Python lacks since the change: those that it had before, and those of a
-    standard module of which it uses attributes. Small models leave them out. It is as it was where it lacks none."""
+    standard module of which it uses attributes. Small models leave them out. They stand in lines of their own, and all else
+    is as it was; so is the whole text where it lacks none, or where there is no such place for them."""
     old, new = _python(before), _python(after)
     if not old or not new or None in (*old, *new) or _undefined(old):
         return after
-    lacking = _undefined(new)
-    had = {name: line for piece in old if piece for name, line in _imports(piece.tree)}
-    standard = {name: f"import {name}" for name in MODULES & lacking if _is_module(name, new)}
-    imports = dict.fromkeys((standard | had)[name] for name in sorted(lacking & (standard | had).keys()))
-    if not imports:
-        return after
-    code, first = next(block.text for block in blocks_in(after) if block.language == "python"), new[0]
-    blank = re.sub(r"(?m)^[ \t]+$", "", after)  # as the code is read
-    if first is None or code not in blank:
-        return after
-    lines = code.splitlines(keepends=True)
-    head = _head(first.tree, lines)
-    return blank.replace(code, "".join([*lines[:head], *(f"{line}\n" for line in imports), *lines[head:]]), 1)
+    trees_before, trees_after = ([piece.tree for piece in pieces if piece] for pieces in (old, new))
+    lacking = sorted(_undefined(new))
+    lines = dict.fromkeys(line for name in lacking for line in statements_for(name, trees_before, trees_after))
+    return _inserted(after, list(lines)) if lines else after
 
 
-def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Each name that an import binds, and a statement that imports it alone."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((a.asname or a.name.partition(".")[0], ast.unparse(ast.Import([a]))) for a in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            one = ((a, ast.ImportFrom(node.module, [a], node.level)) for a in node.names)
-            yield from ((a.asname or a.name, ast.unparse(statement)) for a, statement in one)
+def _inserted(text: str, imports: Sequence[str]) -> str:
+    """A text with imports in its first piece of Python.
+
+    Where a piece of code stands in a text is not known: it was read without its indentation and prompts. So each line that
+    may be the right one is tried, and the text is read again.
+    """
+    blocks = blocks_in(text)
+    place = next(number for number, block in enumerate(blocks) if block.language == "python")
+    code = blocks[place].text
+    lines = _LINE.findall(code)
+    head = _head(ast.parse(code), lines)
+    if head is None:
+        return text
+    before, following = "".join(lines[:head]), lines[head].rstrip("\r\n")
+    for found in islice(_lines_like(text, following), TRIED):
+        added = "".join(f"{found[1]}{statement}{found[2] or _newline(text)}" for statement in imports)
+        tried = text[: found.start()] + added + text[found.start() :]
+        read = blocks_in(tried)
+        if len(read) != len(blocks) or read[:place] + read[place + 1 :] != blocks[:place] + blocks[place + 1 :]:
+            continue
+        now = read[place].text
+        inserted = now[len(before) : len(now) - (len(code) - len(before))]
+        whole = before + inserted + code[len(before) :]
+        if now == whole and inserted.splitlines() == list(imports) and _read(now):
+            return tried
+    return text
 
 
-def _is_module(name: str, pieces: Sequence[_Piece | None]) -> bool:
-    """Whether nothing is done with a name but to take attributes of it."""
-    nodes = [node for piece in pieces if piece for node in ast.walk(piece.tree)]
-    uses = sum(isinstance(node, ast.Name) and node.id == name for node in nodes)
-    return uses == sum(isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name for n in nodes)
+def _lines_like(text: str, line: str) -> Iterator[re.Match[str]]:
+    """The lines of a text that hold a line of code, with what stands in front of it, and how they end."""
+    return re.finditer(rf"(?m)^([ \t]*(?:(?:>>>|\.\.\.) ?)?){re.escape(line)}(\r\n?|\n|\Z|(?=```|~~~))", text)
 
 
-def _head(tree: ast.Module, lines: Sequence[str]) -> int:
-    """How many lines stand before the first import at the earliest: a shebang, the docstring, what is of the future."""
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _head(tree: ast.Module, lines: Sequence[str]) -> int | None:
+    """How many lines stand before the first import at the earliest: a shebang, the docstring, what is of the future, and
+    blank lines behind these. None where other code stands in one line with them."""
     head = int(bool(lines) and lines[0].startswith("#!"))
     for place, node in enumerate(tree.body):
+        if node.lineno <= head:
+            return None
         says = place == 0 and ast.get_docstring(tree, clean=False) is not None
         if not says and not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
             break
         head = node.end_lineno or head
-    return head
+    while head < len(lines) and not lines[head].strip():
+        head += 1
+    return head if head < len(lines) else None
 
 
 class _Piece(NamedTuple):

@@ -35,9 +35,7 @@ _RESULT = re.compile(rf"\b(?:result|solution|total){_IS}", re.IGNORECASE)
 _REASON = re.compile(r"\s?(?:\(|[,;]?\s?\b(?:because|since|as|which|where|when|not|rather than)\b)", re.IGNORECASE)
 """What comes behind an answer that is explained, or set apart from another."""
 _RULED_OUT = re.compile(r"\b(?:not|never|instead of|rather than)\s+(?:be\s+)?\W?$|n't\s+(?:be\s+)?\W?$", re.IGNORECASE)
-_BOUND = re.compile(
-    r"(?:\b(?:less|more|greater|fewer|larger|smaller|other) than|[<>≤≥±]|\\pm)\s*\W?$", re.IGNORECASE
-)
+_BOUND = re.compile(r"(?:\b(?:less|more|greater|fewer|larger|smaller|other) than|[<>≤≥±]|\\pm)\s*\W?$", re.IGNORECASE)
 """What stands before a number that the answer only comes near, or has twice."""
 _ANSWERS_SO = r"\s*(?:[,.;:!(–—-]|$|\d)|\s+(?:it|they|he|she|you|we|I|that|this|there|the|because|since|as)\b"
 """What stands behind a Yes or a No that is the answer; not in "No doubt", nor in "Yes and no"."""

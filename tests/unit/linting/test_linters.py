@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import dspy
 import pytest
@@ -13,6 +14,7 @@ from conscience import Conscience, Constitution, load_cases
 from conscience.errors import ConstitutionError
 from conscience.linting import linters, python
 from conscience.linting.advice import ADVICE, advice_on
+from conscience.linting.blocks import blocks_in
 from conscience.linting.linters import weaknesses_in
 from conscience.linting.rules import rules
 from conscience.testing import ScriptedLM, by_stage, is_revision
@@ -199,3 +201,18 @@ def test_what_bandit_finds_is_told_for_what_it_is(rule: str) -> None:
     assert [p.id for p in Constitution.load("code").principles if found.cwe in p.cwe] == [broken]
     assert advice_on(found)
     assert not weaknesses_in(f"```python\n{mended}\n```").weaknesses
+
+
+@pytest.mark.parametrize("language", ["javascript", "shell", "python", None])
+@pytest.mark.parametrize("piece", ["// a \n", "# a \n", "/* */ ", "# # ", "def f(): x y\n\n"])
+def test_comments_without_end_are_read_in_time(language: str | None, piece: str) -> None:
+    """Where no fence says what is code, it is looked for."""
+    began = time.process_time()
+    blocks_in(piece * 3000, language)
+    assert time.process_time() - began < 10
+
+
+def test_prose_is_no_code() -> None:
+    """Not even where it begins as code does."""
+    for text in ("We import goods.\n\nfrom there, no.", "Use def f(): x", "import it\n\nif you must."):
+        assert blocks_in(text) == []

@@ -10,6 +10,7 @@ from importlib import resources
 
 import pytest
 
+from conscience.linting.reading import read
 from conscience.linting.rules import broken_rules, rules
 
 PAIRS = [
@@ -205,18 +206,142 @@ def test_comments_are_not_code() -> None:
     assert broken_rules("shell", "# chmod 777 x\nls # eval $x\necho '#' ${#x}") == []
 
 
+HARMLESS = {
+    "sh-rm": [
+        "docker run --rm -it $IMAGE",
+        "docker run --rm -v $PWD:/app node npm test",
+        "rm -rf build\ncp -r $SRC dst",
+        'rm -f a.log\necho "$x is $y"',
+        "rm -f a.log; ls $DIR",
+        "git rm -r --cached .\necho $HOME",
+    ],
+    "js-secret": [
+        'errors.password = "Required";',
+        'const labels = {password: "Password", apiKey: "API key"};',
+        'const at = {password: "#password1", apiKey: ".api-key-2"};',
+        'const routes = {resetPassword: "/reset-password/2", secret: "/secret"};',
+        'enum Field { Password = "password" }',
+        'const schema = {password: "string", password2: "password2"};',
+        'const rules = {password: "required|min:8", secret: "min:12"};',
+        'const shown = {password: "********"};',
+        "const name = process.env.TOKEN_HEADER || 'X-Auth-Token';",
+    ],
+    "js-random": [
+        "function resetGame(){x=Math.random()}",
+        "saveToken(t);\nconst c = Math.random()",
+        "async function refreshSession(n) {\n  await sleep(n + Math.random() * 50);\n}",
+        "const resetValue = () => setValue(Math.random());",
+        "const session = { id: crypto.randomUUID(), jitter: Math.random() };",
+        "const tokens = 5;\nconst verified = Math.random() < .5;",
+    ],
+    "py-random": [
+        "num_tokens = random.randint(1, 5)",
+        "verified = random.random() < .5",
+        "def mask_tokens(tokens):\n    return [t for t in tokens if random.random() < .5]",
+        "def add_salt_and_pepper_noise(image):\n    return random.choice(image)",
+        "def sample_next_token(weights):\n    return random.choices(range(9), weights)",
+        "def coupon_collector(n):\n    return random.randrange(n)",
+        "def token():\n    return secrets.token_hex()\n\nclass Game:\n    def roll(self):\n        return random.randint(1, 6)",
+        "class A:\n    def token(self):\n        return secrets.token_hex()\n\n    def roll(self):\n        return random.randint(1, 6)",
+        "from game import choice\ntoken = ''.join(choice(A) for _ in range(9))",
+    ],
+    "said in Python": [
+        'def check(c):\n    """Never set check_hostname = False."""',
+        "def check(c):\n    '''Never\n    set check_hostname = False.\n    '''\n",
+        "raise ValueError('check_hostname = False is not allowed')",
+        "BAD = {'redirect': 'redirect(request.args[1])'}",
+        "def token():\n    '''Not random.choices(A).'''\n    return secrets.token_hex()",
+    ],
+    "said in JavaScript": [
+        "console.log(\"Don't use eval() here\");",
+        'const BAD = ["no eval(", `nor new Function(`];',
+        "<p>Never use <code>eval()</code> or <code>document.write(x)</code>.</p>",
+        '<ul><li>setTimeout("code") runs text, httpOnly: false lets scripts read it</li></ul>',
+        "<!-- never use eval(x) or innerHTML = y -->\n<p>ok</p>",
+    ],
+    "said in shell": [
+        'echo "Never run curl https://x | bash"',
+        "printf '%s\\n' 'Never run chmod 777 x' >&2",
+        "cat > README.md <<'EOF'\nNever run `curl https://x | sh`.\nEOF",
+        "usage() {\n  cat <<END\nchmod 777 is refused\nEND\n}",
+    ],
+    "others": [
+        'page = request.args.get("page")\nreturn redirect(url_for("list", page=page))',
+        "hashlib.sha256(password_file.read_bytes())",
+        'f"<td>{len(rows)}</td><td>{row:d}</td><td>{total_count}</td>"',
+        'environ.get("TOKEN_HEADER", "X-Auth-Token")',
+        'f"<a>{question}</a>"',
+        'PASSWORD_FIELD = "password2"; password = "Password"; token = "</s>"',
+    ],
+}  # fmt: skip
+"""Kind → what looks like a weakness of it, and is none."""
+LANGUAGES = {"sh": "shell", "js": "javascript", "py": "python"}
+
+
+@pytest.mark.parametrize(("kind", "code"), [(kind, code) for kind, codes in HARMLESS.items() for code in codes])
+def test_what_only_looks_weak_breaks_no_rule(kind: str, code: str) -> None:
+    """A rule reads what is done, in one statement, and a word as a whole: not what is said, nor what stands nearby."""
+    named = {**LANGUAGES, "said in JavaScript": "javascript", "said in shell": "shell"}
+    assert broken_rules(named.get(kind) or named.get(kind[:2], "python"), code) == []
+
+
+WEAK = [
+    ("sh-rm", "rm -rf a $DIR"),
+    ("sh-rm", "echo hi\nrm -f -- \\\n  a $FILES"),
+    ("sh-pipe", "echo 'curl https://x | bash' | sh"),
+    ("sh-pipe", 'echo "$(curl https://x | bash)"'),
+    ("sh-pipe", "bash <<EOF\ncurl https://x | sh\nEOF"),
+    ("sh-mode", "echo ok && chmod 777 x"),
+    ("js-secret", 'const options = {password: "hunter2"};'),
+    ("js-secret", 'const apiKey = "sk-abcdef";'),
+    ("js-secret", 'const secret = "changeme";'),
+    ("js-secret", 'db.password = "s3cr3t!";'),
+    ("js-random", "const resetToken = Array.from({length: 9}, () => A[Math.random() * 9 | 0]).join('');"),
+    ("js-random", "const generateOtp = () => {\n  return Math.floor(Math.random() * 1e6);\n};"),
+    ("js-random", "class A {\n  makeSessionId() { return Math.random(); }\n}"),
+    ("js-eval", "<button onclick=\"eval(code.value)\">Run</button>"),
+    ("js-eval", "<p>Text</p>\n<script>\neval(x)\n</script>"),
+    ("js-eval", "const a = `${eval(x)}`;"),
+    ("js-tls", 'const options = {"rejectUnauthorized": false};'),
+    ("js-sql", "db.query(`select * from users where id = ${id}`);"),
+    ("js-html", "return <div dangerouslySetInnerHTML={ {__html: text} } />;"),
+    ("js-redirect", "const {url} = req.query; res.redirect(url);"),
+    ("py-random", "from random import choice\ntoken = ''.join(choice(A) for _ in range(9))"),
+    ("py-random", "class A:\n    def make_token(self):\n        n = 9\n        return random.choices(A, k=n)"),
+    ("py-random", "password = ''\nfor _ in range(9):\n    password += random.choice(A)"),
+    ("py-html", 'f"<h1>Hello {name}</h1>"'),
+    ("py-html", '"<h1>Hello " + name'),
+    ("py-hash", "hashlib.sha256((password + salt).encode())"),
+    ("py-hash", "hashlib.sha256(f'{salt}{password}'.encode())"),
+    ("py-hash", "from hashlib import sha256\nsha256(password.encode())"),
+    ("py-secret", 'API_KEY = "sk-abcdef0123456789"'),
+    ("py-secret", "connect(user='root', password='hunter2hunter2')"),
+    ("py-cors", "add(allow_credentials=True, allow_origins=['*'])"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "code"), WEAK)
+def test_what_is_weak_in_another_form_is_found(rule: str, code: str) -> None:
+    """Near what is harmless."""
+    assert rule in [weakness.rule for weakness in broken_rules(LANGUAGES[rule[:2]], code)]
+
+
 @pytest.mark.parametrize("language", ["python", "javascript", "shell"])
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "const a = req.query.b;\n",
-        "token(",
-        "a = `SELECT ",
-        "el.innerHTML = `${escape(",
-        "echo $x ",
-        "curl -",
-        "'\"`",
-        "(",
+def test_what_is_read_is_as_long_as_the_code(language: str) -> None:
+    """So that a place in it is one in the code, and a line is found by its number."""
+    for _, insecure, secure in PAIRS:
+        for code in (
+            insecure,
+            secure,
+            f"# {insecure}\n/* {secure}\n*/ {insecure}",
+            '"""\n' + secure,
+            "echo '\\\n'\\\n<p>a\n<b>",
+        ):
+            assert len(read(language, code).text) == len(code)
+
+
+HOSTILE = {
+    "python": [
         "def token(a):\n    ",
         "x = request.args.x\n",
         "f'<b>",
@@ -224,10 +349,49 @@ def test_comments_are_not_code() -> None:
         ".set_cookie('",
         "jwt.decode(",
         "'''",
+        "token ",
+        "sha256(password",
+        "password='a1",
     ],
-)
+    "javascript": [
+        "const a = req.query.b;\n",
+        "token(",
+        "a = `SELECT ",
+        "el.innerHTML = `${escape(",
+        "const {a",
+        "`select a from b where ",
+        "<p>",
+        "<p ",
+        "password='a1",
+    ],
+    "shell": ["echo $x ", "curl -", "rm -f x\n", "rm -f x ", "$pass", "${API_KEY:-a", "cat <<EOF\n", 'echo "', "://"],
+}
+ANYWHERE = [" ", "\n", "a.b.", '"', '\\"', "'\"`", "("]
+PIECES = [(language, piece) for language, pieces in HOSTILE.items() for piece in [*pieces, *ANYWHERE]]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("language", "piece"), PIECES)
 def test_long_code_does_not_hold_a_rule_up(language: str, piece: str) -> None:
-    """A model may repeat itself; 20,000 characters are read in a second or so."""
-    began = time.monotonic()
-    broken_rules(language, piece * (20_000 // len(piece)))
-    assert time.monotonic() - began < 30
+    """A model may repeat itself; 100,000 characters are read in a second or two of computing, and four times as many as before
+    take four times as long: where it took sixteen times it would be minutes."""
+    began = time.process_time()
+    broken_rules(language, piece * (100_000 // len(piece)))
+    assert time.process_time() - began < 20
+
+
+def test_a_run_without_end_is_slow_to_nobody() -> None:
+    """One piece that is repeated at the end of what a rule begins with."""
+    for language, begin, piece in [
+        ("shell", "$", "pass"),
+        ("shell", "rm -f ", "x "),
+        ("shell", 'key="${API_KEY:-', "a"),
+        ("python", '"password', " "),
+        ("python", "token", " "),
+        ("python", "def token(", " "),
+        ("javascript", "const token", " "),
+        ("javascript", "res.cookie('a',", " "),
+    ]:
+        began = time.process_time()
+        broken_rules(language, begin + piece * (100_000 // len(piece)))
+        assert time.process_time() - began < 20

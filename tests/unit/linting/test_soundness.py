@@ -78,7 +78,7 @@ LOST = [
     ("import re", "import re\nre.sub", "import re\nre.sub"),
     ("import pickle", "json.dumps(1)", "import json\njson.dumps(1)"),
     ("import pickle", "json.dumps(os.environ)", "import json\nimport os\njson.dumps(os.environ)"),
-    ("import re", "def f():\n    re.sub\n    \n    re.sub", "import re\ndef f():\n    re.sub\n\n    re.sub"),
+    ("import re", "def f():\n    re.sub\n    \n    re.sub", "import re\ndef f():\n    re.sub\n    \n    re.sub"),
     ("import pickle", "bcrypt.hashpw(1)", "bcrypt.hashpw(1)"),
     ("import pickle", "print(json)", "print(json)"),
     ("import pickle", "json.dumps(json)", "json.dumps(json)"),
@@ -99,6 +99,94 @@ def test_imports_that_are_lacking_are_put_in(before: str, after: str, mended: st
     assert found == fenced(mended)
     assert with_imports(fenced(before), found) == found
     assert with_imports("No code.", fenced(after)) == fenced(after)
+
+
+FITTING = [
+    ("x = 1", "datetime.now()", ["from datetime import datetime"]),
+    ("x = 1", "datetime.datetime.now()", ["import datetime"]),
+    ("x = 1", "datetime.now(datetime.timezone.utc)", []),
+    ("import datetime\ndatetime.date", "datetime.now()", ["from datetime import datetime"]),
+    ("import datetime as dt\ndt.datetime", "dt.datetime.now()", ["import datetime as dt"]),
+    ("from datetime import datetime", "datetime.datetime.now()", ["import datetime"]),
+    ("from datetime import datetime", "datetime.now(), datetime(2020, 1, 1)", ["from datetime import datetime"]),
+    ("from datetime import datetime", "datetime.unknown()", []),
+    ("from time import time", "time.time()", ["import time"]),
+    ("from random import random", "random.choice([1])", ["import random"]),
+    ("from glob import glob", "glob.glob('*')", ["import glob"]),
+    ("x = 1", "urllib.parse.quote('a')", ["import urllib.parse"]),
+    ("x = 1", "urllib.request.urlopen(urllib.parse.quote('a'))", ["import urllib.parse", "import urllib.request"]),
+    (
+        "import urllib.request\nimport urllib.parse",
+        "urllib.request.urlopen(urllib.parse.quote('a'))",
+        ["import urllib.request", "import urllib.parse"],
+    ),
+    ("import urllib.request\nimport urllib.parse", "urllib.parse.quote('a')", ["import urllib.parse"]),
+    ("import urllib.request", "urllib.parse.quote('a')", ["import urllib.parse"]),
+    ("x = 1", "logging.handlers.SysLogHandler()", ["import logging.handlers"]),
+    ("x = 1", "logging.info('a'), logging.handlers", ["import logging.handlers"]),
+    ("x = 1", "os.path.join('a')", ["import os"]),
+    ("x = 1", "os.environ['A'].lower()", ["import os"]),
+    ("x = 1", "os.nothing", []),
+    ("from os import path", "path.join('a')", ["from os import path"]),
+    ("from os import path", "path.parse('a')", []),
+    ("import a.b\nimport a.c", "a.c.d()", ["import a.c"]),
+    ("from . import words", "words.of('a')", ["from . import words"]),
+    ("try:\n    import ujson as json\nexcept ImportError:\n    import json", "json.dumps(1)", ["import json"]),
+]
+"""Code, what uses a name of it without its import, and what is put in."""
+
+
+@pytest.mark.parametrize(("before", "after", "imports"), FITTING)
+def test_what_is_read_from_a_name_is_there_after_its_import(before: str, after: str, imports: list[str]) -> None:
+    """An import that lacks it is not put in: the code would be taken for whole, and fail."""
+    assert with_imports(fenced(before), fenced(after)) == fenced("\n".join([*imports, after]))
+
+
+def test_only_the_standard_library_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To import somebody else's module runs it."""
+    monkeypatch.setattr("conscience.linting.imports.import_module", pytest.fail)
+    before = fenced("import numpy as np\nimport antigravity")
+    after = "np.zeros(3)\nantigravity.fly()"
+    assert with_imports(before, fenced(after)) == fenced(f"import antigravity\nimport numpy as np\n{after}")
+
+
+CALL = "print(os.getcwd())"
+PLACES = {
+    "in prose before": f"It is {CALL}\n{CALL}\n\n```python\n|{CALL}\n```\n",
+    "in another block": f"```text\n{CALL}\n```\n\n```\n{CALL} -\n```\n```python\n|{CALL}\n```\n",
+    "in a heredoc": f"```bash\npython3 - <<'X'\n{CALL}\nX\n```\n\n```python\n|{CALL}\n```\n",
+    "in a list": f"1. So:\n\n   ```python\n   |{CALL}\n   ```\n",
+    "in a session": f"```pycon\n|>>> {CALL}\n/\n```\n",
+    "in a session in a list": f"- So:\n  ```python\n  |>>> x = os.getcwd()\n  >>> {CALL}\n  ```\n",
+    "with other line ends": f"```python\r\n|x = 1\r\n{CALL}\r\n```\r\n",
+    "before a fence in its line": f"```python\n|{CALL}```",
+    "without an end": f"```python\n|{CALL}",
+    "bare and indented": f"    |{CALL}\n",
+    "behind a form feed": f'```python\n"""a\x0cb\nc"""\n|{CALL}\n```\n',
+    "behind another line end": f'```python\n"""a\u2028b\nc"""\n|{CALL}\n```\n',
+    "behind blank lines": f'```python\n"""Words."""\n  \n\n|{CALL}\n```\n',
+    "with blanks in strings": f"```python\n|x = '''a\n   \n\t\nb'''\n{CALL}\n```\n\n   \n```diff\n \n-a\n```\n",
+    "in the second block": f"```python\n|x = 1\n```\n```python\n{CALL}\n```\n",
+}
+"""The place is marked by a bar."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_import_changes_nothing_but_its_own_lines(place: str) -> None:
+    """Indented as what follows it, behind a prompt where there is one; all else is the same, byte for byte."""
+    head, _, tail = PLACES[place].partition("|")
+    before, after = fenced("import os\nos.getcwd()"), head + tail
+    start = head.rpartition("\n")[2] + (">>> " if tail.startswith(">>> ") else "")
+    newline = "\r\n" if "\r" in head else "\n"
+    indent = head.rpartition("\n")[2]
+    assert with_imports(before, after) == f"{head}{start[len(indent) :]}import os{newline}{indent}{tail}"
+    assert broken_by_change(before, with_imports(before, after)) == ""
+
+
+@pytest.mark.parametrize("after", [f"'''Words.'''; {CALL}", f"from __future__ import annotations; {CALL}"])
+def test_where_an_import_has_no_place_the_text_is_as_it_was(after: str) -> None:
+    """Such as behind a docstring that shares its line with the use."""
+    assert with_imports(fenced("import os\nos.getcwd()"), fenced(after)) == fenced(after)
 
 
 UNSAFE = fenced(

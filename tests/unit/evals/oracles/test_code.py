@@ -88,6 +88,8 @@ def test_tests_that_check_nothing_are_the_cases_fault(tests: str) -> None:
         f"It failed:\n```python\nTraceback (most recent call last):\n```\nNow:\n```python\n{GOOD}```",
         f"```python\n{GOOD}```\nTest it:\n```python\nfrom mine import add\n\ndef test():\n    assert add(1, 1) == 2\n```",
         f"```python\n{GOOD}\nimport sys\nsys.exit(0)\n```",
+        f"Sure, here is the function:\n\n{GOOD}\nIt adds two numbers.",
+        f"First:\n\nimport math\n\n{GOOD}\nprint(add(1, 2))\n\nThis prints 3.",
         f"```python\n{GOOD}\nimport time\nwhile True:\n    time.sleep(1)\n```",
         f"```python\nimport atexit\natexit.register(print, 'bye')\n{GOOD}```",
         f"```python\ndef helper(x):\n    return x\n{GOOD}```",
