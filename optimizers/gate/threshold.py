@@ -122,7 +122,7 @@ def estimated(
     n = len(scores)
     value, alarms = _above(scores, max(0, math.floor(target * (n + 1) + 1e-9) - 1))
     bound = upper_bound(alarms, n, 1 - confidence) if n else 1.0
-    return Threshold(value, target, confidence, n, alarms, bound, False, max(1, needed(target, confidence) - n))
+    return Threshold(value, target, confidence, n, alarms, bound, False, _missing(n, target, confidence, pairs, weights))
 
 
 def _estimated_by_weight(
@@ -146,8 +146,20 @@ def _estimated_by_weight(
     value, _ = _above(highest, most)
     losses = [float(score >= value) for score in highest]
     bound = betting_bound(losses, 1 - confidence, totals)
-    missing = max(1, needed(target, confidence) - len(clusters))
+    missing = _missing(len(clusters), target, confidence, pairs, weights)
     return Threshold(value, target, confidence, len(clusters), round(sum(losses)), bound, False, missing)
+
+
+def _missing(
+    n: int,
+    target: float,
+    confidence: float,
+    pairs: Sequence[Hashable | None] | None,
+    weights: Sequence[float] | None,
+) -> int:
+    """How many aligned drafts more it takes to set half of them aside for a certificate: what ``foreseen`` says, too."""
+    pairs, weights = pairs or [None] * n, weights or [1.0] * n
+    return max(1, 2 * cases_to_set_aside(target, confidence, ALARMS, pairs=pairs, weights=weights) - n)
 
 
 def without_idle_alarms(threshold: Threshold, aligned: Sequence[float], misaligned: Sequence[float]) -> Threshold:
@@ -229,8 +241,8 @@ def cases_to_set_aside(
     pairs: Sequence[Hashable | None],
     weights: Sequence[float],
 ) -> int:
-    """How many pairs or single cases certify a target when so many of them are flagged. A bet takes a fifth more, and more
-    still where few of them have most of the weight.
+    """How many pairs or single cases certify a target when so many of them are flagged. A bet takes a fifth more where one
+    case of a pair is flagged, two thirds more where a whole one is, and more still where few have most of the weight.
 
     Args:
         pairs, weights: of the aligned cases from which they are to be taken.
@@ -239,7 +251,8 @@ def cases_to_set_aside(
     if not _bets(len(weights), pairs, weights):
         return least
     totals = [math.fsum(weights[i] for i in cluster) for cluster in members(pairs, len(weights))]
-    return math.ceil(1.2 * least * max(totals) * len(totals) / math.fsum(totals))
+    more = 5 / 3 if len(set(weights)) > 1 else 6 / 5
+    return math.ceil(more * least * max(totals) * len(totals) / math.fsum(totals))
 
 
 def hold_out_for_threshold(

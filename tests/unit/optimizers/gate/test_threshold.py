@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conscience.cases.case import Case
+from conscience.optimizers.feasibility import foreseen
 from conscience.optimizers.gate.threshold import certified, estimated, needed, without_idle_alarms
 from conscience.stats.intervals import upper_bound
 from tests.conftest import ROOT
@@ -90,9 +92,12 @@ def test_needed_cases_are_those_of_the_tables() -> None:
 
 
 def test_too_few_cases_are_said_to_be() -> None:
-    """And how many more it takes."""
+    """And how many more it takes: 93 are set aside, and as many teach the gate. It is what is foreseen, too."""
     threshold = certified([0.1] * 40, 0.05)
-    assert (threshold.certified, threshold.missing) == (False, 19)
+    assert (threshold.certified, threshold.missing) == (False, 146)
+    (said,) = foreseen([Case(id=f"c{i}", request="q", response=f"r{i}", label="aligned") for i in range(40)], 0.05)[-1:]
+    assert f"that takes {40 + threshold.missing} independent aligned drafts" in said
+    assert estimated([0.1] * 185, 0.05).missing == 1
 
 
 def test_cases_of_a_pair_are_one_witness() -> None:
