@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, Self
@@ -15,7 +16,7 @@ from conscience.backends.rate_limit import RateLimiter
 from conscience.backends.roles import Roles
 from conscience.backends.storage.journal import Journal
 from conscience.cases.case import Case
-from conscience.errors import ConfigurationError, InputError, ReviewError
+from conscience.errors import ConfigurationError, ConscienceError, InputError, ReviewError
 from conscience.evals.oracles.grade import Grade, Oracle
 from conscience.evals.records import CaseRecord, Graded, Kind
 from conscience.messages.rendering import request_text
@@ -118,18 +119,33 @@ def grade(oracle: Oracle, case: Case, response: str, *, declined: bool = False) 
 
     Args:
         declined: it is the program's own refusal text, which needs no oracle where the case says whether to refuse.
+
+    Raises (when driven):
+        ReviewError: the oracle stumbled over the response. What one answer does to it ends no run.
     """
     known = _known(case) if declined else None
 
     def run() -> Grade:
-        grade = known or oracle(case, response)
-        return _checked(asyncio.run(_awaited(grade)) if inspect.isawaitable(grade) else grade)
+        with _stumbling(case):
+            grade = known or oracle(case, response)
+            return _checked(asyncio.run(_awaited(grade)) if inspect.isawaitable(grade) else grade)
 
     async def arun() -> Grade:
-        grade = known or oracle(case, response)
-        return _checked(await grade if inspect.isawaitable(grade) else grade)
+        with _stumbling(case):
+            grade = known or oracle(case, response)
+            return _checked(await grade if inspect.isawaitable(grade) else grade)
 
     return IOStep(run, arun)
+
+
+@contextmanager
+def _stumbling(case: Case) -> Iterator[None]:
+    try:
+        yield
+    except ConscienceError:
+        raise
+    except Exception as error:
+        raise ReviewError(f"case {case.id!r}: the oracle failed: {type(error).__name__}: {error}") from error
 
 
 def check_response(case: Case) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from conscience.cases.case import Case
-from conscience.errors import CaseError
+from conscience.errors import CaseError, ReviewError
 from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.refusals import is_refusal
 from conscience.linting.blocks import blocks_in, language_named
@@ -157,7 +157,8 @@ def tested(case: Case, response: str) -> Grade:
     are run where the tests only define them.
 
     Raises:
-        CaseError: the case has no tests, or none that could fail.
+        CaseError: the case has no tests.
+        ReviewError: it has none that could fail; the case fails, and the run goes on.
     """
     if case.tests is None:
         raise CaseError(f"case {case.id!r}: field 'tests' is needed by the oracle 'tests'")
@@ -203,12 +204,12 @@ def _checks(name: str, tests: str) -> tuple[list[str], set[str]]:
     """A case's tests with what calls those that are only defined, and every name in them.
 
     Raises:
-        CaseError: they are not Python, or nothing in them is ever called: whatever is answered would pass.
+        ReviewError: they are not Python, or nothing in them is ever called: whatever is answered would pass.
     """
     try:
         body = ast.parse(tests).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CaseError(f"case {name!r}: field 'tests' is not Python that can be read: {error}") from None
+        raise ReviewError(f"case {name!r}: field 'tests' is not Python that can be read: {error}") from None
     does = [node for node in body if not isinstance(node, _PASSIVE) and not _is_docstring(node) and not _is_main(node)]
     used = {node.id for part in does for node in ast.walk(part) if isinstance(node, ast.Name)}
     calls = [
@@ -218,7 +219,7 @@ def _checks(name: str, tests: str) -> tuple[list[str], set[str]]:
     if not (does or calls or classes):
         defined = next((node.name for node in body if isinstance(node, ast.FunctionDef)), None)
         hint = f"call it, as in {defined}(ANSWER)" if defined else "write assert, or functions called test_…"
-        raise CaseError(f"case {name!r}: field 'tests' checks nothing", hint=hint)
+        raise ReviewError(f"case {name!r}: field 'tests' checks nothing", hint=hint)
     more = ["\n".join(calls), _TEST_CASES.format(names=", ".join(classes)) if classes else ""]
     names = {node.id for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.Name)}
     return [tests, *filter(None, more)], names

@@ -18,11 +18,13 @@ import pytest
 from conscience import BackendError, InputError, Review
 from conscience.cases.case import Case
 from conscience.evals.batch import review_cases, run_cases
+from conscience.evals.oracles.grade import Grade
 from conscience.evals.records import CaseRecord
 from conscience.testing import Fault, ScriptedLM
 from conscience.usage import CallUsage, Usage
 from tests.support import commands
 from tests.support.loopback import Loopback, chat, error, is_gate
+from tests.unit.evals.runs import failed, go
 
 CASES = [Case(id=str(n), request="q", response=f"answer {n}") for n in range(12)]
 
@@ -253,3 +255,17 @@ def test_empty_response_fails_its_case_only(tmp_path: Path) -> None:
     assert (progress.done, progress.failed) == (3, 1)
     assert "the response is empty" in by_id["empty"]["error"]
     assert by_id["1"]["probability"] == pytest.approx(0.1)
+
+
+def test_an_oracle_that_stumbles_over_an_answer_fails_its_case_only(tmp_path: Path) -> None:
+    """As do tests that check nothing: what was paid for the others is not in vain."""
+
+    def stumbles(case: Case, response: str) -> Grade:
+        if case.id == "1":
+            raise OverflowError("so long an answer")
+        return Grade(True, "right")
+
+    cases = [Case(id=str(number), request=f"q{number}") for number in range(3)]
+    progress = go(tmp_path, cases, oracle=stumbles)
+    assert (progress.done, progress.failed) == (3, 1)
+    assert [case.error for case in failed(tmp_path)] == ["case '1': the oracle failed: OverflowError: so long an answer"]

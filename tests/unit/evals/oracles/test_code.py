@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conscience.cases.case import Case
-from conscience.errors import CaseError
+from conscience.errors import ReviewError
 from conscience.evals.oracles import code as oracle
 from conscience.evals.oracles.code import code, linted
 from conscience.evals.oracles.grade import Grade
@@ -76,7 +76,7 @@ def test_tests_that_are_only_defined_are_run(tests: str) -> None:
 )
 def test_tests_that_check_nothing_are_the_cases_fault(tests: str) -> None:
     """Whatever was answered would pass; it is said by the case's name, and blames no answer."""
-    with pytest.raises(CaseError, match="case 't'"):
+    with pytest.raises(ReviewError, match="case 't'"):
         oracle.tested(Case(id="t", request="Write add.", tests=tests), f"```python\n{GOOD}```")
 
 
