@@ -82,7 +82,7 @@ def write(path: Path, text: str, *, private: bool = False) -> None:
     try:
         write_atomic(path, text, private=private)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another --out") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another file") from None
 
 
 def append(path: Path, text: str) -> None:
