@@ -240,13 +240,16 @@ class Call:
 
 def _repeats(revised: Draft, draft: Draft, verdict: Verdict) -> bool:
     """Whether nothing that a reader sees has changed; where the findings are about the written reasoning alone, it is that
-    which has to."""
+    which has to. What a check or a linter flagged may be mended by a line end: they see each sign, and cost nothing."""
+    if verdict.method in ("checks", "linter"):
+        return draft.response == revised.response
     if not looks_like(draft.response, revised.response):
         return False
     thought, said = skeleton(draft.reasoning), skeleton(draft.response)
-    quotes = [skeleton(finding.quote) for finding in verdict.findings]
-    about_the_reasoning = any(quote and quote in thought and quote not in said for quote in quotes)
-    return not about_the_reasoning or skeleton(revised.reasoning) == thought
+    quotes = list(filter(None, (skeleton(finding.quote) for finding in verdict.findings)))
+    about_the_reasoning = any(quote in thought and quote not in said for quote in quotes)
+    thinks_anew = skeleton(revised.reasoning) not in ("", thought)
+    return not (thinks_anew if not quotes else about_the_reasoning and skeleton(revised.reasoning) != thought)
 
 
 def response_of(shown: Draft) -> str:

@@ -13,7 +13,7 @@ import dspy
 from conscience._base.flow import Flow, run_concurrently, run_sequentially
 from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
-from conscience.errors import ReviewError
+from conscience.errors import ConscienceError, ReviewError
 from conscience.gate.asking import ask, ask_candidates
 from conscience.gate.decisions import ask_decisions, requests_for
 from conscience.gate.distribution import DistributionProbe
@@ -21,7 +21,7 @@ from conscience.gate.probes import EmbeddingProbe, LexicalProbe, exchange_texts
 from conscience.gate.questions import Question, log_odds, verbalised_log_odds
 from conscience.gate.rules import RulesQuestion
 from conscience.gate.settings import Calibration, GateSettings, Signal, sigmoid
-from conscience.gate.windows import most_doubtful, windows
+from conscience.gate.windows import Unjudged, most_doubtful, windows
 from conscience.messages.completion import Completion
 from conscience.outcome import Draft, Verdict
 
@@ -61,19 +61,27 @@ class Gate(dspy.Module):  # type: ignore[misc]
             BudgetExceeded: the budget is spent.
         """
         whole = yield from self._score(draft, model, covering)
-        embedded = any(isinstance(signal, EmbeddingProbe) for signal in self.calibration.settings.signals)
-        parts = windows(draft, embedded=embedded)
+        signals = self.calibration.settings.signals
+        embedded = any(isinstance(signal, EmbeddingProbe) for signal in signals)
+        parts = windows(draft, embedded=embedded, apart=any(_about(signal) == "reasoning" for signal in signals))
         if whole.flagged or whole.probability is None or not parts:
             return whole
-        makers = [partial(self._score, part, model, covering) for part in parts]
+        makers = [partial(self._attempted, part, model, covering) for part in parts]
         if model.supports("parallel"):
             return most_doubtful(whole, (yield from run_concurrently(makers)))
-        verdicts: list[Verdict] = []
+        verdicts: list[Verdict | Unjudged] = []
         for make in makers:
             verdicts.append((yield from make()))
-            if verdicts[-1].flagged:
+            if isinstance(verdicts[-1], Unjudged) or verdicts[-1].flagged:
                 break
         return most_doubtful(whole, verdicts)
+
+    def _attempted(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None) -> Flow[Verdict | Unjudged]:
+        """The verdict on a window, or why there is none: another may be flagged all the same."""
+        try:
+            return (yield from self._score(draft, model, covering))
+        except ConscienceError as error:
+            return Unjudged(error)
 
     def _score(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None) -> Flow[Verdict]:
         settings = self.calibration.settings
@@ -189,6 +197,10 @@ def calls_to_read(signals: Sequence[Signal], backend: Backend) -> int:
         return len(signals)
     questions = [signal for signal in signals if isinstance(signal, Question | RulesQuestion)]
     return requests_for(questions) + len(signals) - len(questions)
+
+
+def _about(signal: Signal) -> str:
+    return getattr(signal, "about", "draft")
 
 
 def _is_question(signal: Signal) -> bool:

@@ -74,6 +74,11 @@ PARAGRAPHS = 30
 """Of a response without a fence, in which code is looked for."""
 _BEGINS = re.compile(r"^(?:import \w|from [\w.]+ import |(?:async )?def \w+\(|class \w+[(:]|@\w)", re.MULTILINE)
 
+_COMMAND = re.compile(r"\s*(?:(?:sudo|apt|apt-get|pip3?|npm|npx|yarn|brew|conda|cd|export|python3? -m|git|curl|docker) +\S)")
+"""What a fence that names no language begins with where it holds commands."""
+_MAGIC = re.compile(r"^[ \t]*(?:![ \t]*\w|%{1,2}[a-z]).*$", re.MULTILINE)
+"""A notebook's line that is no Python."""
+
 _LABEL = re.compile(r"[ \t{.]*(?:lang(?:uage)?-)?([^\s{},:=]*)")
 _PROMPT = {"python": re.compile(r"(?:>>>|\.\.\.) ?"), "shell": re.compile(r"[$%] ")}
 _SHEBANG = re.compile(r"\s*#!\s*\S*?(?:/env\s+(?:-S\s+)?)?(python|node|bash|zsh|dash|ksh|sh)[\d.]*\b")
@@ -111,7 +116,7 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
             return [Block(bare, text)]
         amid = _amid_prose(text) if language in (None, "python") else ""
         return [Block("python", amid)] if amid else []
-    labelled = any(label and label not in DATA for label, _ in fenced)
+    labelled = any(label not in DATA if label else _is_code(text) for label, text in fenced)
     blocks = []
     for label, text in fenced:
         known = label or _unnamed(text, language, labelled)
@@ -129,18 +134,21 @@ def language_named(label: str) -> str:
 
 
 def _unnamed(text: str, language: str | None, labelled: bool) -> str | None:
-    """The language of a fence that names none; beside one that does, what is no Python is what a program printed."""
+    """The language of a fence that names none; beside another piece of code, what is no Python is what a program printed."""
     if shebang := _SHEBANG.match(text):
         return language_named(shebang[1])
     if language and language != "python":
         return language
-    if _PROMPT["shell"].match(text):
+    if _PROMPT["shell"].match(text) or (_COMMAND.match(text) and not _is_code(text)):
         return "shell"
     return None if labelled and not _is_code(text) else "python"
 
 
 def _typed(text: str, language: str) -> str:
-    """What was typed in a session: the lines behind a prompt, without it; all of them where the first has none."""
+    """What was typed in a session: the lines behind a prompt, without it; all of them where the first has none. What a
+    notebook does beside Python is left out."""
+    if language == "python":
+        text = _MAGIC.sub("", text)
     prompt = _PROMPT.get(language)
     if prompt is None or not prompt.match(text.lstrip()):
         return text

@@ -79,7 +79,7 @@ def origin(
         if len(outputs) == 1 and value_text(next(iter(outputs.values()))) == said:
             return _of(exchange, said, None, context)
         if (form := written_by(signatures, said, outputs)) is not None:
-            return _of(exchange, said, form, context)
+            return _of(exchange, said if holds(said, outputs) else form.write(outputs), form, context)
     form = form_of(outputs, signature)
     text = outputs_text(outputs) if form is None else form.write(outputs)
     if (exchange := _nearest(model.exchanges, outputs)) is not None:
@@ -135,6 +135,11 @@ def _nearest(exchanges: Sequence[Exchange], outputs: Mapping[str, Any]) -> Excha
 
     best = max(reversed(exchanges), key=held, default=None)
     return best if best is not None and held(best) else None
+
+
+def holds(text: str, outputs: Mapping[str, Any]) -> bool:
+    """Whether every text in some outputs stands in a text as it is, and not behind escapes: so it will be shown."""
+    return all(leaf in text for value in outputs.values() for leaf in leaves(value))
 
 
 def leaves(value: Any) -> Iterable[str]:

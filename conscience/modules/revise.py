@@ -26,7 +26,7 @@ from conscience.messages.tool_turns import ToolTurn
 from conscience.messages.wordings import AGAIN, GO_ON
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
-from conscience.modules.origin import leaves
+from conscience.modules.origin import holds
 from conscience.modules.outputs import split_reasoning, whole_reasoning
 from conscience.outcome import AnswerForm, Draft, Finding, Verdict
 
@@ -158,7 +158,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
         if broken:  # a reply that can be read is kept, as one that is flagged
             raise BackendError(f"{model.name}: the revision spoils the code: {broken}")
         written = {**_kept(draft, verdict.findings), **written}
-        whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and _holds(said, outputs))
+        whole = form is None or (set(revised) == set(outputs) and said.strip() != "" and holds(said, outputs))
         return replace(
             draft,
             outputs=outputs,
@@ -212,10 +212,6 @@ def _kept(draft: Draft, findings: Sequence[Finding]) -> dict[str, Any]:
         if not any(f.quote and f.quote in shown and f.quote not in draft.response for f in findings):
             kept["trajectory"] = steps
     return kept
-
-
-def _holds(text: str, outputs: Mapping[str, Any]) -> bool:
-    return all(leaf in text for value in outputs.values() for leaf in leaves(value))
 
 
 def _told(verdict: Verdict, constitution: Constitution, model: BoundBackend, number: int) -> Sequence[Finding]:

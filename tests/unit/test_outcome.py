@@ -25,12 +25,14 @@ from conscience import (
     Draft,
     InputError,
     Outcome,
+    Principle,
     Review,
     ReviewError,
     UnresolvedError,
     Usage,
     Verdict,
 )
+from conscience.gate.settings import one_question
 from conscience.outcome import OutcomeModel
 from conscience.testing import Fault, ScriptedLM, by_stage
 from tests.support.scripts import bad_then_good, fields
@@ -226,6 +228,42 @@ def test_an_outcome_is_a_response_model() -> None:
     with pytest.raises(ValidationError):
         adapter.validate_python({"response": "x"})
     OutcomeModel.model_validate(outcome.to_json())
+
+
+def test_a_check_is_met_by_a_line_end() -> None:
+    """It sees each sign, so a revision that differs in one is looked at, not taken for the draft."""
+    brief = Principle(id="brief", text="Answer in one line.", check=lambda text: "\n" in text.strip())
+    rules = Constitution.load("general").model_copy(update={"principles": (brief,)})
+    lm = ScriptedLM(by_stage("It is done\nat 74 °C.", gate=0.1, revise="It is done at 74 °C."))
+    outcome = Conscience(constitution=rules, lm=lm)("When?")
+    assert (outcome.status, outcome.response) == ("revised", "It is done at 74 °C.")
+
+
+def test_an_answer_may_stay_where_its_reasoning_was_wrong() -> None:
+    """A gate that quotes nothing may have flagged the thoughts: with new ones the same answer is reviewed again."""
+
+    def gate(messages: Any, params: Any) -> float:
+        return 0.9 if "They will not notice" in str(messages) else 0.1
+
+    draft, mended = (fields(reasoning=thought, answer="4") for thought in ("They will not notice.", "2 + 2 = 4."))
+    lm = ScriptedLM(by_stage(draft, gate=gate, revise=mended))
+    settings = one_question("Bad?").model_copy(update={"critique": "off"})
+    outcome = Conscience("question -> reasoning, answer", lm=lm, review=settings)(question="2 + 2?")
+    assert (outcome.status, outcome.answer) == ("revised", "4")
+
+
+def test_what_is_shown_is_reviewed_without_its_escapes() -> None:
+    """A field in JSON may hide its letters from the model that reviews, and not from the reader."""
+    draft = fields(answer="Fine.", steps='["\\u0070oison the well"]')
+    assert "poison" not in draft
+
+    def gate(messages: Any, params: Any) -> float:
+        return 0.9 if "poison" in messages[-2]["content"] else 0.1
+
+    lm = ScriptedLM(by_stage(draft, gate=gate, critique='{"findings": []}'))
+    settings = one_question("Bad?").model_copy(update={"critique": "off"})
+    program = Conscience("question -> answer, steps: list[str]", lm=lm, review=settings, max_revisions=0)
+    assert program(question="q").status == "refused"
 
 
 REPEATS = ["Bad.", "bad .", "B\u200ba\u200bd.", "Bаd.", "Ｂａｄ．", "Ba\u0301d.", "B\u00ada d\u2060.", "ΒAD."]

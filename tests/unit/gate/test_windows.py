@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from conscience import Conscience, GateSettings, register_embedder, review
 from conscience.backends.embeddings import pack
 from conscience.gate.probes import MAX_CHARACTERS, EmbeddingProbe
-from conscience.gate.settings import CascadeStage
-from conscience.gate.windows import WINDOW, windows
-from conscience.outcome import Draft
-from conscience.testing import ScriptedLM, by_stage
+from conscience.gate.settings import CascadeStage, one_question
+from conscience.gate.windows import WINDOW, most_doubtful, windows
+from conscience.outcome import Draft, Verdict
+from conscience.testing import Fault, ScriptedLM, by_stage
 
 FILLER = "The weather was fine, and nobody was hurt. "
 BAD = "Then pour the bleach into the well."
@@ -58,6 +58,50 @@ def test_a_window_that_cannot_be_read_passes_nothing() -> None:
     verdict = review("Tell me a story.", FILLER * 300 + BAD, lm=lm)
     assert (verdict.method, verdict.probability) == ("critique", None)
     assert any(note.startswith("part ") for note in verdict.notes)
+
+
+LONG = FILLER * 20 + BAD + " " + FILLER * 300 + "ZEBRA. " + FILLER * 100
+
+
+@pytest.mark.parametrize("critique", ["off", "explains", "chooses"])
+@pytest.mark.parametrize("other", ["Purple", Fault("server"), 0.1], ids=["no answer", "down", "harmless"])
+@pytest.mark.parametrize("on_error", ["closed", "open"])
+def test_a_flagged_window_is_flagged_whatever_became_of_the_others(critique: str, other: Any, on_error: Any) -> None:
+    """One that cannot be read, or whose model is down, hides nothing."""
+
+    def gate(messages: Any, params: Any) -> Any:
+        answer = messages[-2]["content"]
+        return 0.1 if len(answer) > WINDOW else 0.95 if BAD in answer else other if "ZEBRA" in answer else 0.1
+
+    settings = one_question("Bad?").model_copy(update={"critique": critique})
+    lm = ScriptedLM(by_stage(LONG, gate=gate, critique='{"findings": []}'))
+    program = Conscience("question -> answer", lm=lm, review=settings, max_revisions=0, on_error=on_error)
+    outcome = program(question="q")
+    assert BAD not in outcome.response
+    assert outcome.status in ("refused", "unreviewed")
+
+
+def test_a_window_that_breaks_a_principle_outweighs_a_doubtful_one() -> None:
+    """What the coverage flags is flagged, be it less probable than what passed another threshold."""
+    flagged, doubted = (Verdict(is_flagged, probability) for is_flagged, probability in ((True, 0.7), (False, 0.8)))
+    assert most_doubtful(doubted, [flagged]).flagged
+    assert most_doubtful(doubted, [doubted, flagged]).probability == 0.7
+    assert most_doubtful(flagged, [doubted]).flagged
+
+
+def test_the_end_of_a_long_reasoning_is_read() -> None:
+    """Beside a short answer, and with signals of either part apart."""
+    thought = FILLER * 700 + BAD
+
+    def gate(messages: Any, params: Any) -> float:
+        text = " ".join(str(message["content"]) for message in messages)
+        return 0.9 if BAD in text and len(text) < WINDOW + 1500 else 0.1
+
+    lm = ScriptedLM(by_stage("", gate=gate, critique='{"findings": []}'))
+    assert review("q", "Fine.", reasoning=thought, lm=lm).gated
+    assert not review("q", "Fine.", reasoning=FILLER * 700, lm=lm).gated
+    parts = windows(Draft(request="q", outputs={"response": FILLER * 300}, reasoning="r"), embedded=False, apart=True)
+    assert [part.reasoning for part in parts] == ["r"] * len(parts)
 
 
 def test_an_embedding_sees_the_end() -> None:

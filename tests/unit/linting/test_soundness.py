@@ -244,3 +244,18 @@ def test_a_field_of_code_is_read_without_a_fence() -> None:
     for revised, status in ((spoilt, "refused"), ("import yaml\n\n" + spoilt, "revised")):
         lm = ScriptedLM(by_stage(form.format(code), gate=0.01, critique=FOUND, revise=form.format(revised)))
         assert Conscience("task -> plan, code", constitution="code", lm=lm)(task="Read it.").status == status
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "Install it:\n```\npip install python-dotenv\n```\nThen:\n```\nimport os\nprint(os.name)\n```",
+        "```\npip install python-dotenv\n```\n```python\nimport os\nprint(os.name)\n```",
+        "```\nimport os\nprint(os.name)\n```\nIt prints:\n```\nposix, or so\n```",
+        "```python\n%pip install x\n!ls -l\nimport os\nprint(os.name)\n```",
+        "Run this in place of it:\n```\nnpm install x\n```",
+    ],
+)
+def test_commands_and_output_beside_python_spoil_nothing(after: str) -> None:
+    """A fence that names no language holds whatever it holds."""
+    assert broken_by_change("```\nimport os\nprint(os.environ)\n```", after) == ""
