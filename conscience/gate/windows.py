@@ -31,7 +31,10 @@ def windows(draft: Draft, *, embedded: bool, apart: bool = False) -> list[Draft]
         embedded: whether embeddings are read, which see less at once than a question does.
         apart: whether a signal is about the reasoning alone: then it counts in every window.
     """
-    said, thought = (_windows_of(text, embedded) for text in (draft.response, draft.reasoning))
+    said, thought = (
+        _windows_of(draft.response, embedded),
+        _windows_of(draft.reasoning, False),
+    )  # no embedding sees the latter
     kept = draft if apart else replace(draft, reasoning="")
     parts = [replace(kept, outputs={"response": piece}, text=piece, written={}) for piece in said]
     if thought:
