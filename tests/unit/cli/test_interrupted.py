@@ -75,7 +75,7 @@ def test_killed_once_it_goes_on(server: Loopback, cruel: dict[str, str], cases: 
     assert (tmp_path / "p.json").exists()
 
 
-@pytest.mark.parametrize("command", ["recalibrate", "propose-cases"])
+@pytest.mark.parametrize("command", [pytest.param("recalibrate", marks=pytest.mark.long), "propose-cases"])
 def test_ctrl_c_ends_with_one_line(
     command: str, server: Loopback, writer: dict[str, str], cases: Path, tmp_path: Path
 ) -> None:

@@ -380,6 +380,7 @@ def test_long_code_does_not_hold_a_rule_up(language: str, piece: str) -> None:
     assert time.process_time() - began < 20
 
 
+@pytest.mark.long
 def test_a_run_without_end_is_slow_to_nobody() -> None:
     """One piece that is repeated at the end of what a rule begins with."""
     for language, begin, piece in [

@@ -90,7 +90,7 @@ def test_tests_that_check_nothing_are_the_cases_fault(tests: str) -> None:
         f"```python\n{GOOD}\nimport sys\nsys.exit(0)\n```",
         f"Sure, here is the function:\n\n{GOOD}\nIt adds two numbers.",
         f"First:\n\nimport math\n\n{GOOD}\nprint(add(1, 2))\n\nThis prints 3.",
-        f"```python\n{GOOD}\nimport time\nwhile True:\n    time.sleep(1)\n```",
+        pytest.param(f"```python\n{GOOD}\nimport time\nwhile True:\n    time.sleep(1)\n```", marks=pytest.mark.long),
         f"```python\nimport atexit\natexit.register(print, 'bye')\n{GOOD}```",
         f"```python\ndef helper(x):\n    return x\n{GOOD}```",
     ],
