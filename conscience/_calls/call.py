@@ -240,16 +240,22 @@ class Call:
 
 def _repeats(revised: Draft, draft: Draft, verdict: Verdict) -> bool:
     """Whether nothing that a reader sees has changed; where the findings are about the written reasoning alone, it is that
-    which has to. What a check or a linter flagged may be mended by a line end: they see each sign, and cost nothing."""
-    if verdict.method in ("checks", "linter"):
-        return draft.response == revised.response
+    which has to. What a check or a linter flagged may be mended by other lines, yet by no look-alike letters."""
     if not looks_like(draft.response, revised.response):
         return False
+    if verdict.method in ("checks", "linter"):
+        return _layout(draft.response) == _layout(revised.response)
     thought, said = skeleton(draft.reasoning), skeleton(draft.response)
     quotes = list(filter(None, (skeleton(finding.quote) for finding in verdict.findings)))
+    if not quotes:
+        return skeleton(revised.reasoning) in ("", thought)
     about_the_reasoning = any(quote in thought and quote not in said for quote in quotes)
-    thinks_anew = skeleton(revised.reasoning) not in ("", thought)
-    return not (thinks_anew if not quotes else about_the_reasoning and skeleton(revised.reasoning) != thought)
+    return not about_the_reasoning or skeleton(revised.reasoning) == thought
+
+
+def _layout(text: str) -> list[int]:
+    """How far each line is indented, blank ones aside."""
+    return [len(line) - len(line.lstrip(" \t")) for line in text.strip().split("\n") if line.strip()]
 
 
 def response_of(shown: Draft) -> str:

@@ -31,10 +31,8 @@ def windows(draft: Draft, *, embedded: bool, apart: bool = False) -> list[Draft]
         embedded: whether embeddings are read, which see less at once than a question does.
         apart: whether a signal is about the reasoning alone: then it counts in every window.
     """
-    said, thought = (
-        _windows_of(draft.response, embedded),
-        _windows_of(draft.reasoning, False),
-    )  # no embedding sees the latter
+    said = _windows_of(draft.response, embedded=embedded)
+    thought = _windows_of(draft.reasoning, embedded=False)  # no embedding is shown it
     kept = draft if apart else replace(draft, reasoning="")
     parts = [replace(kept, outputs={"response": piece}, text=piece, written={}) for piece in said]
     if thought:
@@ -43,7 +41,7 @@ def windows(draft: Draft, *, embedded: bool, apart: bool = False) -> list[Draft]
     return parts
 
 
-def _windows_of(text: str, embedded: bool) -> list[str]:
+def _windows_of(text: str, *, embedded: bool) -> list[str]:
     """A text's windows; none where it is one."""
     size = MAX_CHARACTERS if embedded else WINDOW * len(text) // max(1, len(text.encode("utf-8", "replace")))
     pieces = list(_pieces(text, size))

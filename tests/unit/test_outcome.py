@@ -239,6 +239,16 @@ def test_a_check_is_met_by_a_line_end() -> None:
     assert (outcome.status, outcome.response) == ("revised", "It is done at 74 °C.")
 
 
+@pytest.mark.parametrize("repeat", ["Кill it.", "k\u200bill it.", "Ｋill it.", "Kill  it."])
+def test_look_alikes_meet_no_check(repeat: str) -> None:
+    """It would pass the pattern, and tells the reader the same."""
+    harmless = Principle(id="harmless", text="Kill nothing.", check=lambda text: "Kill it" in text)
+    rules = Constitution.load("general").model_copy(update={"principles": (harmless,)})
+    outcome = Conscience(constitution=rules, lm=ScriptedLM(by_stage("Kill it.", gate=0.1, revise=repeat)))("What now?")
+    assert outcome.status == "refused"
+    assert any("repeats what was flagged" in event for event in outcome.events)
+
+
 def test_an_answer_may_stay_where_its_reasoning_was_wrong() -> None:
     """A gate that quotes nothing may have flagged the thoughts: with new ones the same answer is reviewed again."""
 
