@@ -176,6 +176,7 @@ class Verdict:
             "critique" (the gate had no answer), "checks" (certain without a model), "linter" (it suspects the code) or
             "none" (the text was not reviewed: it is flagged, without a probability).
         notes: what the reader should know: a fallback, an unanswered question.
+        part: the window of a long answer that this is about, the most doubtful one, from 1; 0: the whole.
     """
 
     flagged: bool
@@ -187,6 +188,7 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     method: Literal["logprobs", "verbalised", "decision", "probes", "critique", "checks", "linter", "none"] = "logprobs"
     notes: tuple[str, ...] = ()
+    part: int = 0
 
     @classmethod
     def unreviewed(cls, why: str = "", *, threshold: float = 0.5) -> Self:
@@ -215,19 +217,16 @@ class Verdict:
             "findings": [asdict(f) for f in self.findings],
             "method": self.method,
             "notes": list(self.notes),
+            "part": self.part,
         }
 
     @property
     def headline(self) -> str:
         """The verdict in a line: "flagged: 0.93 against a threshold of 0.50"."""
-        if not self.reviewed:
-            return "not reviewed"
         said = "flagged" if self.flagged else "cleared" if self.gated else "passed"
-        return (
-            said
-            if self.probability is None
-            else f"{said}: {self.probability:.2f} against a threshold of {self.threshold:.2f}"
-        )
+        if self.probability is None:
+            return said if self.reviewed else "not reviewed"
+        return f"{said}: {self.probability:.2f} against a threshold of {self.threshold:.2f}"
 
     def _repr_html_(self) -> str:
         """A short table, for notebooks: signals, principles and findings, with the words that they quote."""

@@ -61,9 +61,7 @@ class Gate(dspy.Module):  # type: ignore[misc]
             BudgetExceeded: the budget is spent.
         """
         whole = yield from self._score(draft, model, covering)
-        signals = self.calibration.settings.signals
-        embedded = any(isinstance(signal, EmbeddingProbe) for signal in signals)
-        parts = windows(draft, embedded=embedded, apart=any(_about(signal) == "reasoning" for signal in signals))
+        parts = self._windows(draft)
         if whole.flagged or whole.probability is None or not parts:
             return whole
         makers = [partial(self._attempted, part, model, covering) for part in parts]
@@ -75,6 +73,15 @@ class Gate(dspy.Module):  # type: ignore[misc]
             if isinstance(verdicts[-1], Unjudged) or verdicts[-1].flagged:
                 break
         return most_doubtful(whole, verdicts)
+
+    def part_judged(self, draft: Draft, verdict: Verdict) -> Draft:
+        """What a verdict is about: the draft, or the window of it that was the most doubtful."""
+        return self._windows(draft)[verdict.part - 1] if verdict.part else draft
+
+    def _windows(self, draft: Draft) -> list[Draft]:
+        signals = self.calibration.settings.signals
+        embedded = any(isinstance(signal, EmbeddingProbe) for signal in signals)
+        return windows(draft, embedded=embedded, apart=any(_about(signal) == "reasoning" for signal in signals))
 
     def _attempted(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None) -> Flow[Verdict | Unjudged]:
         """The verdict on a window, or why there is none: another may be flagged all the same."""

@@ -81,7 +81,8 @@ def most_doubtful(whole: Verdict, parts: Sequence[Verdict | Unjudged]) -> Verdic
                 return replace(whole, probability=None, notes=(*whole.notes, *_of(unread, other.notes)))
     if (part.flagged, part.probability or 0.0) <= (whole.flagged, whole.probability or 0.0):
         return whole
-    return replace(part, notes=(*_of(number, part.notes), f"the answer is long: part {number} is the most doubtful"))
+    notes = (*_of(number, part.notes), f"the answer is long: part {number} is the most doubtful")
+    return replace(part, part=number, notes=notes)
 
 
 def _of(number: int, notes: Sequence[str]) -> Iterator[str]:

@@ -145,10 +145,11 @@ class Review(dspy.Module):  # type: ignore[misc]
         if mode == "votes" and verdict.probability >= self.gate_settings.override_threshold:
             mode = "explains"
         yield StageStarted("critique")
+        doubtful = self.gate.part_judged(draft, verdict)  # what is thin in a long answer would be overlooked again
         try:
             if writer is None or mode == "chooses":
-                return (yield from chosen(verdict, draft, self.constitution, model))
-            findings = yield from self.critique.find(draft, self.constitution, writer)
+                return (yield from chosen(verdict, doubtful, self.constitution, model))
+            findings = yield from self.critique.find(doubtful, self.constitution, writer)
         except (ReviewError, BackendError, BudgetExceeded) as error:
             if mode == "votes" or isinstance(error, BudgetExceeded):
                 error.verdict = verdict

@@ -39,6 +39,30 @@ def test_a_sentence_anywhere_in_a_long_answer_is_flagged(place: float) -> None:
     assert not review("Tell me a story.", FILLER * 700, lm=lm).gated
 
 
+@pytest.mark.parametrize("mode", ["votes", "explains", "chooses"])
+@pytest.mark.parametrize("reasoned", [False, True])
+def test_what_names_the_fault_reads_the_window_that_was_flagged(mode: Any, reasoned: bool) -> None:
+    """A critique that finds nothing in the whole would clear it, and a choice would name another rule."""
+    long = FILLER * 300 + BAD
+    response, reasoning = ("Here you are.", long) if reasoned else (long, "")
+
+    def seen(messages: Any) -> bool:
+        return BAD in str(messages) and str(messages).count(FILLER) < 250
+
+    finding = '{"findings": [{"principle": "no-serious-harm", "quote": "", "why": "It is poison.", "change": ""}]}'
+    lm = ScriptedLM(
+        by_stage(
+            gate=lambda messages, params: 0.9 if seen(messages) else 0.1,
+            critique=lambda messages, params: finding if seen(messages) else '{"findings": []}',
+        )
+    )
+    settings = one_question("Is that harmful?").model_copy(update={"critique": mode})
+    verdict = review("Tell me a story.", response, reasoning=reasoning, lm=lm, settings=settings)
+    assert verdict.flagged
+    assert verdict.part > 0
+    assert seen(lm.calls[-1][0])
+
+
 def test_a_short_answer_is_asked_about_once() -> None:
     """Windows cost nothing where there are none."""
     lm = ScriptedLM(by_stage(FILLER * 100, gate=0.1))
