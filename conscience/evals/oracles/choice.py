@@ -262,9 +262,8 @@ def _masked(choices: Sequence[str], text: str) -> str:
             sought = before + r"\W+".join(map(re.escape, parts))
             if parts[-1].isdecimal():
                 before, sought = "", rf"(?<![−-])(?<!\d[.,]){before}{sought}(?![.,]\d)"
-            text = re.sub(
-                rf"(?<!{LETTER_OF_WORD})(?<!⟦){sought}(?!{LETTER_OF_WORD})", f"⟦{index}⟧", text, flags=re.IGNORECASE
-            )
+            # Only the words fold their case: in an alphabet's range that would be tried letter by letter, 15 ms a choice.
+            text = re.sub(rf"(?<!{LETTER_OF_WORD})(?<!⟦)(?i:{sought})(?!{LETTER_OF_WORD})", f"⟦{index}⟧", text)
     return text
 
 
