@@ -176,7 +176,7 @@ class Verdict:
             "critique" (the gate had no answer), "checks" (certain without a model), "linter" (it suspects the code) or
             "none" (the text was not reviewed: it is flagged, without a probability).
         notes: what the reader should know: a fallback, an unanswered question.
-        part: the window of a long answer that this is about, the most doubtful one, from 1; 0: the whole.
+        parts: the windows of a long answer that this is about, from 1, the most doubtful first; empty: the whole.
     """
 
     flagged: bool
@@ -188,7 +188,7 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     method: Literal["logprobs", "verbalised", "decision", "probes", "critique", "checks", "linter", "none"] = "logprobs"
     notes: tuple[str, ...] = ()
-    part: int = 0
+    parts: tuple[int, ...] = ()
 
     @classmethod
     def unreviewed(cls, why: str = "", *, threshold: float = 0.5) -> Self:
@@ -217,7 +217,7 @@ class Verdict:
             "findings": [asdict(f) for f in self.findings],
             "method": self.method,
             "notes": list(self.notes),
-            "part": self.part,
+            "parts": list(self.parts),
         }
 
     @property
@@ -241,7 +241,7 @@ class Verdict:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The verdict that ``to_dict`` wrote."""
         findings = tuple(Finding(**finding) for finding in data["findings"])
-        return cls(**{**data, "findings": findings, "notes": tuple(data["notes"])})
+        return cls(**{**data, "findings": findings, "notes": tuple(data["notes"]), "parts": tuple(data.get("parts", ()))})
 
 
 @dataclass(frozen=True)

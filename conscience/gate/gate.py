@@ -61,27 +61,16 @@ class Gate(dspy.Module):  # type: ignore[misc]
             BudgetExceeded: the budget is spent.
         """
         whole = yield from self._score(draft, model, covering)
-        parts = self._windows(draft)
-        if whole.flagged or whole.probability is None or not parts:
+        if not (parts := windows_for(self.calibration.settings.signals, draft)):
             return whole
         makers = [partial(self._attempted, part, model, covering) for part in parts]
-        if model.supports("parallel"):
-            return most_doubtful(whole, (yield from run_concurrently(makers)))
-        verdicts: list[Verdict | Unjudged] = []
-        for make in makers:
-            verdicts.append((yield from make()))
-            if isinstance(verdicts[-1], Unjudged) or verdicts[-1].flagged:
-                break
-        return most_doubtful(whole, verdicts)
+        read = yield from (run_concurrently if model.supports("parallel") else run_sequentially)(makers)
+        return most_doubtful(whole, read)
 
-    def part_judged(self, draft: Draft, verdict: Verdict) -> Draft:
-        """What a verdict is about: the draft, or the window of it that was the most doubtful."""
-        return self._windows(draft)[verdict.part - 1] if verdict.part else draft
-
-    def _windows(self, draft: Draft) -> list[Draft]:
-        signals = self.calibration.settings.signals
-        embedded = any(isinstance(signal, EmbeddingProbe) for signal in signals)
-        return windows(draft, embedded=embedded, apart=any(_about(signal) == "reasoning" for signal in signals))
+    def parts_judged(self, draft: Draft, verdict: Verdict) -> list[Draft]:
+        """What a verdict is about: windows of the draft, or the draft."""
+        parts = windows_for(self.calibration.settings.signals, draft) if verdict.parts else []
+        return [parts[number - 1] for number in verdict.parts] or [draft]
 
     def _attempted(self, draft: Draft, model: BoundBackend, covering: RulesQuestion | None) -> Flow[Verdict | Unjudged]:
         """The verdict on a window, or why there is none: another may be flagged all the same."""
@@ -206,8 +195,10 @@ def calls_to_read(signals: Sequence[Signal], backend: Backend) -> int:
     return requests_for(questions) + len(signals) - len(questions)
 
 
-def _about(signal: Signal) -> str:
-    return getattr(signal, "about", "draft")
+def windows_for(signals: Sequence[Signal], draft: Draft) -> list[Draft]:
+    """The windows in which signals read a draft; none where it is short."""
+    embedded = any(isinstance(signal, EmbeddingProbe) for signal in signals)
+    return windows(draft, embedded=embedded, apart=any(getattr(signal, "about", "") == "reasoning" for signal in signals))
 
 
 def _is_question(signal: Signal) -> bool:

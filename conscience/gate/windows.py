@@ -7,45 +7,47 @@ others says little. So each window is scored like an answer, and the most doubtf
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from conscience.errors import ConscienceError
 from conscience.gate.probes import MAX_CHARACTERS
+from conscience.messages.rendering import as_data
 from conscience.outcome import Draft, Verdict
 
 WINDOW = 6000
 """Bytes of an answer, some 1,500 tokens, that a question reads well at once."""
+
+TOGETHER = WINDOW * 3 // 2
+"""Bytes of a reasoning and a response, neither of them long, that are read at once."""
 
 OVERLAP = 8
 """One in so many: the share of a window that the next one reads again. What stands on a border is whole in one of them."""
 
 
 def windows(draft: Draft, *, embedded: bool, apart: bool = False) -> list[Draft]:
-    """A draft's windows, each as a draft of its own; none where it is short enough to be read whole.
+    """A draft's windows, each as a draft of its own; none where both response and reasoning are short.
 
-    Those of the response keep the request and the messages that led there, and no reasoning; those of a reasoning that is
-    long keep the response, or its beginning.
+    Those of the response keep the request and the messages that led there, and no reasoning; those of the reasoning keep
+    the beginning of the response.
 
     Args:
         embedded: whether embeddings are read, which see less at once than a question does.
-        apart: whether a signal is about the reasoning alone: then it counts in every window.
+        apart: whether a signal is about the reasoning alone: then it counts in every window, as far as it fits into one.
     """
-    said = _windows_of(draft.response, embedded=embedded)
-    thought = _windows_of(draft.reasoning, embedded=False)  # no embedding is shown it
-    kept = draft if apart else replace(draft, reasoning="")
+    response = as_data(draft.response) if embedded else draft.response  # it counts as an embedding is shown it
+    said = list(_pieces(response, MAX_CHARACTERS if embedded else WINDOW, in_bytes=not embedded))
+    thought = list(_pieces(draft.reasoning, WINDOW))  # no embedding is shown it
+    together = len(f"{draft.response}{draft.reasoning}".encode("utf-8", "replace"))
+    if len(said) < 2 and len(thought) < 2 and together <= TOGETHER:
+        return []
+    kept = draft if apart and len(thought) < 2 else replace(draft, reasoning="")
     parts = [replace(kept, outputs={"response": piece}, text=piece, written={}) for piece in said]
-    if thought:
-        short = replace(draft, outputs={"response": said[0]}, text=said[0]) if said else draft
-        parts += [replace(short, text=short.response, reasoning=piece, written={}) for piece in thought]
-    return parts
-
-
-def _windows_of(text: str, *, embedded: bool) -> list[str]:
-    """A text's windows; none where it is one."""
-    size = MAX_CHARACTERS if embedded else WINDOW * len(text) // max(1, len(text.encode("utf-8", "replace")))
-    pieces = list(_pieces(text, size))
-    return pieces if len(pieces) > 1 else []
+    begun = next(_pieces(draft.response, WINDOW // OVERLAP), "")
+    short = draft if begun == draft.response else replace(draft, outputs={"response": begun}, text=begun)
+    return parts + [replace(short, text=begun, reasoning=piece, written={}) for piece in thought]
 
 
 @dataclass(frozen=True)
@@ -70,33 +72,45 @@ def most_doubtful(whole: Verdict, parts: Sequence[Verdict | Unjudged]) -> Verdic
         ConscienceError: nothing is flagged, and a window could not be judged.
     """
     known = {number: part for number, part in enumerate(parts, 1) if isinstance(part, Verdict)}
-    number = max(known, key=lambda n: (known[n].flagged, known[n].probability or 0.0), default=0)
-    part = known.get(number, whole)
-    if not part.flagged and not whole.flagged:
-        for failed in parts:
-            if isinstance(failed, Unjudged):
-                raise failed.error
-        for unread, other in known.items():
-            if other.probability is None:
-                return replace(whole, probability=None, notes=(*whole.notes, *_of(unread, other.notes)))
-    if (part.flagged, part.probability or 0.0) <= (whole.flagged, whole.probability or 0.0):
+    doubt = sorted(known, key=lambda number: known[number].probability or 0.0, reverse=True)
+    if flagged := tuple(number for number in doubt if known[number].flagged):
+        return _about(flagged, known[flagged[0]], at_least=whole.probability or 0.0)
+    if whole.flagged:
         return whole
-    notes = (*_of(number, part.notes), f"the answer is long: part {number} is the most doubtful")
-    return replace(part, part=number, notes=notes)
+    for part in parts:
+        if isinstance(part, Unjudged):
+            raise part.error
+    if unread := tuple(number for number in known if known[number].probability is None):
+        notes = (note for number in unread for note in _of(number, known[number].notes))
+        return replace(whole, probability=None, notes=(*whole.notes, *notes), parts=unread)
+    highest = known[doubt[0]].probability or 0.0 if doubt else 0.0
+    if whole.probability is None or highest <= whole.probability:
+        return whole
+    return _about(tuple(doubt[:1]), known[doubt[0]])
+
+
+def _about(numbers: tuple[int, ...], first: Verdict, at_least: float = 0.0) -> Verdict:
+    """The verdict on a draft that is the one on its most doubtful window."""
+    notes = (*_of(numbers[0], first.notes), f"the answer is long: part {numbers[0]} is the most doubtful")
+    return replace(first, probability=max(first.probability or 0.0, at_least), notes=notes, parts=numbers)
 
 
 def _of(number: int, notes: Sequence[str]) -> Iterator[str]:
     return (f"part {number}: {note}" for note in notes)
 
 
-def _pieces(text: str, size: int) -> Iterator[str]:
-    """A text in pieces of at most so many characters, which overlap, and end between words where there are any."""
-    start = 0
-    while len(text) - start > size:
-        end = start + size
-        if blank := re.search(r"\s\S*$", text[end - size // OVERLAP : end]):
-            end += blank.start() - size // OVERLAP
+def _pieces(text: str, size: int, *, in_bytes: bool = True) -> Iterator[str]:
+    """A text in pieces of at most so many bytes, or characters, which overlap, and end between words where there are any."""
+    wide = in_bytes and not text.isascii()
+    ends = list(accumulate(len(letter.encode("utf-8", "replace")) for letter in text)) if wide else range(1, len(text) + 1)
+    start, before = 0, 0
+    while start < len(text) and ends[-1] - before > size:
+        end = max(start + 1, bisect_right(ends, before + size))
+        least = max(start + 1, bisect_right(ends, before + size - size // OVERLAP))
+        if blank := re.search(r"\s\S*$", text[least:end]):
+            end = least + blank.start()
         yield text[start:end]
-        start = end - size // OVERLAP
-    if start or text:
+        start = max(start + 1, bisect_right(ends, ends[end - 1] - size // OVERLAP))
+        before = ends[start - 1]
+    if text:
         yield text[start:]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import dspy
 
@@ -28,6 +29,8 @@ from conscience.usage import CallContext, UsageTracker
 
 SHORTER = (0.5, 0.25, 0.0)
 """What of the earlier turns is shown, by characters, each time that the conversation is too long for the model."""
+
+T = TypeVar("T")
 
 CUT = "the conversation is too long: the review saw its latest turns only"
 """Noted on the verdict where turns were left out."""
@@ -89,7 +92,8 @@ class Review(dspy.Module):  # type: ignore[misc]
             BackendError: the model could not be asked, or not even the last request and the draft fit its context.
             BudgetExceeded: the budget is spent.
         """
-        return (yield from _fitting(self._score, draft, model))
+        flagged, notes = self.without_model(draft)
+        return _noted((yield from self._gated(draft, model)), notes) if flagged is None else flagged
 
     def without_model(self, draft: Draft) -> tuple[Verdict | None, tuple[str, ...]]:
         """The verdict on a draft that a check or a linter flags, so that the gate never sees it; and notes on what was not
@@ -109,53 +113,66 @@ class Review(dspy.Module):  # type: ignore[misc]
             BackendError: the model could not be asked, or not even the last request and the draft fit its context.
             BudgetExceeded: the budget is spent.
         """
-        return (yield from _fitting(self._judge, draft, model))
-
-    def _score(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
-        flagged, notes = self.without_model(draft)
-        if flagged is not None:
-            return flagged
-        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
-        verdict = yield from self.gate.score(draft, model, covering)
-        return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
-
-    def _judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         yield StageStarted("gate")
-        verdict = yield from self._score(draft, model)
+        verdict = yield from self.score(draft, model)
         yield StageEnded("gate", verdict)
-        if verdict.method == "checks":
-            return verdict
         writer, mode = model.writer, self.gate_settings.critique
-        if verdict.method == "linter":
-            if writer is None or mode != "votes":
-                return verdict
-            yield StageStarted("critique")
-            findings = yield from self.critique.find(draft, self.constitution, writer)
-            return replace(verdict, flagged=bool(findings), findings=(*verdict.findings, *findings) if findings else ())
+        if verdict.method == "linter" and writer is not None and mode == "votes":
+            verdict = yield from self._suspected(verdict, draft, model, writer)
+        if verdict.method in ("checks", "linter"):
+            return verdict
+        doubtful = self.gate.parts_judged(draft, verdict)  # what is thin in a long answer would be overlooked again
         if verdict.probability is None:
             if writer is None or mode == "off":
                 raise ReviewError(f"the gate has no verdict: {'; '.join(verdict.notes)}")
             yield StageStarted("critique")
-            findings = yield from self.critique.find(draft, self.constitution, writer)
-            return replace(verdict, flagged=bool(findings), gated=bool(findings), findings=findings, method="critique")
+            findings, notes = yield from self._criticised(doubtful, writer)
+            flagged = bool(findings)
+            return _noted(replace(verdict, flagged=flagged, gated=flagged, findings=findings, method="critique"), notes)
         if not verdict.gated or mode == "off":
             return verdict
         if writer is None and mode != "chooses":
-            return replace(verdict, notes=(*verdict.notes, f"no critique: {model.name} writes none, nor does another model"))
+            return _noted(verdict, [f"no critique: {model.name} writes none, nor does another model"])
         if mode == "votes" and verdict.probability >= self.gate_settings.override_threshold:
             mode = "explains"
         yield StageStarted("critique")
-        doubtful = self.gate.part_judged(draft, verdict)  # what is thin in a long answer would be overlooked again
         try:
             if writer is None or mode == "chooses":
-                return (yield from chosen(verdict, doubtful, self.constitution, model))
-            findings = yield from self.critique.find(doubtful, self.constitution, writer)
+                choose = partial(chosen, verdict, constitution=self.constitution, model=model)
+                return _noted(*(yield from _fitting(lambda seen: choose(draft=seen), doubtful[0], model)))
+            findings, notes = yield from self._criticised(doubtful, writer)
         except (ReviewError, BackendError, BudgetExceeded) as error:
             if mode == "votes" or isinstance(error, BudgetExceeded):
                 error.verdict = verdict
                 raise
-            return replace(verdict, notes=(*verdict.notes, f"no explanation: {error.message}"))
-        return replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings)
+            return _noted(verdict, [f"no explanation: {error.message}"])
+        return _noted(replace(verdict, flagged=bool(findings) or mode == "explains", findings=findings), notes)
+
+    def _gated(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
+        covering = RulesQuestion.of(self.constitution, "principles") if self._leaves_principles_out else None
+        return _noted(*(yield from _fitting(partial(self.gate.score, model=model, covering=covering), draft, model)))
+
+    def _suspected(self, verdict: Verdict, draft: Draft, model: BoundBackend, writer: BoundBackend) -> Flow[Verdict]:
+        """A linter's verdict in the light of the critique. Where that finds nothing, the gate is asked, which has not seen
+        the draft so far: its verdict counts, unless it passes the draft as well."""
+        yield StageStarted("critique")
+        findings, notes = yield from self._criticised([draft], writer)
+        if findings:
+            return _noted(replace(verdict, findings=(*verdict.findings, *findings)), notes)
+        gated = yield from self._gated(draft, model)
+        passed = not gated.gated and gated.probability is not None
+        return _noted(replace(verdict, flagged=False, findings=()), notes) if passed else gated
+
+    def _criticised(self, parts: Sequence[Draft], writer: BoundBackend) -> Flow[tuple[tuple[Finding, ...], tuple[str, ...]]]:
+        """The critique's findings on the first part in which it finds any, and notes."""
+        findings, notes = tuple[Finding, ...](), tuple[str, ...]()
+        for part in parts:
+            find = partial(self.critique.find, constitution=self.constitution, model=writer)
+            findings, cut = yield from _fitting(find, part, writer)
+            notes += cut
+            if findings:
+                break
+        return findings, notes
 
     def _broken(self, findings: tuple[Finding, ...], method: Literal["checks", "linter"]) -> Verdict:
         """The verdict on a draft that breaks principles, as no model was asked."""
@@ -192,24 +209,27 @@ class Review(dspy.Module):  # type: ignore[misc]
         self.roles = Roles.of(lm, alone="review")
 
 
-def _fitting(judge: Callable[[Draft, BoundBackend], Flow[Verdict]], draft: Draft, model: BoundBackend) -> Flow[Verdict]:
-    """The verdict on a draft; where its conversation does not fit the model's context, again with less of it.
+def _fitting(look: Callable[[Draft], Flow[T]], draft: Draft, model: BoundBackend) -> Flow[tuple[T, tuple[str, ...]]]:
+    """What a look at a draft finds, and notes; where its conversation does not fit the model's context, at less of it.
 
     Raises:
         ContextTooLong: nothing more can be left out.
-        Others as ``judge``.
+        Others as ``look``.
     """
     seen, shares, notes = draft, iter(SHORTER), tuple[str, ...]()
     while True:
         try:
-            verdict = yield from judge(seen, model)
-            return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
+            return (yield from look(seen)), notes
         except ContextTooLong:
             shorter = next(filter(None, (_with_less(draft, share) for share in shares)), None)
             if shorter is None:
                 raise
             seen, notes = shorter, (CUT,)
             model.note(CUT)
+
+
+def _noted(verdict: Verdict, notes: Sequence[str]) -> Verdict:
+    return replace(verdict, notes=(*verdict.notes, *notes)) if notes else verdict
 
 
 def _with_less(draft: Draft, share: float) -> Draft | None:

@@ -125,7 +125,10 @@ def measure(
 
     reading = ReadDraft(program, questions, distributions, wanted, wordings)
     reaching, flagged = divided(drafts, program)
-    parts = (part for draft in reaching if not draft.misaligned for part in _windows(draft, bool(models)))
+    apart = any(question.about == "reasoning" for question in (*questions, *distributions))
+    parts = (
+        part for draft in reaching if not draft.misaligned for part in _windows(draft, embedded=bool(models), apart=apart)
+    )
     asked = [*reaching, *parts]
     results = runtime.each([labeled.draft for labeled in asked], reading, most_calls=calls)
     if len(results) < len(reaching):  # the budget ended: of those that are not asked about, as many as it would have reached
@@ -147,8 +150,8 @@ def measure(
     return SignalMatrix(kept, chosen, values, prices, embeddings, tuple(whole), flagged)
 
 
-def _windows(labeled: LabeledDraft, embedded: bool) -> Iterator[LabeledDraft]:
-    return (replace(labeled, draft=part, window=True) for part in windows(labeled.draft, embedded=embedded))
+def _windows(labeled: LabeledDraft, *, embedded: bool, apart: bool) -> Iterator[LabeledDraft]:
+    return (replace(labeled, draft=part, window=True) for part in windows(labeled.draft, embedded=embedded, apart=apart))
 
 
 def _is_shown(answers: Sequence[Shown]) -> bool:

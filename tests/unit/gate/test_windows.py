@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conscience import Conscience, GateSettings, register_embedder, review
+from conscience.backends.bound import BoundBackend
 from conscience.backends.embeddings import pack
 from conscience.gate.probes import MAX_CHARACTERS, EmbeddingProbe
 from conscience.gate.settings import CascadeStage, one_question
-from conscience.gate.windows import WINDOW, most_doubtful, windows
+from conscience.gate.windows import WINDOW, _pieces, most_doubtful, windows
 from conscience.outcome import Draft, Verdict
 from conscience.testing import Fault, ScriptedLM, by_stage
 
@@ -59,7 +60,7 @@ def test_what_names_the_fault_reads_the_window_that_was_flagged(mode: Any, reaso
     settings = one_question("Is that harmful?").model_copy(update={"critique": mode})
     verdict = review("Tell me a story.", response, reasoning=reasoning, lm=lm, settings=settings)
     assert verdict.flagged
-    assert verdict.part > 0
+    assert verdict.parts
     assert seen(lm.calls[-1][0])
 
 
@@ -109,7 +110,7 @@ def test_a_window_that_breaks_a_principle_outweighs_a_doubtful_one() -> None:
     """What the coverage flags is flagged, be it less probable than what passed another threshold."""
     flagged, doubted = (Verdict(is_flagged, probability) for is_flagged, probability in ((True, 0.7), (False, 0.8)))
     assert most_doubtful(doubted, [flagged]).flagged
-    assert most_doubtful(doubted, [doubted, flagged]).probability == 0.7
+    assert most_doubtful(doubted, [doubted, flagged]).parts == (2,)
     assert most_doubtful(flagged, [doubted]).flagged
 
 
@@ -154,3 +155,119 @@ def test_windows_cover_the_text(fillers: list[str], embedded: bool) -> None:
         assert 0 <= found <= start
         start = found + len(part)
     assert start == len(text)
+
+
+def seen(messages: Any) -> bool:
+    """Whether somebody who overlooks a sentence in a long text sees it."""
+    return BAD in str(messages) and str(messages).count(FILLER) < 250
+
+
+FOUND = '{"findings": [{"principle": "no-serious-harm", "quote": "", "why": "It is poison.", "change": ""}]}'
+
+
+@pytest.mark.parametrize("whole", [0.6, "Purple"], ids=["flagged", "not read"])
+@pytest.mark.parametrize("mode", ["votes", "explains", "chooses"])
+def test_more_suspicion_is_no_less_scrutiny(whole: Any, mode: Any) -> None:
+    """A whole that is flagged, or that the gate cannot read, is read in windows like one that passes."""
+    lm = ScriptedLM(
+        by_stage(
+            gate=lambda messages, params: 0.9 if seen(messages) else whole if BAD in str(messages) else 0.1,
+            critique=lambda messages, params: FOUND if seen(messages) else '{"findings": []}',
+        )
+    )
+    settings = one_question("Bad?").model_copy(update={"critique": mode})
+    verdict = review("q", FILLER * 300 + BAD, lm=lm, settings=settings)
+    assert verdict.flagged
+    assert verdict.parts
+
+
+@pytest.mark.parametrize("others", [(), (0,), (0, 1, 2)], ids=["one", "two", "all"])
+def test_the_critique_reads_each_window_that_the_gate_could_not_read(others: tuple[int, ...]) -> None:
+    long = "".join(f"MARK{number} {FILLER * 100}" for number in range(4)) + BAD
+    unread = [BAD, *(f"MARK{number}" for number in others)]
+    lm = ScriptedLM(
+        by_stage(
+            gate=lambda messages, params: "Purple" if any(mark in str(messages) for mark in unread) else 0.1,
+            critique=lambda messages, params: FOUND if seen(messages) else '{"findings": []}',
+        )
+    )
+    verdict = review("q", long, lm=lm)
+    assert (verdict.flagged, verdict.method) == (True, "critique")
+
+
+@pytest.mark.parametrize("thought", [BAD, BAD + FILLER * 60, FILLER * 60 + BAD, BAD + FILLER * 130], ids=len)
+@pytest.mark.parametrize("length", [1, 130, 300])
+def test_either_part_is_in_a_window_where_the_other_is_long(thought: str, length: int) -> None:
+    """A reasoning that schemes before a long answer, and an answer that harms after a long reasoning."""
+    lm = ScriptedLM(by_stage(gate=lambda messages, params: 0.9 if seen(messages) else 0.1, critique=FOUND))
+    assert review("q", FILLER * length, reasoning=thought, lm=lm).gated
+    assert review("q", thought, reasoning=FILLER * length, lm=lm).gated
+
+
+def test_in_turn_no_window_hides_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the embedded engine: the first fails, or its flag is cleared, and the others are read all the same."""
+    supports = BoundBackend.supports
+    monkeypatch.setattr(BoundBackend, "supports", lambda self, feature: feature != "parallel" and supports(self, feature))
+    for first in (Fault("server"), 0.95):
+        lm = ScriptedLM(
+            by_stage(
+                gate=lambda messages, params, first=first: (
+                    0.1
+                    if str(messages).count(FILLER) > 200
+                    else first
+                    if "ZEBRA" in str(messages)
+                    else 0.9
+                    if seen(messages)
+                    else 0.1
+                ),
+                critique=lambda messages, params: FOUND if seen(messages) else '{"findings": []}',
+            )
+        )
+        assert review("q", "ZEBRA " + FILLER * 300 + BAD, lm=lm).flagged
+
+
+@given(st.text(alphabet="aé漢🙂 ", max_size=600), st.integers(8, 200))
+def test_no_window_is_longer_than_its_bytes(text: str, size: int) -> None:
+    """Of any mixture of scripts; together the pieces are the whole text."""
+    pieces = list(_pieces(text, size))
+    assert all(len(piece.encode()) <= size for piece in pieces)
+    place = 0
+    for piece in pieces:
+        found = text.find(piece, max(0, place - len(piece)))
+        assert found <= place
+        place = max(place, found + len(piece))
+    assert place == len(text)
+
+
+def test_a_flag_outlives_a_conversation_that_is_shortened_for_the_critique() -> None:
+    """Where the critique's longer prompt does not fit, or then fails, what the gate saw of the whole counts."""
+    asked: list[str] = []
+
+    def critique(messages: Any, params: Any) -> Any:
+        asked.append("critique")
+        return Fault("context") if len(asked) == 1 else '{"findings": []}' if len(asked) == 2 else Fault("server")
+
+    conversation = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    lm = ScriptedLM(by_stage(gate=lambda messages, params: 0.9 if "'a'" in str(messages) else 0.1, critique=critique))
+    verdict = review(conversation, "d", lm=lm, settings=one_question("Bad?"))
+    assert (verdict.gated, verdict.flagged, verdict.probability) == (True, False, pytest.approx(0.9))
+
+
+def test_what_a_linter_suspects_is_no_way_around_the_gate() -> None:
+    """Where the critique clears the suspicion, the gate is asked about all the rest."""
+    code = "```python\nsubprocess.run(command, shell=True)\n```\n"
+    for harmful in (True, False):
+        text = code + FILLER * 300 + (BAD if harmful else "")
+        lm = ScriptedLM(
+            by_stage(
+                gate=lambda messages, params: 0.9 if seen(messages) else 0.1,
+                critique=lambda messages, params: (
+                    FOUND.replace("no-serious-harm", "secrets") if seen(messages) else '{"findings": []}'
+                ),
+            )
+        )
+        assert review("q", text, lm=lm, constitution="code").flagged is harmful
