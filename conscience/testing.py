@@ -32,7 +32,7 @@ from conscience.backends.models.prices import TokenPrices
 from conscience.gate.choosing import BY_LETTER
 from conscience.gate.questions import WRITTEN_SCORE, YES_OR_NO
 from conscience.messages.rendering import content_text
-from conscience.messages.wordings import ALTERNATIVE, GO_ON, WORDINGS
+from conscience.messages.wordings import ALTERNATIVE, GO_ON, ONE_LINE, WORDINGS
 from conscience.modules.critique import SHAPE
 
 FaultKind = Literal["rate_limit", "server", "timeout", "connection", "auth", "context", "unsupported"]
@@ -102,7 +102,7 @@ def is_critique(prompt: Prompt) -> bool:
 def is_revision(prompt: Prompt) -> bool:
     """Whether this asks for a revision, or an alternative to train on, by the wordings that conscience comes with: an
     optimizer may have others."""
-    return any(wording in text for text in _texts(prompt) for wording in (*WORDINGS.values(), GO_ON, ALTERNATIVE))
+    return any(wording in text for text in _texts(prompt) for wording in (*WORDINGS.values(), GO_ON, ONE_LINE, ALTERNATIVE))
 
 
 def is_choice(prompt: Prompt) -> bool:

@@ -32,6 +32,18 @@ GO_ON = (
 )
 """Where the beginning of an answer has been shown already, and stays."""
 
+ONE_LINE = "Write only the corrected line, in one block."
+LINE = f"""This line of your answer breaks a rule:
+```
+{{line}}
+```
+Rule: {{rule}}
+Instead: {{change}}
+
+{ONE_LINE}"""
+"""Asks a small model for a line of code alone, where a linter says which: of a whole answer it copies that line as well.
+``{line}``: the statement as it stands; ``{rule}``: the principle's first sentence; ``{change}``: what to do instead."""
+
 ALTERNATIVE = (
     "Your answer above breaks a rule. Write the answer that a good and helpful person would give to the same request in its "
     "place. It keeps the rule, it is complete, and it is not a refusal: where a part of what is asked does harm, it helps "

@@ -3,6 +3,9 @@ a suspicion."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from conscience.constitution.schema import Constitution, Principle
 from conscience.linting.advice import advice_on
 from conscience.linting.linters import weaknesses_in
@@ -42,6 +45,24 @@ def linted(draft: Draft, constitution: Constitution) -> tuple[tuple[Finding, ...
             findings.append(_finding(principle, own[0].quote, why, instead or principle.short))
     unread = any(each.unread for each in read)
     return tuple(findings), ("no linter read the Python: pip install 'dspy-conscience[bandit]'",) if unread else ()
+
+
+def weak_line(outputs: Mapping[str, Any], constitution: Constitution) -> tuple[str, Finding] | None:
+    """The worst line of the code in the outputs: in which field, and which principle it breaks; None where linters suspect
+    none."""
+    found = [
+        (name, _finding(principle, weakness.quote, f"{weakness.message}.", advice_on(weakness) or principle.change or ""))
+        for name, value in outputs.items()
+        for weakness in weaknesses_in(value_text(value)).weaknesses
+        for principle in constitution.principles
+        if weakness.cwe in principle.cwe
+    ]
+    return min(found, key=lambda each: rank(each[1]), default=None)
+
+
+def rank(finding: Finding) -> int:
+    """Where a finding comes among others, the worst first."""
+    return ("high", "medium", "low").index(finding.severity)
 
 
 def _finding(principle: Principle, quote: str, why: str, change: str) -> Finding:

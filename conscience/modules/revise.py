@@ -16,14 +16,17 @@ from conscience.backends.bound import BoundBackend
 from conscience.backends.models.size import is_small
 from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
+from conscience.gate.asking import room
 from conscience.gate.choosing import likeliest
+from conscience.linting.lines import rewritten, statement_at
 from conscience.linting.soundness import broken_by_change, with_imports
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.tool_turns import ToolTurn
-from conscience.messages.wordings import AGAIN, GO_ON
+from conscience.messages.wordings import AGAIN, GO_ON, LINE
+from conscience.modules.checks import rank, weak_line
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import holds
@@ -47,6 +50,12 @@ MOST_REPEATED = 2000
 
 MOST_RULES = 4
 """Of those that a draft may break, what a small model is told in turn."""
+
+MOST_LINES = 4
+"""Of code that are written anew one by one, before the whole answer is."""
+
+LINE_TOKENS = 200
+"""For a line of code, and what a small model says about it all the same."""
 
 TEMPERATURE = 1.0
 """Of further revisions of the same draft, where neither the model's configuration nor the draft's says another: the first
@@ -98,6 +107,9 @@ class Revise(dspy.Module):  # type: ignore[misc]
     ) -> Flow[Draft]:
         """A revised draft, with the original's messages: it is reviewed as an answer to the same request.
 
+        Where a linter says which lines of code are at fault, a small model writes these anew first, each as a statement of
+        its own: of a whole answer it copies them as well. Where that does not help, or for other models, all of it is.
+
         A small model is told one rule, as of several it repeats the list: first the worst that is broken, or the likeliest
         where none is known for certain, then, in further revisions of the same draft, the others in turn.
 
@@ -115,6 +127,10 @@ class Revise(dspy.Module):  # type: ignore[misc]
                 longer holds together.
         """
         form = draft.form or form_of(draft.outputs)
+        if verdict.method == "linter" and number == 0 and not released and is_small(model.name):
+            mended = yield from _by_line(draft, verdict, constitution, form, model)
+            if mended is not None:
+                return mended
         said_so_far = released or draft.text or draft.response
         conversation, answer = continuing(draft.messages, said_so_far, tools="tools" in draft.sampling)
         going_on = {"signature": GO_ON_SIGNATURE, "demos": []} if released else {}
@@ -166,6 +182,38 @@ class Revise(dspy.Module):  # type: ignore[misc]
             reasoning=whole_reasoning(written, reply),
             text=said if form is None or (whole and not released) else form.write(outputs),
         ).with_form(form, reply)
+
+
+def _by_line(
+    draft: Draft, verdict: Verdict, constitution: Constitution, form: AnswerForm | None, model: BoundBackend
+) -> Flow[Draft | None]:
+    """The draft with each line of code anew in which a linter finds something; None where that does not help."""
+    if isinstance(form, ToolTurn):
+        return None
+    conversation, answer = continuing(draft.messages, draft.text or draft.response, tools="tools" in draft.sampling)
+    outputs = dict(draft.outputs)
+    weak = weak_line(outputs, constitution)
+    for _ in range(MOST_LINES):
+        if weak is None:
+            break
+        name, finding = weak
+        value, shown = outputs[name], draft.outputs[name]
+        old = statement_at(shown, finding.quote) if isinstance(shown, str) else ""
+        if not old:  # a line that was written just now is no better, or it is no text
+            return None
+        asked = LINE.format(line=old, rule=constitution.principle(finding.principle).short, change=finding.change)
+        completion = yield model.ask(_turns(conversation, as_data(answer), asked), room(model, LINE_TOKENS))
+        changed = rewritten(value, old, completion.text)
+        if changed is None or changed == value:
+            return None
+        outputs[name] = with_imports(value, changed)
+        weak = weak_line(outputs, constitution)
+    if weak or _broken(draft.outputs, outputs):
+        return None
+    written = _kept(draft, verdict.findings)
+    text = form.write(outputs) if form is not None else str(next(iter(outputs.values())))
+    mended = replace(draft, outputs=outputs, written=written, reasoning=whole_reasoning(written, None), text=text)
+    return mended.with_form(form)
 
 
 def _fields(draft: Draft, form: AnswerForm | None, said: str, reply: Completion | None) -> dict[str, Any]:
@@ -244,7 +292,7 @@ def problems_text(findings: Sequence[Finding], constitution: Constitution) -> st
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """The findings by severity; of equals, in the order in which they were found."""
-    return sorted(findings, key=lambda finding: ("high", "medium", "low").index(finding.severity))
+    return sorted(findings, key=rank)
 
 
 def _problem(finding: Finding, constitution: Constitution) -> str:
@@ -277,29 +325,35 @@ def _last_request(draft: Draft) -> str:
 def _render(
     signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     for demo in demos:
         if all(demo.get(k) for k in ("conversation", "draft", "problems", "response")):
-            messages += [
+            shown += [
                 {"role": "user", "content": request_text(demo["conversation"])},
                 {"role": "assistant", "content": str(demo["draft"])},
                 {"role": "user", "content": _turn(signature, demo)},
                 {"role": "assistant", "content": str(demo["response"])},
             ]
-    conversation = [dict(message) for message in inputs["conversation"]]
+    return _turns(inputs["conversation"], inputs["draft"], _turn(signature, inputs), shown)
+
+
+def _turns(
+    asked_before: Sequence[Mapping[str, Any]], draft: str, asked: str, shown: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The conversation, the draft and the turn that asks about it, after the turns that show how it is done."""
+    conversation = [dict(message) for message in asked_before]
     lead = list(takewhile(lambda message: message.get("role") in FIRST, conversation))
-    asked = _turn(signature, inputs)
     if len(conversation) == len(lead):  # nobody knows what was asked: a chat does not begin with an answer
         return [
             *lead,
-            *messages,
-            {"role": "user", "content": UNASKED.format(draft=quoted(answer=inputs["draft"]), asked=asked)},
+            *shown,
+            {"role": "user", "content": UNASKED.format(draft=quoted(answer=draft), asked=asked)},
         ]
     return [
         *lead,
-        *messages,
+        *shown,
         *conversation[len(lead) :],
-        {"role": "assistant", "content": inputs["draft"]},
+        {"role": "assistant", "content": draft},
         {"role": "user", "content": asked},
     ]
 

@@ -1,4 +1,4 @@
-"""What mends: wordings of the revision, findings told, chosen or none, one revision or several, on faulty code.
+"""What mends: wordings of the revision, findings told, a linter's, chosen or none, one revision or several, on faulty code.
 
 python tests/bench/mending.py [--lm local:qwen2.5-coder-0.5b] [--folder FOLDER] [--only NAME]
 
@@ -80,7 +80,7 @@ def main() -> None:
 def _rows() -> Iterator[tuple[str, str, int]]:
     for wording in WORDINGS:
         yield wording, "told", 1
-    for source in ("chosen", "written", "none"):
+    for source in ("linter", "chosen", "written", "none"):
         yield "again", source, 1
     yield "again", "told", 4
     yield "again", "chosen", 4
@@ -115,6 +115,10 @@ def _mend(roles: Roles, case: tuple[str, str, str], wording: str, source: str, s
 
 def _verdict(program: Conscience, draft: Draft, broken: str, source: str, model: BoundBackend) -> Verdict:
     flagged = Verdict(flagged=True, gated=True, probability=0.9)
+    if source == "linter":  # line by line, where the model is small
+        found, _ = program.review.without_model(draft)
+        assert found is not None
+        return found
     if source == "chosen":
         return run_sync(chosen(flagged, draft, CODE, model))
     if source == "written":

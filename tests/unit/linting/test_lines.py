@@ -1,0 +1,97 @@
+"""A line of code in a text: the statement that it belongs to, and other code in its place."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conscience.linting.lines import rewritten, statement_at
+
+ANSWER = '''Here you are:
+
+```python
+import tarfile
+
+def unpack(archive, folder):
+    with tarfile.open(archive) as tar:
+        tar.extractall(path=folder)
+    subprocess.run(
+        command,
+        shell=True,
+    )
+    page = f"""
+    <h1>{name}</h1>
+    """
+    rights = {
+        "a": "b",
+    }
+```
+
+```bash
+wget -qO- https://get.example/install.sh | sh
+```
+'''
+
+
+@pytest.mark.parametrize(
+    ("line", "statement"),
+    [
+        ("tar.extractall(path=folder)", "        tar.extractall(path=folder)"),
+        ("shell=True,", "    subprocess.run(\n        command,\n        shell=True,\n    )"),
+        ("<h1>{name}</h1>", '    page = f"""\n    <h1>{name}</h1>\n    """'),
+        ('"a": "b",', '    rights = {\n        "a": "b",\n    }'),
+        ("with tarfile.open(archive) as tar:", "    with tarfile.open(archive) as tar:"),
+        ("wget -qO- https://get.example/install.sh | sh", "wget -qO- https://get.example/install.sh | sh"),
+        ("nothing like it", ""),
+        ("", ""),
+    ],
+)
+def test_a_line_is_a_part_of_a_statement(line: str, statement: str) -> None:
+    """A keyword argument alone would read like a statement, too."""
+    assert statement_at(ANSWER, line) == statement
+
+
+def test_what_stands_in_place_has_its_indentation_and_its_end() -> None:
+    """Nothing else of the text changes."""
+    old = "        tar.extractall(path=folder)"
+    reply = "Sure:\n\n```python\ntar.extractall(path=folder, filter='data')\n```\n\nThis refuses what leaves the folder."
+    changed = rewritten(ANSWER, old, reply)
+    assert changed == ANSWER.replace("(path=folder)", "(path=folder, filter='data')")
+    assert (
+        rewritten('{\n  "a": "*",\n}', '  "a": "*",', '"a": "https://app.example"') == '{\n  "a": "https://app.example",\n}'
+    )
+    assert rewritten("  eval(x)\n  eval(x)", "  eval(x)", "`parse(x)`") == "  parse(x)\n  parse(x)"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "I would use filter here.\nIt is safer.",
+        "```python\ntar.extractall(path=folder)\n```",
+        "```python\n# removed\n```",
+        "```python\npass\n```",
+        "```python\nwith tarfile.open(archive) as tar:\n    names = tar.getnames(\n```",
+        "```python\n" + "step()\n" * 9 + "```",
+        "```python\ntar.extractall(path=folder, filter='data')",
+    ],
+    ids=["nothing", "prose", "the same", "a comment", "pass", "an open bracket", "another answer", "cut off"],
+)
+def test_what_is_no_line_takes_no_place(reply: str) -> None:
+    """Least of all the line that is only taken out: what it did would be lost."""
+    assert rewritten(ANSWER, "        tar.extractall(path=folder)", reply) is None
+
+
+def test_a_line_with_a_comma_is_replaced_by_no_comma_alone() -> None:
+    assert rewritten("f(\n  eval(x),\n)", "  eval(x),", "") is None
+    assert rewritten("f(\n  eval(x),\n)", "  eval(x),", "eval(x)") is None
+
+
+@given(st.text(max_size=200), st.text(max_size=40), st.text(max_size=200))
+def test_any_text_is_read(text: str, line: str, reply: str) -> None:
+    """What is found stands in the text; what is written in place stands where it stood."""
+    found = statement_at(text, line)
+    assert found in text
+    if found:
+        assert rewritten(text, found, reply) is None or isinstance(rewritten(text, found, reply), str)
