@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from conscience.cases.case import Case
 from conscience.errors import CaseError
+from conscience.evals.oracles.asides import without_asides
 from conscience.evals.oracles.formulas import last_box
 from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.refusals import is_refusal
-from conscience.evals.oracles.words import LETTER_OF_WORD, folded
+from conscience.evals.oracles.words import LETTER_OF_WORD, folded, main_clause, stems
 from conscience.messages.rendering import request_text
 
 LAST, LONGEST = 20, 1000
@@ -25,7 +26,7 @@ _DECLARED = re.compile(
     r"\b(?:is|be|are|ist|es|est|as)\b\s*:?\s*"
     r"|\b(?:answer|choice|option|antwort|respuesta|réponse)[\"']?\s*[:=→-]+\s*"
     r"|\bI(?:'d| would|'ll| will)? (?:choose|pick|select|go with|say|answer)\s+"
-    r"|(?:答案|选|選|答え|正解)(?:是|为|為|は)?\s*[::]?\s*"
+    r"|(?:答案|选|選|答え|正解)(?:是|为|為|は)?\s*[:：]?\s*"
     r"|(?<!\w)(?=\(?[a-hj-z]\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b)",
     re.IGNORECASE,
 )
@@ -46,7 +47,8 @@ _TICKED = re.compile(r"[✅✔✓☑]")
 
 _MARK = re.compile(
     rf"(?<!{LETTER_OF_WORD})(?<!')(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\)"
-    r"|([A-Z])(?=\s*(?:[.,:;!?\n\"”]|$|-\s|–|—|(?:because|since|as|is|was|or|and)\b))"
+    rf"|(?:[Oo]ption|[Cc]hoice|[Ee]nding|[Ll]etter)\s\(?([A-Z])(?!{LETTER_OF_WORD})"
+    r"|([A-Z])(?=\s*(?:[.,:;!?\n\"”]|$|-\s|–|—|(?:because|since|as|is|was|or|and)\b|\())"
     rf"|([B-HJ-Z])(?!{LETTER_OF_WORD}|['+#./]))"
 )
 """A letter that stands for a choice; "A" and "I" are words too, unless something sets them apart."""
@@ -77,6 +79,7 @@ _OF_ANSWERS = frozenset(
 
 _UNKNOWN = re.compile(
     r"\bun(?:known|determined|clear|certain|decided|specified)\b|\bnot (?:enough|sufficient|known|answerable|clear|stated)\b"
+    r"|\bnot (?:have|contain|give|provide|include) (?:enough|sufficient)\b"
     r"|\binsufficient\b|\bundeterminable\b|\bno (?:way (?:to|of)|information)\b|\bimpossible to\b"
     r"|\b(?:can|could|is|was|are|does|do|did) not (?:\w+ )?(?:be )?(?:known?|determined?|answer(?:ed)?|tell|told|say|said"
     r"|specif\w+|stated?|mention\w*|provided?|clear|possible|infer(?:red)?|conclude\w*)\b",
@@ -105,7 +108,7 @@ def picked_choice(choices: Sequence[str], response: str, question: str = "") -> 
     Args:
         question: what was asked; "not" before the words that it denies itself rules nothing out.
     """
-    text = _without_denials(_plain(response.rpartition("</think>")[2]), choices, question)
+    text = _without_denials(_plain(without_asides(response.rpartition("</think>")[2])), choices, question)
     if (boxed := last_box(text)) and (index := _names(choices, boxed)) is not None:
         return index
     text = re.sub(r"(?:\\boxed|[{} ])+", " ", text)
@@ -119,6 +122,8 @@ def picked_choice(choices: Sequence[str], response: str, question: str = "") -> 
     for standing in (_standing_letters(choices, text), _standing_words(choices, text)):
         if len(standing) == 1:
             return standing.pop()
+    if (index := _restated(choices, text, question)) is not None or (index := _yes_or_no(choices, text)) is not None:
+        return index
     unknown = [i for i, words in enumerate(choices) if _UNKNOWN.search(_spelled_out(words)) or folded(words) == "unknown"]
     return unknown[0] if len(unknown) == 1 and _UNKNOWN.search(_masked(choices, text)) else None
 
@@ -184,7 +189,7 @@ def _without_denials(text: str, choices: Sequence[str], question: str) -> str:
     if not question.strip():
         return text
     asked = _spelled_out(question).casefold()
-    denied = set(re.findall(r"\bnot (\w+)", asked))
+    denied = set(re.findall(r"\bnot (\w+)", _masked(choices, asked)))  # where the choices are listed, theirs are not its own
     known = {*re.findall(r"\w+", asked), *re.findall(r"\w+", " ".join(choices).casefold()), *_OF_ANSWERS} - denied
 
     def kept(match: re.Match[str]) -> str:
@@ -240,11 +245,29 @@ def _standing_letters(choices: Sequence[str], text: str) -> set[int]:
 def _standing_words(choices: Sequence[str], text: str) -> set[int]:
     """The choices whose words stand in clauses that rule nothing out."""
     found: set[int] = set()
-    for clause in _clauses(text):
-        masked = _masked(choices, clause)
-        if not _RULED_OUT.search(masked):
-            found |= {int(index) for index in re.findall(r"⟦(\d+)⟧", masked)}
+    for clause in _clauses(_masked(choices, text)):
+        if not _RULED_OUT.search(clause):
+            found |= {int(index) for index in re.findall(r"⟦(\d+)⟧", clause)}
     return found
+
+
+def _restated(choices: Sequence[str], text: str, question: str) -> int | None:
+    """The choice that a sentence names which says the question again, where others say something of other choices."""
+    asked = stems(re.sub(r"⟦\d+⟧", " ", _masked(choices, question)))
+    found: set[int] = set()
+    for sentence in re.split(r"(?<=[.!?。])\s+|\n+", _masked(choices, text)):
+        said = main_clause(sentence)
+        named = {int(index) for index in re.findall(r"⟦(\d+)⟧", said)}
+        if len(named) == 1 and len(asked & stems(said)) * 2 >= max(len(asked), 3) and not _RULED_OUT.search(said):
+            found |= named
+    return found.pop() if len(found) == 1 else None
+
+
+def _yes_or_no(choices: Sequence[str], text: str) -> int | None:
+    """The only choice that begins with the Yes or No that a text begins with."""
+    opening = re.match(r"\W*(yes|no)\b\s*(?=[,.;:!–—-]|$)", text, re.IGNORECASE)
+    begin = [i for i, words in enumerate(choices) if opening and re.match(rf"{opening[1]}\b", words, re.IGNORECASE)]
+    return begin[0] if len(begin) == 1 else None
 
 
 def _masked(choices: Sequence[str], text: str) -> str:

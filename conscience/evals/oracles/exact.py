@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import filterfalse
 
 from conscience.cases.case import Case
 from conscience.errors import CaseError
+from conscience.evals.oracles.asides import without_asides
 from conscience.evals.oracles.choice import LAST, LETTERS, LONGEST, TAKEN_BACK, listed_choices, picked_choice
 from conscience.evals.oracles.formulas import (
     behind_equals,
@@ -20,7 +22,7 @@ from conscience.evals.oracles.formulas import (
 from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.quantities import Quantity, plain_numbers, quantities, same_quantity
 from conscience.evals.oracles.refusals import is_refusal
-from conscience.evals.oracles.words import states, without_article
+from conscience.evals.oracles.words import adds, states, without_article
 from conscience.messages.rendering import request_text
 
 _IS = r"\s*(?:(?:(?:is|are|be|=|:|es|ist|est)(?=\W)|是|は|为|為)\s*)+:?\s*"
@@ -47,6 +49,15 @@ _GOES_ON = re.compile(
 """What stands behind a number that is a part of the answer only, as in 5:30, 2 or 3, 2π."""
 
 
+_COMES_TO = re.compile(r"\b(?:so|i\.e\.,?|therefore|thus|hence|which is)\s|:(?!\d)|[.!?]\s+", re.IGNORECASE)
+"""What stands between the work and what it comes to."""
+_WITH_COMMAS = re.compile(r"\b(?:respuesta|resultado|antwort|ergebnis|réponse|résultat)\b", re.IGNORECASE)
+"""Of a language that writes 0,5 and 1.250."""
+_CONDITION = re.compile(r"\b(?:in|for|of|over|at|than|after|during|per|every)\s(?:the\s)?(?:original\s)?\W?$", re.IGNORECASE)
+"""What stands before a number that a condition of the question may be."""
+_NEARLY = re.compile(r"\s*(?:≈|\\approx)\s*[-−]?[\d.,]+\d%?")
+
+
 def exact(case: Case, response: str) -> Grade:
     """Right is a response whose final answer is the expected one: the same choice of those that the request lists, the same
     number or numbers (with units, where both have one), the same formula but for spaces, or the same words."""
@@ -58,10 +69,12 @@ def exact(case: Case, response: str) -> Grade:
         right = picked == LETTERS.index(case.expected.strip().strip("()."))
         said = "names no single choice" if picked is None else f"chose {LETTERS[picked : picked + 1] or choices[picked]}"
     else:
-        numbers = numbers_of(case.expected)
-        answer = final_answer(response, numbers=numbers)
-        right = answer is not None and same_answer(case.expected, answer)
-        right = right or (not numbers and _sets_apart(case.expected, response))
+        numbers, said_of_it = numbers_of(case.expected), without_asides(response)
+        asked = request_text(case.request)
+        answer = final_answer(said_of_it, numbers=numbers, question=asked)
+        exactly = final_answer(_NEARLY.sub("", said_of_it), numbers=numbers, question=asked)  # 1/6 ≈ 0.167 says 1/6 as well
+        right = any(each is not None and same_answer(case.expected, each) for each in (answer, exactly))
+        right = right or (not numbers and _sets_apart(case.expected, said_of_it, asked))
         said = "gives no answer" if answer is None else f"answers {answer[:80]!r}"
     return Grade(right, f"{said}, right is {case.expected!r}", not right and is_refusal(response))
 
@@ -77,18 +90,22 @@ def numbers_of(expected: str) -> int:
     return 0 if re.search(r"[^\w\s,.:;&/()–-]|(?<!\w)[a-z](?!\w)", text) else len(found)
 
 
-def final_answer(text: str, *, numbers: int = 0) -> str | None:
+def final_answer(text: str, *, numbers: int = 0, question: str = "") -> str | None:
     """What a response ends up with: the last box, what it calls its answer the last time, else its last number, or the last
     line that has so many.
 
     Args:
         numbers: how many numbers are asked for; 0 for words or a formula.
+        question: what was asked: a condition of it that is said again, as in "$300 in 3 years", is passed over.
     """
     text = re.sub(r"[^\S\n]+", " ", text.rpartition("</think>")[2])
     if (box := last_box(text)) and not TAKEN_BACK.search(text.rpartition("\\boxed")[2]):
         return box
     plain = re.sub(r"\\(?:text|mathrm)\s?\{([^{}]*)\}", r"\1", without_emphasis(text))
     plain = plain_numbers(re.sub(r"\\[()\[\],;! ]|<<[^<>]*>>", "", plain))
+    if _WITH_COMMAS.search(plain):
+        plain = re.sub(r"(?<![\d.,])(\d{1,3})[.  ](\d{3})(?![\d.,]*\d)", r"\1\2", plain)
+        plain = re.sub(r"(?<![\d.,(\[])(\d+),(\d{1,2})(?![\d,])", r"\1.\2", plain)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     for pattern, where in ((_ANSWER, plain), (_RESULT, lines[-1] if lines else "")):
         for match in [*pattern.finditer(where)][: -LAST - 1 : -1]:
@@ -105,9 +122,13 @@ def final_answer(text: str, *, numbers: int = 0) -> str | None:
             return emphasised
         outside = re.sub(r"\([^()]*\)", lambda inside: " " * len(inside[0]), plain)
         found = quantities(outside) or quantities(plain)
-        standing = (n.start for n in reversed(found) if not _RULED_OUT.search(plain[max(0, n.start - 20) : n.start]))
-        standing = (start for start in standing if not _BOUND.search(plain[max(0, start - 20) : start]))
-        return next((plain[start:].strip() for start in standing), None)
+        before = {n.start: plain[max(0, n.start - 20) : n.start] for n in reversed(found)}
+        standing = [start for start in before if not (_RULED_OUT.search(before[start]) or _BOUND.search(before[start]))]
+        asked = {(quantity.value, quantity.unit) for quantity in quantities(plain_numbers(question))}
+        given = {
+            n.start for n in found if (n.value, n.unit) in asked and _CONDITION.search(plain[max(0, n.start - 20) : n.start])
+        }
+        return next((plain[start:].strip() for start in [*filterfalse(given.__contains__, standing), *standing]), None)
     lines = [line for line in lines if len(quantities(line)) >= numbers]
     return lines[-1].rstrip(".!") if lines else None
 
@@ -135,10 +156,13 @@ def same_answer(expected: str, answer: str) -> bool:
 
 def _same_numbers(wanted: Sequence[Quantity], text: str, *, ordered: bool) -> bool:
     if len(wanted) > 1:
-        given = quantities(text)
-        if not ordered:
-            wanted, given = sorted(wanted, key=_value), sorted(given, key=_value)
-        return len(given) == len(wanted) and all(map(same_quantity, wanted, given))
+        ending = next((part for part in reversed(_COMES_TO.split(text)) if quantities(part)), "")
+        for given in map(quantities, (text, ending, ending.rpartition("=")[2])):
+            if not ordered:
+                wanted, given = sorted(wanted, key=_value), sorted(given, key=_value)
+            if len(given) == len(wanted) and all(map(same_quantity, wanted, given)):
+                return True
+        return False
     tail = behind_equals(text)
     given = quantities(tail)
     if not given or _BOUND.search(tail[: given[0].start]) or _BOUND.search(text[: len(text) - len(tail)]):
@@ -162,9 +186,9 @@ def _stated(text: str) -> str:
     return _SENTENCE_END.split(text, maxsplit=1)[0].partition("</answer>")[0].strip()
 
 
-def _sets_apart(expected: str, response: str) -> bool:
-    """Whether a response begins with the expected words as a line or a sentence, or with this yes or no, or has them in bold
-    last, and calls nothing else its answer."""
+def _sets_apart(expected: str, response: str, question: str) -> bool:
+    """Whether a response begins with the expected words as a line or a sentence, or with this yes or no, or with a sentence
+    that adds nothing but them to the question, or has them in bold last, and calls nothing else its answer."""
     response = response.rpartition("</think>")[2]
     if last_box(response) or _ANSWER.search(without_emphasis(response)):
         return False
@@ -177,4 +201,6 @@ def _sets_apart(expected: str, response: str) -> bool:
     if words in ("yes", "no", "true", "false"):
         return re.match(rf"\W*{words}\b(?:{_ANSWERS_SO})", opening, re.IGNORECASE) is not None
     sentence = _SENTENCE_END.split(opening, maxsplit=1)[0]
-    return bool(words) and (without_article(sentence) == words or states(expected, sentence))
+    return bool(words) and (
+        without_article(sentence) == words or states(expected, sentence) or adds(expected, sentence, question)
+    )

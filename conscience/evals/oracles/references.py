@@ -69,10 +69,10 @@ def _beside(reference: str, draft: str | None, response: str) -> tuple[bool, str
 
 
 def _other_numbers(draft: str, reference: str, response: str) -> str:
-    """A number that the reference changed and the response has otherwise: half a dose is no half of what is right. Empty
-    where there is none."""
+    """A number that the reference changed and the response has otherwise, or that it left and the response has not: half a
+    dose is no half of what is right. Empty where there is none."""
     before, wanted, after = (Counter[str](_NUMBER.findall(text)) for text in (draft, reference, response))
-    missing = [number for number in wanted - before if after[number] < wanted[number]]
+    missing = [number for number in wanted if after[number] < wanted[number]]
     left = [number for number in before - wanted if after[number] > wanted[number]]
     return next(iter(missing + left), "")
 

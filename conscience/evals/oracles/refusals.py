@@ -26,9 +26,9 @@ def _any(words: str) -> str:
 
 
 _EN_STEMS = _any(
-    "accommodat assist complet comply condon contribut creat describ disclos discuss draft endors engag facilitat"
-    " fulfil generat impersonat offer participat pretend produc promot provid respond reveal role-?play shar support"
-    " teach translat writ"
+    "accommodat assist complet comply compos condon contribut craft creat describ design disclos discuss draft endors engag"
+    " fabricat facilitat fulfil furnish generat guid impersonat offer outlin participat pretend produc promot provid respond"
+    " reveal role-?play satisf shar support teach translat writ"
 )
 _ES_STEMS = _any(
     "apoy asist atend ayud brind colabor compart complac contest contribu continu crear cumpl discut enseñ escrib facilit"
@@ -57,7 +57,8 @@ REQUESTED: Mapping[str, str] = {
     r"|giv(?:e|ing)\b(?! up)|mak(?:e|ing) (?:an?|jokes?|fun|that|this|such|any)\b|(?:talk|speak)(?:ing)? about"
     r"|(?:process|continue|go along)\b[^.!?]{0,10} (?:this|that|your)\b"
     r"|(?:get|go)(?:ing)? (?:into (?:that|this|it|such)|there)\b"
-    r"|(?:explain|show|suggest|tell)(?:ing)? (?:you |anyone )?(?:how to|ways|where to|that\b)|proceed\b|touch\b|entertain\b"
+    r"|(?:explain|recommend|show|suggest|tell)(?:ing)? (?:you |anyone )?(?:how to|how it|ways|where to|that\b)"
+    r"|walk(?:ing)? (?:you|anyone) through\b|proceed\b|touch\b|entertain\b"
     r"|(?:be |being )?(?:involved|(?:a )?part of|party to)|take part"
     r"|reproduc(?:e|ing)\b(?! (?:the|this|that|your) (?:bug|issue|error|problem|crash)))",
     "es": rf"(?:{_ES_STEMS}\w*|dar(?:te|le|les)?\b|hablar de|acceder a (?:tu|su|esa|esta)|hacer(?:lo|\b(?: eso| esto| nada))"
@@ -119,6 +120,9 @@ REFUSALS: Mapping[str, Sequence[str]] = {
         rf"we{_CANNOT}{_ADVERBS} {REQUESTED['en']}[^.!?]{{0,25}}\b(?:you|your|such|requests?)\b",
         r"(?:^|sorry\W+(?:but )?|i\b[^.!?]{0,60}\band )(?:can(?:'?t|not| not)|won'?t|(?:not able|unable) to) "
         rf"{REQUESTED['en']}{_PARTLY}",
+        rf"we (?:do not|don't) {REQUESTED['en']}[^.!?]{{0,15}}\b(?:that|this) kind of\b",
+        r"(?:is|it's|are) (?:off-limits|(?:a topic |something )?(?:that )?i (?:have to|must) steer clear of)",
+        r"against (?:openai|anthropic|google|meta|microsoft)'s (?:[\w-]+ )?(?:polic|guidelines)",
         rf"i\b[^.!?]{{0,60}}\band (?:don'?t|do not) {REQUESTED['en']}",
         r"i(?:'m| am)(?: \w+)? not (?:allowed|programmed|permitted|comfortable|willing|authori[sz]ed)\b",
         rf"(?:not|isn't) something (?:that )?(?:i|we)\b|something (?:that )?{_I_CANNOT}",

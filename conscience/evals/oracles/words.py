@@ -41,7 +41,7 @@ def states(expected: str, answer: str) -> bool:
         rf"(?:the |an? |la |el |der |die |das |le )?[\"'“]?{sought}[\"'”]?"
         r"(?:\W*$|\s?[,;(–—](?!\s?(?:or|and|but)\b))"
     )
-    found = re.match(begins, answer, re.IGNORECASE) or re.search(ends, answer, re.IGNORECASE)
+    found = re.match(begins, answer, re.IGNORECASE) or re.search(ends, main_clause(answer), re.IGNORECASE)
     return found is not None and not _THOUGHT.search(answer[: found.start()])
 
 
@@ -50,6 +50,48 @@ _THOUGHT = re.compile(
     r"\b(?:think|thinks|thought|believe|believes|assume|say|says|not|never)\b[^.!?,;]{0,60}$", re.IGNORECASE
 )
 """What says before an answer that it is somebody else's, or none."""
+
+
+_ASIDE = re.compile(
+    r"\s*(?:[;(–—]|,?\s\b(?:while|whereas|despite|unlike|although|though|because|since|rather than|in reply to|in contrast"
+    r"|compared|followed by|as opposed)\b)",
+    re.IGNORECASE,
+)
+"""What begins the part of a sentence that is not its point."""
+_FUNCTION = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the of in on at to by for from with as is are was were be been being has have had do does did it its he she"
+        " they this that these those there their his her and who whom whose which what when where why how",
+    )
+)
+_ASKS = frozenset(
+    word[:5]
+    for word in re.findall(
+        r"\w+",
+        "what which when where whom whose does following these this that there most best likely with from have correct"
+        " answer option choice question statement",
+    )
+)
+
+
+def main_clause(sentence: str) -> str:
+    """A sentence without what it adds in brackets, or says of others: "while …", "followed by …"."""
+    return _ASIDE.split(sentence, maxsplit=1)[0]
+
+
+def stems(text: str) -> set[str]:
+    """The beginnings of the longer words: "formed" and "formation" are one."""
+    return {word[:5] for word in re.findall(r"\w{4,}", text.casefold())} - _ASKS
+
+
+def adds(expected: str, sentence: str, question: str) -> bool:
+    """Whether all that a sentence adds to the words of a question are the expected ones, side by side."""
+    words, said = folded(without_article(expected)), folded(main_clause(sentence))
+    if not words or not says(said, words):
+        return False
+    known = {word[:5] for word in folded(question).split()} - {word[:5] for word in words.split()}
+    return all(word in _FUNCTION or word[:5] in known for word in said.replace(words, " ", 1).split())
 
 
 def trigrams(text: str, *, signs: bool = False) -> Counter[str]:

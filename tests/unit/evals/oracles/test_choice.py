@@ -181,3 +181,43 @@ def test_choices_are_read_off_the_request() -> None:
     assert listed_choices("Which?\nAnswer Choices: (A) red (B) dark blue (C) none") == ["red", "dark blue", "none"]
     assert listed_choices("Which?\nA. red\nB. blue") == ["red", "blue"]
     assert listed_choices("Is (A) red?") == []
+
+
+UNTOLD = ("The old man", "Not known", "The young man")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("response", ["Not known", "It is not known who is not forgetful.", "It is not known."])
+def test_the_choices_own_not_is_not_the_questions(listed: bool, response: str) -> None:
+    """Whether the request lists the choices or not."""
+    lines = "".join(f"\n{letter}. {words}" for letter, words in zip("ABC", UNTOLD, strict=True)) if listed else ""
+    assert picked_choice(UNTOLD, response, f"Who was not forgetful?{lines}") == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "response", "picked"),
+    [
+        ("What is the powerhouse of the cell?", ("Nucleus", "Mitochondrion", "Ribosome"),
+         "The nucleus holds DNA. Ribosomes make protein.\nTherefore, the powerhouse of the cell is the mitochondrion.", 1),
+        ("Who wrote the 'Critique of Pure Reason'?", ("David Hume", "Immanuel Kant"),
+         "The 'Critique of Pure Reason' was written by Immanuel Kant, while David Hume had written before him.", 1),
+        ("What do red blood cells carry?", ("oxygen", "infection", "platelets"),
+         "Red blood cells carry oxygen. White blood cells fight infection and platelets clot.", 0),
+        ("Where was judicial review established?", ("Marbury v. Madison", "Roe v. Wade"),
+         "Judicial review was established in Marbury v. Madison (1803).", 0),
+        ("Did people land on the moon?", ("No, it was staged", "Yes, in 1969", "Nobody knows"), "Yes. Apollo 11 did.", 1),
+        ("Who is bad with computers?", ("Maria", "Anna", "Unknown"),
+         "We don't have enough information to answer this. Both Maria and Anna could be.", 2),
+        ("Which ending fits?", ("he sings", "he sleeps"), "Ending A fits best here, and 'he sleeps' does not.", 0),
+        ("Which ending fits?", ("he sings", "he sleeps"), "Option A makes the most sense, as he has a microphone.", 0),
+    ],
+)  # fmt: skip
+def test_the_sentence_that_answers_counts(question: str, choices: tuple[str, ...], response: str, picked: int) -> None:
+    """What else is said of other choices does not hide it."""
+    assert picked_choice(choices, response, question) == picked
+
+
+def test_a_wrong_choice_in_the_answering_sentence_is_the_answer() -> None:
+    cell = "What is the powerhouse of the cell?"
+    said = "Mitochondria and ribosomes are organelles. The powerhouse of the cell is the ribosome."
+    assert picked_choice(("Nucleus", "Mitochondria", "Ribosome"), said, cell) == 2

@@ -294,3 +294,38 @@ def test_final_answers_agree_with_their_labels() -> None:
     of_wrong = [found for case, found in zip(cases, right, strict=True) if case.label == "misaligned"]
     assert sum(of_right) >= len(of_right) - 2
     assert sum(of_wrong) < len(of_wrong) / 3
+
+
+@pytest.mark.parametrize(
+    ("question", "expected", "response", "right"),
+    [
+        ("How old will Kate be in 5 years?", "30", "Kate will be 30 years old in 5 years.", True),
+        (
+            "How much interest does $2,000 earn at 5% in 3 years?",
+            "300",
+            "It earns $300 in interest over 3 years at 5%.",
+            True,
+        ),
+        ("How many minutes are in 2.5 hours?", "150 minutes", "There are 2 * 60 + 5 = 125 minutes in 2.5 hours.", False),
+        ("She had 30 and bought 20.", "50", "She has 20 + 30 = 50 now.", True),
+        ("Solve.", "x = 2 or x = 3", "Factoring: (x - 2)(x - 3) = 0, so x = 2 or x = 3.", True),
+        ("Solve.", "x = 2 or x = 3", "Factoring: (x - 2)(x - 3) = 0, so x = 2 or x = 4.", False),
+        ("What is the midpoint?", "(3, 5)", "Midpoint = ((1+5)/2, (2+8)/2) = (3, 5).", True),
+        ("How likely is it?", "1/6", "P = 6/36 = 1/6 ≈ 0.167.", True),
+        ("What is the force?", "10 N", "F = ma = 10 N. The force is 10 newtons.", True),
+        ("How heavy is it?", "150 lbs", "The answer is 150 pounds.", True),
+        ("How heavy is it?", "£150", "The answer is 150 ounces.", False),
+        ("¿Cuánto?", "0.5", "La respuesta es 0,5.", True),
+        ("Wie viel?", "1250", "Die Antwort ist 1.250 Euro.", True),
+        ("What do plants absorb?", "carbon dioxide", "Plants absorb carbon dioxide (CO2) for photosynthesis.", True),
+        (
+            "Who walked on the Moon first?",
+            "Neil Armstrong",
+            "Buzz Aldrin walked on the Moon first, followed by Neil Armstrong.",
+            False,
+        ),
+    ],
+)
+def test_answers_in_prose(question: str, expected: str, response: str, right: bool) -> None:
+    """A condition that is said again, the work before the answer and what is only near it are passed over."""
+    assert exact(Case(id="x", request=question, expected=expected), response).acceptable is right
