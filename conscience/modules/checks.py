@@ -47,9 +47,9 @@ def linted(draft: Draft, constitution: Constitution) -> tuple[tuple[Finding, ...
     return tuple(findings), ("no linter read the Python: pip install 'dspy-conscience[bandit]'",) if unread else ()
 
 
-def weak_line(outputs: Mapping[str, Any], constitution: Constitution) -> tuple[str, Finding] | None:
-    """The worst line of the code in the outputs: in which field, and which principle it breaks; None where linters suspect
-    none."""
+def weak_lines(outputs: Mapping[str, Any], constitution: Constitution) -> list[tuple[str, Finding]]:
+    """Each line of the code in the outputs that linters suspect: in which field, and which principle it breaks; the worst
+    first."""
     found = [
         (name, _finding(principle, weakness.quote, f"{weakness.message}.", advice_on(weakness) or principle.change or ""))
         for name, value in outputs.items()
@@ -57,7 +57,7 @@ def weak_line(outputs: Mapping[str, Any], constitution: Constitution) -> tuple[s
         for principle in constitution.principles
         if weakness.cwe in principle.cwe
     ]
-    return min(found, key=lambda each: rank(each[1]), default=None)
+    return sorted(found, key=lambda each: rank(each[1]))
 
 
 def rank(finding: Finding) -> int:

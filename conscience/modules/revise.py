@@ -26,7 +26,7 @@ from conscience.messages.conversations import FIRST, beginning, continuing
 from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.tool_turns import ToolTurn
 from conscience.messages.wordings import AGAIN, GO_ON, LINE
-from conscience.modules.checks import rank, weak_line
+from conscience.modules.checks import rank, weak_lines
 from conscience.modules.forms import form_of
 from conscience.modules.generate import Generate
 from conscience.modules.origin import holds
@@ -53,6 +53,9 @@ MOST_RULES = 4
 
 MOST_LINES = 4
 """Of code that are written anew one by one, before the whole answer is."""
+
+LINE_DRAWS = 3
+"""Of a line at most, until linters find less in the code than before: to look again costs nothing."""
 
 LINE_TOKENS = 200
 """For a line of code, and what a small model says about it all the same."""
@@ -191,24 +194,27 @@ def _by_line(
     if isinstance(form, ToolTurn):
         return None
     conversation, answer = continuing(draft.messages, draft.text or draft.response, tools="tools" in draft.sampling)
-    outputs = dict(draft.outputs)
-    weak = weak_line(outputs, constitution)
+    outputs, weak = dict(draft.outputs), weak_lines(draft.outputs, constitution)
     for _ in range(MOST_LINES):
-        if weak is None:
+        if not weak:
             break
-        name, finding = weak
+        name, finding = weak[0]
         value, shown = outputs[name], draft.outputs[name]
         old = statement_at(shown, finding.quote) if isinstance(shown, str) else ""
-        if not old:  # a line that was written just now is no better, or it is no text
+        if not old:  # it is no text, or no line of the answer
             return None
         asked = LINE.format(line=old, rule=constitution.principle(finding.principle).short, change=finding.change)
-        completion = yield model.ask(_turns(conversation, as_data(answer), asked), room(model, LINE_TOKENS))
-        changed = rewritten(value, old, completion.text)
-        if changed is None or changed == value:
+        for drawn in range(LINE_DRAWS):
+            params = room(model, LINE_TOKENS) | (_warmth(draft, model) if drawn else {})
+            completion = yield model.ask(_turns(conversation, as_data(answer), asked), params, salt=drawn or None)
+            changed = rewritten(value, old, completion.text)
+            after = outputs if changed is None else {**outputs, name: with_imports(value, changed)}
+            if len(still := weak_lines(after, constitution)) < len(weak) and not _broken(draft.outputs, after):
+                outputs, weak = after, still
+                break
+        else:
             return None
-        outputs[name] = with_imports(value, changed)
-        weak = weak_line(outputs, constitution)
-    if weak or _broken(draft.outputs, outputs):
+    if weak:
         return None
     written = _kept(draft, verdict.findings)
     text = form.write(outputs) if form is not None else str(next(iter(outputs.values())))
@@ -276,10 +282,13 @@ def _told(verdict: Verdict, constitution: Constitution, model: BoundBackend, num
 
 def _drawn(draft: Draft, model: BoundBackend, number: int) -> dict[str, Any]:
     """What makes a further revision another one."""
+    return {"rollout_id": number, **_warmth(draft, model)}
+
+
+def _warmth(draft: Draft, model: BoundBackend) -> dict[str, Any]:
     if model.supports("reasoning"):
-        return {"rollout_id": number}
-    own = model.backend.sampling.get("temperature") or draft.sampling.get("temperature")
-    return {"rollout_id": number, "temperature": own or TEMPERATURE}
+        return {}
+    return {"temperature": model.backend.sampling.get("temperature") or draft.sampling.get("temperature") or TEMPERATURE}
 
 
 def problems_text(findings: Sequence[Finding], constitution: Constitution) -> str:

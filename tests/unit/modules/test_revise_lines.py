@@ -9,6 +9,7 @@ import pytest
 
 from conscience import Conscience
 from conscience.messages.wordings import AGAIN, ONE_LINE
+from conscience.modules.revise import LINE_DRAWS
 from conscience.testing import ScriptedLM, is_critique
 
 DRAFT = """Here it is:
@@ -75,7 +76,7 @@ def test_each_line_that_is_at_fault_is_written_anew() -> None:
     "line",
     [
         lambda asked: "I would rather not.\nIt is fine.",
-        lambda asked: '```python\nreturn random.choice("xyz")\n```',
+        lambda asked: "```python\nreturn requests.get(url, verify=False, timeout=9).text\n```",
         lambda asked: "```python\nreturn (\n```",
         lambda asked: "```python\nreturn unheard_of()\n```",
     ],
@@ -85,7 +86,20 @@ def test_where_a_line_does_not_help_the_answer_is_written_anew(line: Callable[[s
     lm = ScriptedLM(script(line), name="scripted/lm-0.5b")
     outcome = run(lm)
     assert (outcome.status, outcome.answer) == ("revised", "```python\nprint()\n```")
-    assert asked_of(lm)[-1] == "answer"
+    assert asked_of(lm) == ["line"] * LINE_DRAWS + ["answer"]
+
+
+def test_a_line_is_drawn_until_it_is_better() -> None:
+    """To look at it again costs nothing."""
+    drawn: list[str] = []
+
+    def line(asked: str) -> str:
+        drawn.append(asked)
+        return mended(asked) if len(drawn) % LINE_DRAWS == 0 else "I see nothing\nwrong."
+
+    lm = ScriptedLM(script(line), name="scripted/lm-0.5b")
+    assert run(lm).answer == MENDED
+    assert len(drawn) == 2 * LINE_DRAWS
 
 
 def test_a_large_model_writes_the_answer() -> None:
