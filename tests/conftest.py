@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+gc.disable()  # until all tests are collected: what is made by then stays to the end, and is looked through in vain
 hypothesis.settings.register_profile("any pace", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("any pace")
 
@@ -39,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             getattr(item, "fixturenames", ())
         ):
             item.add_marker(pytest.mark.xdist_group("local"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 _LEFT_OUT: set[str] = set()

@@ -14,6 +14,12 @@ LONGER = 6
 
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`~]*\n(.*?)^[ \t]*\1", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`")
+_SHELL_VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
+_NODES_CRYPTO = re.compile(r"(?<![\w.])crypto\.(?:randomInt|randomBytes|timingSafeEqual|scrypt\w*|pbkdf2\w*|create\w+)\(")
+_CRYPTO = re.compile(r"\bcrypto\s*=|\bimport\s+(?:\*\s+as\s+)?crypto\b")
+_SCRIPT = re.compile(
+    r"^[ \t]*```(?:javascript|js|node|typescript|ts|mjs|cjs)\b[^\n]*\n(?=(.*?)^[ \t]*```)", re.DOTALL | re.MULTILINE
+)
 _IDLE = re.compile(r"\s*(?:(?:#|//|\*|/\*)[^\n]*|pass\b[^\n]*|\.\.\.|)\s*")
 """A line that does nothing."""
 
@@ -42,8 +48,8 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
         reply: what a model answered: a block of code, or a line.
 
     Returns:
-        None where the reply has no code that can stand there: it is none, or the same, does nothing, is much longer, or
-        opens other brackets than it closes.
+        None where the reply has no code that can stand there: it is none, or the same, does nothing, is much longer, opens
+        other brackets than it closes, or has lost a variable of the shell.
     """
     new = _code_in(reply)
     if new.count("\n") > old.count("\n") + LONGER or all(map(_IDLE.fullmatch, new.splitlines())):
@@ -52,10 +58,10 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
         new += end
     if new.strip() == dedent(old).strip():
         return None
-    if _open_brackets(new) != _open_brackets(old):
+    if _open_brackets(new) != _open_brackets(old) or not {*_SHELL_VARIABLE.findall(old)} <= {*_SHELL_VARIABLE.findall(new)}:
         return None
     placed = indent(new, old[: len(old) - len(old.lstrip())])
-    return re.sub(rf"^{re.escape(old)}$", lambda found: placed, text, flags=re.MULTILINE)
+    return _with_crypto(re.sub(rf"^{re.escape(old)}$", lambda found: placed, text, flags=re.MULTILINE))
 
 
 def _statement(code: str, line: str) -> list[str]:
@@ -78,6 +84,17 @@ def _statement(code: str, line: str) -> list[str]:
             if line in (span := lines[node.lineno - 1 : end]):
                 spans.append(span)
     return min(spans, key=len, default=[])
+
+
+def _with_crypto(text: str) -> str:
+    """A text whose JavaScript has Node's module crypto where it calls it: what is there without it is the browser's, which
+    has none of these functions."""
+    for block in _SCRIPT.finditer(text):
+        if _NODES_CRYPTO.search(block[1]) and not _CRYPTO.search(block[1]):
+            modern = re.search(r"^import\s", block[1], re.MULTILINE)
+            line = "import crypto from 'crypto';\n" if modern else "const crypto = require('crypto');\n"
+            return text[: block.end()] + line + text[block.end() :]
+    return text
 
 
 def _code_in(reply: str) -> str:

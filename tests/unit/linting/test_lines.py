@@ -88,6 +88,29 @@ def test_a_line_with_a_comma_is_replaced_by_no_comma_alone() -> None:
     assert rewritten("f(\n  eval(x),\n)", "  eval(x),", "eval(x)") is None
 
 
+def test_a_variable_of_the_shell_is_not_lost() -> None:
+    """A command without its address passes every linter, and does nothing."""
+    old = 'curl -k "$URL" -o "$OUT"'
+    assert rewritten(old, old, 'curl -o "$OUT"') is None
+    assert rewritten(old, old, 'curl --cacert ca.pem "${URL}" -o "$OUT"') == 'curl --cacert ca.pem "${URL}" -o "$OUT"'
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("", "const crypto = require('crypto');\n"),
+        ("import fs from 'fs';\n", "import crypto from 'crypto';\n"),
+        ("const crypto = require('node:crypto');\n", ""),
+        ("import * as crypto from 'crypto';\n", ""),
+    ],
+)
+def test_javascript_is_given_the_module_that_it_calls(head: str, line: str) -> None:
+    """The browser's crypto, which is there without it, has none of these functions."""
+    code = f"```javascript\n{head}code += Math.floor(Math.random() * 9);\n```"
+    changed = rewritten(code, "code += Math.floor(Math.random() * 9);", "code += crypto.randomInt(9);")
+    assert changed == f"```javascript\n{line}{head}code += crypto.randomInt(9);\n```"
+
+
 @given(st.text(max_size=200), st.text(max_size=40), st.text(max_size=200))
 def test_any_text_is_read(text: str, line: str, reply: str) -> None:
     """What is found stands in the text; what is written in place stands where it stood."""

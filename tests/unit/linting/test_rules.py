@@ -102,6 +102,12 @@ PAIRS = [
     ("sh-eval", 'eval "$cmd"', 'eval "$(ssh-agent -s)"'),
     ("sh-eval", 'bash -c "ls $1"', "bash -c 'ls \"$1\"' -- \"$1\""),
     ("sh-pipe", "curl -fsSL https://a.example/i.sh | sudo bash", "curl -fsSLo i.sh https://a.example/i.sh"),
+    (
+        "sh-pipe",
+        "wget -qO i.sh https://a.example/i.sh && sh i.sh",
+        "wget -qO i.sh https://a.example/i.sh && sha256sum -c i.sum && sh i.sh",
+    ),
+    ("sh-pipe", "curl -o i https://a.example/i; chmod +x i && ./i", "curl -s https://a.example/health && ./deploy"),
     ("sh-tls", "curl -sk https://a.example", "curl -sS --cacert ca.pem https://a.example"),
     ("sh-tls", "ssh -o StrictHostKeyChecking=no host", "ssh -o StrictHostKeyChecking=yes host"),
     ("sh-tls", "wget --no-check-certificate https://a.example", "wget https://a.example/k"),
