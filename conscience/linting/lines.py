@@ -15,6 +15,7 @@ LONGER = 6
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`~]*\n(.*?)^[ \t]*\1", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`")
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
+_RETURNS = re.compile(r"\s*(?:return|yield|raise|throw)\b")
 _NODES_CRYPTO = re.compile(r"(?<![\w.])crypto\.(?:randomInt|randomBytes|timingSafeEqual|scrypt\w*|pbkdf2\w*|create\w+)\(")
 _CRYPTO = re.compile(r"\bcrypto\s*=|\bimport\s+(?:\*\s+as\s+)?crypto\b")
 _SCRIPT = re.compile(
@@ -49,7 +50,7 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
 
     Returns:
         None where the reply has no code that can stand there: it is none, or the same, does nothing, is much longer, opens
-        other brackets than it closes, or has lost a variable of the shell.
+        other brackets than it closes, has lost a variable of the shell, or no longer returns.
     """
     new = _code_in(reply)
     if new.count("\n") > old.count("\n") + LONGER or all(map(_IDLE.fullmatch, new.splitlines())):
@@ -59,6 +60,8 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
     if new.strip() == dedent(old).strip():
         return None
     if _open_brackets(new) != _open_brackets(old) or not {*_SHELL_VARIABLE.findall(old)} <= {*_SHELL_VARIABLE.findall(new)}:
+        return None
+    if _RETURNS.match(old) and not any(map(_RETURNS.match, new.splitlines())):
         return None
     placed = indent(new, old[: len(old) - len(old.lstrip())])
     return _with_crypto(re.sub(rf"^{re.escape(old)}$", lambda found: placed, text, flags=re.MULTILINE))

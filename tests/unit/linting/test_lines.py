@@ -95,6 +95,12 @@ def test_a_variable_of_the_shell_is_not_lost() -> None:
     assert rewritten(old, old, 'curl --cacert ca.pem "${URL}" -o "$OUT"') == 'curl --cacert ca.pem "${URL}" -o "$OUT"'
 
 
+def test_what_returned_returns() -> None:
+    assert rewritten("    return eval(text)", "    return eval(text)", "values = ast.literal_eval(text)") is None
+    reply = "```python\nvalues = ast.literal_eval(text)\nreturn values\n```"
+    assert rewritten("    return eval(text)", "    return eval(text)", reply) is not None
+
+
 @pytest.mark.parametrize(
     ("head", "line"),
     [
