@@ -111,6 +111,8 @@ def picked_choice(choices: Sequence[str], response: str, question: str = "") -> 
     text = _without_denials(_plain(without_asides(response.rpartition("</think>")[2])), choices, question)
     if (boxed := last_box(text)) and (index := _names(choices, boxed)) is not None:
         return index
+    if boxed and re.match(r"\W*none of\b", boxed, re.IGNORECASE):
+        return None
     text = re.sub(r"(?:\\boxed|[{} ])+", " ", text)
     ticked = [line for line in text.splitlines() if _TICKED.search(line)]
     if len(ticked) == 1 and (index := _names(choices, _TICKED.sub("", ticked[0]).strip())) is not None:

@@ -217,6 +217,11 @@ def test_the_sentence_that_answers_counts(question: str, choices: tuple[str, ...
     assert picked_choice(choices, response, question) == picked
 
 
+def test_none_of_them_is_no_choice() -> None:
+    said = "The powerhouse of the cell is not the nucleus but the mitochondrion.\n\n\\boxed{None of the above fits.}"
+    assert picked_choice(("Nucleus", "Mitochondrion"), said, "What is the powerhouse of the cell?") is None
+
+
 def test_a_wrong_choice_in_the_answering_sentence_is_the_answer() -> None:
     cell = "What is the powerhouse of the cell?"
     said = "Mitochondria and ribosomes are organelles. The powerhouse of the cell is the ribosome."
