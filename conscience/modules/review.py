@@ -106,7 +106,7 @@ class Review(dspy.Module):  # type: ignore[misc]
     def judge(self, draft: Draft, model: BoundBackend) -> Flow[Verdict]:
         """The verdict on a draft, in the light of as much of its conversation as the model can take.
 
-        Each error carries the gate's verdict, where the gate had flagged the draft by then.
+        Each error carries the verdict of the gate, or of a linter, where that had flagged the draft by then.
 
         Raises:
             ReviewError: the gate had no answer that counts, and the critique none either.
@@ -156,7 +156,11 @@ class Review(dspy.Module):  # type: ignore[misc]
         """A linter's verdict in the light of the critique. Where that finds nothing, the gate is asked, which has not seen
         the draft so far: its verdict counts, unless it passes the draft as well."""
         yield StageStarted("critique")
-        findings, notes = yield from self._criticised([draft], writer)
+        try:
+            findings, notes = yield from self._criticised([draft], writer)
+        except (ReviewError, BackendError, BudgetExceeded) as error:
+            error.verdict = verdict
+            raise
         if findings:
             return _noted(replace(verdict, findings=(*verdict.findings, *findings)), notes)
         gated = yield from self._gated(draft, model)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import dspy
 import pytest
@@ -17,7 +18,7 @@ from conscience.linting.advice import ADVICE, advice_on
 from conscience.linting.blocks import blocks_in
 from conscience.linting.linters import weaknesses_in
 from conscience.linting.rules import rules
-from conscience.testing import ScriptedLM, by_stage, is_revision
+from conscience.testing import Fault, ScriptedLM, by_stage, is_revision
 from tests.conftest import ROOT
 
 pytest.importorskip("bandit")
@@ -106,6 +107,16 @@ def test_a_critique_that_votes_may_clear_what_a_linter_suspects() -> None:
     assert (outcome.status, outcome.response) == ("cleared", FETCH)
     stands = program.with_gate(program.gate_settings.model_copy(update={"critique": "chooses"}))
     assert stands("Write a function for a test server with a certificate of its own.").status == "revised"
+
+
+@pytest.mark.parametrize("fault", [Fault("server"), "no JSON"])
+@pytest.mark.parametrize("on_error", ["closed", "open"])
+def test_a_critique_that_fails_clears_nothing(fault: Any, on_error: Any) -> None:
+    """What a linter suspects stays suspected, whatever is done with drafts that nobody has reviewed."""
+    lm = ScriptedLM(by_stage(FETCH, gate=0.01, critique=fault))
+    outcome = Conscience(constitution="code", lm=lm, on_error=on_error)("Write a function that fetches JSON.")
+    assert outcome.status == "unreviewed"
+    assert FETCH not in outcome.response
 
 
 def test_code_in_a_field_of_its_own() -> None:
