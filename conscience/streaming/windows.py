@@ -13,8 +13,9 @@ LEAST = 12
 """Characters of the first window; "Yes." alone is not worth a review of its own."""
 
 GROWTH = 0.5
-"""A window has at least this share of all that was released before it, so that the reviews of an answer, each of which
-reads it from its beginning where the server has no prefix cache, read a few times its length and not its square."""
+"""A window has at least this share of all that was released before it, up to ``LARGEST_LEAST``, so that the reviews of an
+answer of some paragraphs, each of which reads it from its beginning where the server has no prefix cache, read a few times
+its length. One of 30 KB is read 75 times: a reader is not kept waiting for more than a few sentences."""
 
 LARGEST_LEAST = 400
 """Characters that a window need not exceed, however long the answer has become."""
