@@ -303,8 +303,9 @@ def calls_of_program(program: Conscience) -> Calls:
     principles = int(settings.coverage_threshold < 1 and not settings.names_the_principles)
     chosen = len(program.constitution.principles) if settings.critique == "chooses" else 0
     review = gate + principles + max(2, chosen)  # a critique that cannot be parsed is asked for again
-    revisions = program.max_revisions * program.samples
-    return Calls(generate, gate, review + revisions * (review + (1 if program.revise.plain else 2)))
+    first, further = program.revise.calls(program.constitution, program.roles.backend("revise").name)
+    a_round = first - further + program.samples * (review + further)
+    return Calls(generate, gate, review + program.max_revisions * a_round)
 
 
 def calls_of_ruling(oracle: Oracle | None) -> int:

@@ -92,12 +92,15 @@ class Revise(dspy.Module):  # type: ignore[misc]
         generate: whose drafts it revises; any, as each draft says what its answer is made of.
     """
 
-    plain = True
-    """One call a revision: what cannot be read is not asked for again."""
-
     def __init__(self, generate: Generate | None = None) -> None:
         super().__init__()
         self.predict = ChatPredict(ReviseSignature, _render, Backend.of)
+
+    def calls(self, constitution: Constitution, model: str) -> tuple[int, int]:
+        """The most calls that a model makes for the first revision of a draft, and for each further one: what cannot be read
+        is not asked for again."""
+        by_line = is_small(model) and any(principle.cwe for principle in constitution.principles)
+        return 1 + (MOST_LINES * LINE_DRAWS if by_line else 0), 1
 
     def rewrite(
         self,

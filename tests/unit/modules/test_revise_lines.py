@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conscience import Conscience
+from conscience import Conscience, Constitution
 from conscience.messages.wordings import AGAIN, ONE_LINE
 from conscience.modules.revise import LINE_DRAWS
 from conscience.testing import ScriptedLM, is_critique
@@ -100,6 +100,29 @@ def test_a_line_is_drawn_until_it_is_better() -> None:
     lm = ScriptedLM(script(line), name="scripted/lm-0.5b")
     assert run(lm).answer == MENDED
     assert len(drawn) == 2 * LINE_DRAWS
+
+
+def test_the_most_calls_of_a_revision_are_known() -> None:
+    """A compiler keeps them free in its budget: many weak lines, each mended by the last draw, and the last one never."""
+    weak = "".join(
+        f"\n\ndef fetch{n}(url):\n    return requests.get(url, verify=False, timeout={n}).text" for n in range(1, 9)
+    )
+    drawn: list[str] = []
+
+    def answer(messages: list[dict[str, Any]], params: Any) -> Any:
+        asked = str(messages[-1]["content"])
+        if ONE_LINE in asked:
+            drawn.append(asked)
+            number = asked.split("timeout=")[1][0]
+            return "No.\nNo." if len(drawn) % LINE_DRAWS else f"return requests.get(url, timeout={number}).text"
+        return "Nothing." if AGAIN in asked else 0.1 if "Yes or No" in asked else f"```python\nimport requests{weak}\n```"
+
+    lm = ScriptedLM(answer, name="scripted/lm-0.5b")
+    code = Constitution.load("code")
+    run(lm, max_revisions=1)
+    assert (len(asked_of(lm)), 1) == Conscience(lm=lm).revise.calls(code, "scripted/lm-0.5b")
+    assert Conscience(lm=lm).revise.calls(code, "scripted/lm") == (1, 1)
+    assert Conscience(lm=lm).revise.calls(Constitution.load("general"), "scripted/lm-0.5b") == (1, 1)
 
 
 def test_a_large_model_writes_the_answer() -> None:
