@@ -14,7 +14,8 @@ LONGER = 6
 
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`~]*\n(.*?)^[ \t]*\1", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`")
-_SHELL_VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
+_VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
+"""Of the shell, or in a template of JavaScript."""
 _RETURNS = re.compile(r"\s*(?:return|yield|raise|throw)\b")
 _NODES_CRYPTO = re.compile(r"(?<![\w.])crypto\.(?:randomInt|randomBytes|timingSafeEqual|scrypt\w*|pbkdf2\w*|create\w+)\(")
 _CRYPTO = re.compile(r"\bcrypto\s*=|\bimport\s+(?:\*\s+as\s+)?crypto\b")
@@ -50,7 +51,7 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
 
     Returns:
         None where the reply has no code that can stand there: it is none, or the same, does nothing, is much longer, opens
-        other brackets than it closes, has lost a variable of the shell, or no longer returns.
+        other brackets than it closes, has lost a variable that stands behind a $, or no longer returns.
     """
     new = _code_in(reply)
     if new.count("\n") > old.count("\n") + LONGER or all(map(_IDLE.fullmatch, new.splitlines())):
@@ -59,7 +60,8 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
         new += end
     if new.strip() == dedent(old).strip():
         return None
-    if _open_brackets(new) != _open_brackets(old) or not {*_SHELL_VARIABLE.findall(old)} <= {*_SHELL_VARIABLE.findall(new)}:
+    kept = {*_VARIABLE.findall(new), *re.findall(r"[^\W\d]\w*", new)}
+    if _open_brackets(new) != _open_brackets(old) or not kept.issuperset(_VARIABLE.findall(old)):
         return None
     if _RETURNS.match(old) and not any(map(_RETURNS.match, new.splitlines())):
         return None

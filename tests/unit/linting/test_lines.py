@@ -95,6 +95,12 @@ def test_a_variable_of_the_shell_is_not_lost() -> None:
     assert rewritten(old, old, 'curl --cacert ca.pem "${URL}" -o "$OUT"') == 'curl --cacert ca.pem "${URL}" -o "$OUT"'
 
 
+def test_a_template_may_become_a_parameter() -> None:
+    old = "db.query(`SELECT id FROM users WHERE name = '${name}'`);"
+    assert rewritten(old, old, "db.query('SELECT id FROM users WHERE name = ?', [name]);") is not None
+    assert rewritten(old, old, "db.query('SELECT id FROM users');") is None
+
+
 def test_what_returned_returns() -> None:
     assert rewritten("    return eval(text)", "    return eval(text)", "values = ast.literal_eval(text)") is None
     reply = "```python\nvalues = ast.literal_eval(text)\nreturn values\n```"
