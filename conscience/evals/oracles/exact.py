@@ -55,7 +55,7 @@ _WITH_COMMAS = re.compile(r"\b(?:respuesta|resultado|antwort|ergebnis|réponse|r
 """Of a language that writes 0,5 and 1.250."""
 _CONDITION = re.compile(r"\b(?:in|for|of|over|at|than|after|during|per|every)\s(?:the\s)?(?:original\s)?\W?$", re.IGNORECASE)
 """What stands before a number that a condition of the question may be."""
-_NEARLY = re.compile(r"\s*(?:≈|\\approx)\s*[-−]?[\d.,]+\d%?")
+_NEARLY = re.compile(r"(?:≈|\\approx)\s*[-−]?[\d.,]+\d%?")
 
 
 def exact(case: Case, response: str) -> Grade:

@@ -53,8 +53,8 @@ _THOUGHT = re.compile(
 
 
 _ASIDE = re.compile(
-    r"\s*(?:[;(–—]|,?\s\b(?:while|whereas|despite|unlike|although|though|because|since|rather than|in reply to|in contrast"
-    r"|compared|followed by|as opposed)\b)",
+    r"[;(–—]|,?\s\b(?:while|whereas|despite|unlike|although|though|because|since|rather than|in reply to|in contrast"
+    r"|compared|followed by|as opposed)\b",
     re.IGNORECASE,
 )
 """What begins the part of a sentence that is not its point."""

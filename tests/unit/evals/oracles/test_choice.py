@@ -137,7 +137,7 @@ def test_not_rules_out_what_the_question_asks_for(question: str, text: str, pick
     assert picked_choice(AGED, text, question) == picked
 
 
-@pytest.mark.parametrize("text", ["(A) ", " ", "A, B, ", "{", "= 5", "so A ", "not Paris. ", "\\frac{"])
+@pytest.mark.parametrize("text", ["(A) ", " ", "A, B, ", "{", "= 5", "so A ", "not Paris. ", "\\frac{", "\n", ".", "*\n"])
 def test_long_answers_take_linear_time(text: str) -> None:
     """A model that goes in circles holds up no run."""
     began = time.process_time()

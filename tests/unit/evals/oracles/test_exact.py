@@ -216,7 +216,7 @@ WRONG += [
 
 
 @pytest.mark.parametrize(
-    "word", ["one hundred ", "1e99999 ", "10^" + "9" * 5000 + " ", "⟦99⟧ ", "a" + " " * 3000, "\\frac{"]
+    "word", ["one hundred ", "1e99999 ", "10^" + "9" * 5000 + " ", "⟦99⟧ ", "a" + " " * 3000, "\\frac{", "\n", ".", "$\n"]
 )
 def test_any_answer_is_read_in_linear_time(word: str) -> None:
     """One that goes in circles ends no run and holds up none."""
