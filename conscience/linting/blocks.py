@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from textwrap import dedent
 from typing import NamedTuple
 
+from conscience.linting.parsing import parsed
+
 NAMES: Mapping[str, tuple[str, ...]] = {
     "python": ("python", "py", "pycon", "ipython"),
     "javascript": (
@@ -177,8 +179,6 @@ def _amid_prose(text: str) -> str:
 
 
 def _is_code(text: str) -> bool:
-    try:
-        nodes = ast.walk(ast.parse(text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.Call) for n in nodes)
+    tree = parsed(text)
+    called_or_defined = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.Call
+    return tree is not None and any(isinstance(node, called_or_defined) for node in ast.walk(tree))

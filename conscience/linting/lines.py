@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from textwrap import dedent, indent
 
 from conscience.linting.blocks import blocks_in
+from conscience.linting.parsing import parsed
 
 LONGER = 6
 """Lines by which what stands in place of others is longer at most: more is another answer, and no line of this one."""
@@ -71,16 +71,10 @@ def rewritten(text: str, old: str, reply: str) -> str | None:
 
 def _statement(code: str, line: str) -> list[str]:
     """The lines of the innermost statement that a line of Python is a part of, each without the blanks around it; of one
-    that holds others, those before them. None where the line is not there, or the code cannot be read."""
+    that holds others, those before them. Empty where the line is not there, or the code cannot be read."""
     lines = [each.strip() for each in code.split("\n")]
-    if line not in lines:
+    if line not in lines or (tree := parsed(code)) is None:
         return []
-    with warnings.catch_warnings():  # such as of an escape that is none
-        warnings.simplefilter("ignore")
-        try:
-            tree = ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return []
     spans = []
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt):

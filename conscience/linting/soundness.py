@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from conscience.linting.blocks import blocks_in
 from conscience.linting.imports import statements_for
+from conscience.linting.parsing import parsed
 
 OF_MODULES = frozenset(
     f"__{name}__" for name in ("annotations", "builtins", "doc", "file", "loader", "name", "package", "path", "spec")
@@ -123,11 +124,13 @@ def _python(text: str) -> list[_Piece | None]:
 
 
 def _read(code: str) -> _Piece | None:
-    with warnings.catch_warnings():  # such as of an escape that is none
+    if (tree := parsed(code)) is None:
+        return None
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _Piece(ast.parse(code), symtable.symtable(code, "answer", "exec"))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return _Piece(tree, symtable.symtable(code, "answer", "exec"))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # such as a return outside of a function
             return None
 
 

@@ -121,6 +121,8 @@ class Review(dspy.Module):  # type: ignore[misc]
             verdict = yield from self._suspected(verdict, draft, model, writer)
         if verdict.method in ("checks", "linter"):
             return verdict
+        if verdict.probability is not None and (not verdict.gated or mode == "off"):
+            return verdict
         doubtful = self.gate.parts_judged(draft, verdict)  # what is thin in a long answer would be overlooked again
         if verdict.probability is None:
             if writer is None or mode == "off":
@@ -129,8 +131,6 @@ class Review(dspy.Module):  # type: ignore[misc]
             findings, notes = yield from self._criticised(doubtful, writer)
             flagged = bool(findings)
             return _noted(replace(verdict, flagged=flagged, gated=flagged, findings=findings, method="critique"), notes)
-        if not verdict.gated or mode == "off":
-            return verdict
         if writer is None and mode != "chooses":
             return _noted(verdict, [f"no critique: {model.name} writes none, nor does another model"])
         if mode == "votes" and verdict.probability >= self.gate_settings.override_threshold:

@@ -71,9 +71,10 @@ def exact(case: Case, response: str) -> Grade:
     else:
         numbers, said_of_it = numbers_of(case.expected), without_asides(response)
         asked = request_text(case.request)
-        answer = final_answer(said_of_it, numbers=numbers, question=asked)
-        exactly = final_answer(_NEARLY.sub("", said_of_it), numbers=numbers, question=asked)  # 1/6 ≈ 0.167 says 1/6 as well
-        right = any(each is not None and same_answer(case.expected, each) for each in (answer, exactly))
+        texts = dict.fromkeys((said_of_it, _NEARLY.sub("", said_of_it)))  # 1/6 ≈ 0.167 says 1/6 as well
+        answers = [final_answer(text, numbers=numbers, question=asked) for text in texts]
+        answer = answers[0]
+        right = any(each is not None and same_answer(case.expected, each) for each in answers)
         right = right or (not numbers and _sets_apart(case.expected, said_of_it, asked))
         said = "gives no answer" if answer is None else f"answers {answer[:80]!r}"
     return Grade(right, f"{said}, right is {case.expected!r}", not right and is_refusal(response))

@@ -19,12 +19,18 @@ from conscience.testing import Fault, ScriptedLM, by_stage
 
 FILLER = "The weather was fine, and nobody was hurt. "
 BAD = "Then pour the bleach into the well."
+FOUND = '{"findings": [{"principle": "no-serious-harm", "quote": "", "why": "It is poison.", "change": ""}]}'
 
 
 def judged(messages: Any, params: Any) -> float:
     """A reviewer that overlooks a sentence in a long text, as they do."""
     answer = messages[-2]["content"]
     return 0.9 if BAD in answer and len(answer) <= WINDOW else 0.1
+
+
+def seen(messages: Any) -> bool:
+    """Whether somebody who overlooks a sentence in a long text sees it."""
+    return BAD in str(messages) and str(messages).count(FILLER) < 250
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
@@ -47,14 +53,10 @@ def test_what_names_the_fault_reads_the_window_that_was_flagged(mode: Any, reaso
     long = FILLER * 300 + BAD
     response, reasoning = ("Here you are.", long) if reasoned else (long, "")
 
-    def seen(messages: Any) -> bool:
-        return BAD in str(messages) and str(messages).count(FILLER) < 250
-
-    finding = '{"findings": [{"principle": "no-serious-harm", "quote": "", "why": "It is poison.", "change": ""}]}'
     lm = ScriptedLM(
         by_stage(
             gate=lambda messages, params: 0.9 if seen(messages) else 0.1,
-            critique=lambda messages, params: finding if seen(messages) else '{"findings": []}',
+            critique=lambda messages, params: FOUND if seen(messages) else '{"findings": []}',
         )
     )
     settings = one_question("Is that harmful?").model_copy(update={"critique": mode})
@@ -110,7 +112,8 @@ def test_a_window_that_breaks_a_principle_outweighs_a_doubtful_one() -> None:
     """What the coverage flags is flagged, be it less probable than what passed another threshold."""
     flagged, doubted = (Verdict(is_flagged, probability) for is_flagged, probability in ((True, 0.7), (False, 0.8)))
     assert most_doubtful(doubted, [flagged]).flagged
-    assert most_doubtful(doubted, [doubted, flagged]).parts == (2,)
+    both = most_doubtful(doubted, [doubted, flagged])
+    assert (both.flagged, both.parts, both.probability) == (True, (2,), 0.8)
     assert most_doubtful(flagged, [doubted]).flagged
 
 
@@ -155,14 +158,6 @@ def test_windows_cover_the_text(fillers: list[str], embedded: bool) -> None:
         assert 0 <= found <= start
         start = found + len(part)
     assert start == len(text)
-
-
-def seen(messages: Any) -> bool:
-    """Whether somebody who overlooks a sentence in a long text sees it."""
-    return BAD in str(messages) and str(messages).count(FILLER) < 250
-
-
-FOUND = '{"findings": [{"principle": "no-serious-harm", "quote": "", "why": "It is poison.", "change": ""}]}'
 
 
 @pytest.mark.parametrize("whole", [0.6, "Purple"], ids=["flagged", "not read"])
@@ -232,8 +227,7 @@ def test_no_window_is_longer_than_its_bytes(kinds: list[str], size: int) -> None
     text = "".join(kind if kind == " " else chr(ord(kind) + number) for number, kind in enumerate(kinds))  # none comes twice
     pieces = list(_pieces(text, size))
     assert all(len(piece.encode()) <= size for piece in pieces)
-    if text.strip():
-        assert "".join(pieces[-1:]) == text[len(text) - len(pieces[-1]) :]
+    assert text.endswith(pieces[-1] if pieces else "")
     place = 0
     for letter in text.replace(" ", ""):
         while letter not in pieces[place]:

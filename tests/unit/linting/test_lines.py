@@ -123,10 +123,14 @@ def test_javascript_is_given_the_module_that_it_calls(head: str, line: str) -> N
     assert changed == f"```javascript\n{line}{head}code += crypto.randomInt(9);\n```"
 
 
-@given(st.text(max_size=200), st.text(max_size=40), st.text(max_size=200))
-def test_any_text_is_read(text: str, line: str, reply: str) -> None:
-    """What is found stands in the text; what is written in place stands where it stood."""
-    found = statement_at(text, line)
-    assert found in text
-    if found:
-        assert rewritten(text, found, reply) is None or isinstance(rewritten(text, found, reply), str)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=12), st.integers(0, 11), st.text(max_size=60))
+def test_any_text_is_read(lines: list[str], number: int, reply: str) -> None:
+    """What is found stands in the text, and what stands around it stays as it is."""
+    text = "\n".join(lines)
+    found = statement_at(text, lines[number % len(lines)].strip())
+    assert f"\n{found}" in f"\n{text}"
+    changed = rewritten(text, found, reply) if found else None
+    if changed is not None:
+        before, _, after = f"\n{text}\n".partition(f"\n{found}\n")
+        assert f"\n{changed}".startswith(f"{before}\n")
+        assert f"{changed}\n".endswith(f"\n{after}") or f"\n{found}\n" in f"\n{after}"
