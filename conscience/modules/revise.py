@@ -209,7 +209,10 @@ def _by_line(
         asked = LINE.format(line=old, rule=constitution.principle(finding.principle).short, change=finding.change)
         for drawn in range(LINE_DRAWS):
             params = room(model, LINE_TOKENS) | (_warmth(draft, model) if drawn else {})
-            completion = yield model.ask(_turns(conversation, as_data(answer), asked), params, salt=drawn or None)
+            try:
+                completion = yield model.ask(_turns(conversation, as_data(answer), asked), params, salt=drawn or None)
+            except EmptyAnswer:
+                return None
             changed = rewritten(value, old, completion.text)
             after = outputs if changed is None else {**outputs, name: with_imports(value, changed)}
             if len(still := weak_lines(after, constitution)) < len(weak) and not _broken(draft.outputs, after):

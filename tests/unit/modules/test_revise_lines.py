@@ -89,6 +89,12 @@ def test_where_a_line_does_not_help_the_answer_is_written_anew(line: Callable[[s
     assert asked_of(lm) == ["line"] * LINE_DRAWS + ["answer"]
 
 
+def test_an_empty_line_is_no_end_of_the_revision() -> None:
+    lm = ScriptedLM(script(lambda asked: ""), name="scripted/lm-0.5b")
+    assert run(lm).answer == "```python\nprint()\n```"
+    assert asked_of(lm)[-1] == "answer"
+
+
 def test_a_line_is_drawn_until_it_is_better() -> None:
     """To look at it again costs nothing."""
     drawn: list[str] = []
