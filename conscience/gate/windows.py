@@ -83,10 +83,9 @@ def most_doubtful(whole: Verdict, parts: Sequence[Verdict | Unjudged]) -> Verdic
     if unread := tuple(number for number in known if known[number].probability is None):
         notes = (note for number in unread for note in _of(number, known[number].notes))
         return replace(whole, probability=None, notes=(*whole.notes, *notes), parts=unread)
-    highest = known[doubt[0]].probability or 0.0 if doubt else 0.0
-    if whole.probability is None or highest <= whole.probability:
+    if whole.probability is None or not doubt or (known[doubt[0]].probability or 0.0) <= whole.probability:
         return whole
-    return _about(tuple(doubt[:1]), known[doubt[0]])
+    return _about((doubt[0],), known[doubt[0]])
 
 
 def _about(numbers: tuple[int, ...], first: Verdict, at_least: float = 0.0) -> Verdict:
@@ -102,9 +101,12 @@ def _of(number: int, notes: Sequence[str]) -> Iterator[str]:
 def _pieces(text: str, size: int, *, in_bytes: bool = True) -> Iterator[str]:
     """A text in pieces of at most so many bytes, or characters, which overlap, and end between words where there are any."""
     wide = in_bytes and not text.isascii()
+    if (len(text.encode("utf-8", "replace")) if wide else len(text)) <= size:  # as nearly every text
+        yield from [text] if text else []
+        return
     ends = list(accumulate(len(letter.encode("utf-8", "replace")) for letter in text)) if wide else range(1, len(text) + 1)
     start, before = 0, 0
-    while start < len(text) and ends[-1] - before > size:
+    while ends[-1] - before > size:
         end = max(start + 1, bisect_right(ends, before + size))
         least = max(start + 1, bisect_right(ends, before + size - size // OVERLAP))
         if blank := re.search(r"\s\S*$", text[least:end]):
@@ -112,5 +114,4 @@ def _pieces(text: str, size: int, *, in_bytes: bool = True) -> Iterator[str]:
         yield text[start:end]
         start = max(start + 1, bisect_right(ends, ends[end - 1] - size // OVERLAP))
         before = ends[start - 1]
-    if text:
-        yield text[start:]
+    yield text[start:]
