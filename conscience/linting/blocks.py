@@ -69,7 +69,7 @@ DATA = frozenset(
 )
 """What is fenced and is no code."""
 
-_FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
+FENCED = re.compile(r"(?<![\w)`~])(`{3,}+|~{3,}+)([^\n`~]*+)\n(.*?)(?:\1|\Z)", re.DOTALL)
 """A fence, what is written after it, and what is inside, to the end where it is not closed."""
 
 PARAGRAPHS = 30
@@ -111,7 +111,7 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     Args:
         language: what was asked for, if that is known; taken for what no fence names.
     """
-    fenced = [(language_named(label), dedent(text)) for _, label, text in _FENCED.findall(response)]
+    fenced = [(language_named(label), dedent(text)) for _, label, text in FENCED.findall(response)]
     if not fenced:
         text = dedent(response)  # a method, as it stands in its class
         if bare := _bare(text, language):

@@ -27,10 +27,15 @@ TRIED = 100
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 """A line as Python counts them; str.splitlines knows further ends."""
 
+_FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES = (*_FUNCTION, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+"""What has names of its own."""
+
 
 def broken_by_change(before: str, after: str) -> str:
     """What of the Python in a text no longer holds together, though it did before the text was changed: a piece that is no
-    Python any more, or a name that nothing defines, such as that of an import which was lost.
+    Python any more, a name that nothing defines, such as that of an import which was lost, or one that a function reads
+    before it has a value, as ``html = html.escape(text)`` does.
 
     Text without Python before, or with Python that was broken then, says nothing of what comes after; nor does a part of
     something larger, which uses names that it does not define.
@@ -43,8 +48,10 @@ def broken_by_change(before: str, after: str) -> str:
         return ""
     if None in new:
         return "its Python has a syntax error"
-    lost = set() if _undefined(old) else _undefined(new)
-    return f"nothing defines {', '.join(sorted(lost))}" if lost else ""
+    if lost := set() if _undefined(old) else _undefined(new):
+        return f"nothing defines {', '.join(sorted(lost))}"
+    unset = _unset(new) - _unset(old)
+    return f"{', '.join(sorted(unset))} is read before it has a value" if unset else ""
 
 
 def with_imports(before: str, after: str) -> str:
@@ -149,6 +156,50 @@ def _undefined(pieces: Sequence[_Piece | None]) -> set[str]:
                 if symbol.is_referenced():
                     used.add(symbol.get_name())
     return used - defined
+
+
+def _unset(pieces: Sequence[_Piece | None]) -> set[str]:
+    """Names that a function reads in the very statement which gives them their first value."""
+    trees = [piece.tree for piece in pieces if piece]
+    return {name for tree in trees for node in ast.walk(tree) if isinstance(node, _FUNCTION) for name in _unset_in(node)}
+
+
+def _unset_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """For certain: what a comprehension or lambda reads does not count, nor does a name that comes otherwise than by an
+    assignment."""
+    own = [node for statement in function.body for node in _own(statement)]
+    stored = [node for node in own if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    first = {node.id: node for node in sorted(stored, key=lambda n: (n.lineno, n.col_offset), reverse=True)}
+    unset: set[str] = set()
+    for statement in own:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            given = {node.id for node in _own(statement) if isinstance(node, ast.Name) and first.get(node.id) is node}
+            unset |= given & {node.id for node in _own(statement.value) if isinstance(node, ast.Name)}
+    return unset - {name for node in ast.walk(function) for name in _comes_otherwise(node)}
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and those inside, but for what has names of its own."""
+    if not isinstance(node, _SCOPES):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from _own(child)
+
+
+def _comes_otherwise(node: ast.AST) -> list[str]:
+    """The names that a node gives a value to, by something else than an assignment."""
+    match node:
+        case ast.arg(arg=name) | ast.NamedExpr(target=ast.Name(id=name)) | ast.MatchMapping(rest=str(name)):
+            return [name]
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Global(names=names) | ast.Nonlocal(names=names):
+            return names
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            return [(alias.asname or alias.name).partition(".")[0] for alias in aliases]
+    return []
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

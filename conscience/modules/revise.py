@@ -20,6 +20,7 @@ from conscience.gate.asking import room
 from conscience.gate.choosing import likeliest
 from conscience.linting.lines import rewritten, statement_at
 from conscience.linting.soundness import broken_by_change, with_imports
+from conscience.linting.telling import code_in, told_anew
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
@@ -222,6 +223,7 @@ def _by_line(
             return None
     if weak:
         return None
+    outputs = _told_anew(draft.outputs, outputs)
     written = _kept(draft, verdict.findings)
     text = form.write(outputs) if form is not None else str(next(iter(outputs.values())))
     mended = replace(draft, outputs=outputs, written=written, reasoning=whole_reasoning(written, None), text=text)
@@ -247,6 +249,12 @@ def _with_imports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[s
         name: with_imports(value_text(before.get(name)), value) if isinstance(value, str) else value
         for name, value in after.items()
     }
+
+
+def _told_anew(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs, without the sentences in which they tell of code that they no longer have."""
+    old, new = ("\n".join(code_in(value) for value in each.values() if isinstance(value, str)) for each in (before, after))
+    return {name: (isinstance(value, str) and told_anew(value, old, new)) or value for name, value in after.items()}
 
 
 def _broken(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -38,6 +38,17 @@ def fenced(code: str, language: str = "python") -> str:
         ("class Words:\n    kind = str\n    def of(self, text: str) -> list[kind]:\n        return text.split()", ""),
         ("def words(text):\n    try:\n        return text.split()\n    except* ValueError as e:\n        raise e", ""),
         ("if __name__ == '__main__':\n    print(__file__, '\\d')", ""),
+        (
+            "import html\n\ndef words(text):\n    html = f'<p>{html.escape(text)}'\n    return html",
+            "html is read before it has a value",
+        ),
+        ("def words(text):\n    text = text.split()\n    return text", ""),
+        ("def words(text, n=0):\n    for n in text:\n        n = n + n\n    m = n\n    m = m + n\n    return m", ""),
+        ("def words(text):\n    t = [t for t in text]\n    f = lambda: f\n    return t, f", ""),
+        (
+            "def words(text):\n    import re\n    re = re.I\n    try: ...\n    except OSError as e:\n        e = e.args",
+            "",
+        ),
     ],
 )
 def test_what_no_longer_holds_together(after: str, said: str) -> None:

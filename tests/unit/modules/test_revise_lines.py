@@ -25,9 +25,9 @@ def fetch(url):
     return requests.get(url, verify=False, timeout=5).text
 ```
 
-It draws a letter."""
+It draws a letter. `verify=False` trusts anybody."""
 MENDED = DRAFT.replace('random.choice("abc")', 'secrets.choice("abc")').replace(", verify=False", "")
-MENDED = MENDED.replace("import random\n", "import secrets\nimport random\n")
+MENDED = MENDED.replace("import random\n", "import secrets\nimport random\n").replace(" `verify=False` trusts anybody.", "")
 
 
 def script(line: Callable[[str], str]) -> Callable[[Any, Any], Any]:
@@ -60,7 +60,8 @@ def asked_of(lm: ScriptedLM) -> list[str]:
 
 
 def test_each_line_that_is_at_fault_is_written_anew() -> None:
-    """All else is as it was, but for the import that the line needs; the conversation's prefix stays the same."""
+    """All else is as it was, but for the import that the line needs, and what was said of the old one; the conversation's
+    prefix stays the same."""
     lm = ScriptedLM(script(mended), name="scripted/lm-0.5b")
     outcome = run(lm)
     assert (outcome.status, outcome.answer) == ("revised", MENDED)

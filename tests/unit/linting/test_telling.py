@@ -1,0 +1,62 @@
+"""What prose tells of the code beside it, once the code is another."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conscience.linting.telling import code_in, told_anew
+
+OLD = "for (let i = 0; i < 10; i++) {\n  code += chars[Math.floor(Math.random() * chars.length)];\n}"
+NEW = "for (let i = 0; i < 10; i++) {\n  code += chars[crypto.randomInt(chars.length)];\n}"
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        (
+            "It loops ten times. The `Math.random() * chars.length` expression gives an index. The code is returned.\n",
+            "It loops ten times. The code is returned.\n",
+        ),
+        ("It uses Math.random for\neach letter. Then it stops.", "Then it stops."),
+        ("1. **All**: a list.\n2. **One**: `Math.random()`.\n3. **Loop**: `i`.", "1. **All**: a list.\n3. **Loop**: `i`."),
+        ("- `Math.floor` rounds\n- `chars.length` bounds it\n", "- `chars.length` bounds it\n"),
+        ("| `Math.random()` | index |\n| `chars` | letters |\n", "| `chars` | letters |\n"),
+        ("Every letter is drawn (see `chars`). All good!", "Every letter is drawn (see `chars`). All good!"),
+        ("Never use `Math.seed`; run e.g. `crypto.randomInt`.", "Never use `Math.seed`; run e.g. `crypto.randomInt`."),
+    ],
+    ids=["a sentence", "two lines", "an item", "a bare item", "a row", "what is still there", "what never was"],
+)
+def test_what_is_gone_is_not_told_of(told: str, left: str) -> None:
+    text = f"Here:\n\n```javascript\n{NEW}\n```\n\n{told}"
+    assert told_anew(text, OLD, NEW) == f"Here:\n\n```javascript\n{NEW}\n```\n\n{left}"
+
+
+def test_an_argument_is_told_with_its_value() -> None:
+    """`shell` is no name of a module; what is set to True is."""
+    told = "With shell=True the shell reads it. The shell is old."
+    assert told_anew(told, "run(cmd, shell=True)", "run(shlex.split(cmd))") == "The shell is old."
+
+
+def test_code_alone_is_no_prose() -> None:
+    code = "import os\n\n# os.system runs it\nrun(cmd)\n"
+    assert told_anew(code, "import os\nos.system(cmd)", code) == code
+
+
+_SAID = st.lists(
+    st.sampled_from(["`a.b`", "a.b", "c=1", "`x y`", "word", ". ", "\n", "- ", "1. ", ": ", "```\n", "|", " ", "**"]),
+    max_size=30,
+).map("".join)
+
+
+@given(_SAID)
+def test_what_is_left_was_there(text: str) -> None:
+    """Blocks stay, nothing is added, and a second look finds no more; the same code says nothing."""
+    before, after = "a.b(c=1)\nx y", "z"
+    assert told_anew(text, before, before) == text
+    left = told_anew(text, before, after)
+    rest = iter(text)
+    assert all(letter in rest for letter in left)
+    assert code_in(left) == code_in(text)
+    assert told_anew(left, before, after) == left
