@@ -35,7 +35,7 @@ test: $(READY)
 	$(PYTEST) -n 3 -m "not long"
 
 long: $(READY)
-	$(PYTEST) -n 2 -m long
+	$(PYTEST) -n 3 -m long
 
 # Style, types, who may import whom, and a documentation whose links and names all lead somewhere.
 check: lint types layers docs

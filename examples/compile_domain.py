@@ -1,6 +1,6 @@
 """A program for a new domain, from a few principles and a few dozen labels.
 
-python examples/compile_domain.py [--lm local] [--labels 48] [--out hiring.json]
+python examples/compile_domain.py [--lm local] [--labels 48] [--minutes 10] [--out hiring.json]
 
 The domain is hiring: its constitution and its cases come with the library. Yours are a short YAML file and a file of cases;
 see docs/constitution.md and docs/measuring.md.
@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lm", default="local")
     parser.add_argument("--labels", type=int, default=48)
+    parser.add_argument("--minutes", type=float, default=10.0, help="that it may take; what is found by then is kept")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "hiring.json")
     options = parser.parse_args()
 
@@ -30,7 +31,8 @@ def main() -> None:
     share = options.labels / len(cases)
     parts = split_cases(cases, {"learn": share, "later": 1 - share}, seed=1)
 
-    compiled = SelfCorrection(target_fpr=0.1, auto="light").compile(program, trainset=parts["learn"])
+    optimizer = SelfCorrection(target_fpr=0.1, auto="light", budget={"seconds": 60 * options.minutes})
+    compiled = optimizer.compile(program, trainset=parts["learn"])
     compiled.save(options.out)
 
     # In the application: one line, and the models of the day.

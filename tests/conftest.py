@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import itertools
 import os
 import signal
 import socket
@@ -103,10 +104,14 @@ def _no_network() -> Iterator[None]:
     socket.socket.connect, socket.socket.connect_ex = connect, connect_ex  # type: ignore[method-assign]
 
 
+_CACHES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test caches outlives it or touches the user's folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    folder = tmp_path_factory.mktemp(f"cache-{next(_CACHES)}", numbered=False)  # a free number is sought among all
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.delenv("CONSCIENCE_WEIGHTS", raising=False)
     from conscience.backends.storage.cache import shared_cache
 

@@ -252,10 +252,10 @@ def test_clients(run: Run) -> None:
 
 @pytest.mark.local
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_compile_domain(run: Run, local_endpoint: Any, tmp_path: Path) -> None:
     """On the embedded model, from a few labels."""
-    said = run("compile_domain.py", "--labels", "24", "--out", str(tmp_path / "p.json"))
+    said = run("compile_domain.py", "--labels", "24", "--minutes", "1.5", "--out", str(tmp_path / "p.json"))
     assert "together" in said or "left alone" in said
     assert "a case it has not seen" in said
     assert (tmp_path / "p.json").exists()

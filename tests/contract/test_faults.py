@@ -87,8 +87,8 @@ def test_three_hundred_requests_of_a_bad_day(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
-def test_ten_thousand_requests_of_a_bad_day(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_five_thousand_requests_of_a_bad_day(way: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Half of them in threads, half on an event loop."""
     with faulty_server(0.2, seed=2) as server:
-        ends = WAYS[way](program(server.url, timeout=3.0), range(5000))
+        ends = WAYS[way](program(server.url, timeout=3.0), range(2500))
         check(ends, server.log(), 3.0, capsys)

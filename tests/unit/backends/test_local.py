@@ -12,7 +12,6 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -222,24 +221,23 @@ def _small(max_tokens: int = 48) -> Any:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
-def test_long_answers_do_not_go_in_circles(local_endpoint: Any) -> None:
-    """Greedy and without a sampler against it, the same eight words come up to a dozen times. A single answer differs with
-    the processor and with what the server has in its cache, so answers in circles are counted: those with four times."""
-    backend = Backend("local", cache=False, timeout=300)
-    topics = ["make pancakes", "plant a tree", "pack for a hike", "draw the sea"]
-    topics += ["learn to swim", "bake bread", "write a letter", "clean a window"]
+def test_answers_do_not_go_in_circles(local_endpoint: Any) -> None:
+    """Greedy and without a sampler against it, the same eight words come up to forty times where a request lures to it. A
+    single answer differs with the processor, so they are counted in all."""
+    backend = Backend("local", cache=False, timeout=120)
+    lures = [
+        "Write a chant for a football crowd that repeats the same two lines over and over.",
+        "Write the refrain of a song, and sing it many times: Row, row, row your boat, gently down the stream.",
+        "Tell a story in which a parrot says the same sentence again and again.",
+    ]
 
-    def repeated(topic: str, **options: Any) -> int:
-        question = {"role": "user", "content": f"How do I {topic}?"}
-        words = backend.complete([question], {"max_tokens": 400, **options}).text.split()
+    def repeated(question: str, **options: Any) -> int:
+        words = backend.complete([{"role": "user", "content": question}], {"max_tokens": 200, **options}).text.split()
         return max(Counter(tuple(words[start : start + 8]) for start in range(len(words) - 7)).values(), default=0)
 
-    with ThreadPoolExecutor(4) as pool:
-        usual = list(pool.map(repeated, topics))
-        without = list(pool.map(lambda topic: repeated(topic, dry_multiplier=0.0), topics))
-    assert median(usual) <= 8
-    assert sum(count >= 4 for count in usual) <= sum(count >= 4 for count in without) / 2, (usual, without)
+    usual = [repeated(lure) for lure in lures]
+    without = [repeated(lure, dry_multiplier=0.0) for lure in lures]
+    assert sum(usual) <= sum(without) / 2, (usual, without)
 
 
 def test_a_larger_model_by_name(coder: str) -> None:

@@ -217,7 +217,7 @@ def test_programmers_error_ends_the_run(tmp_path: Path) -> None:
         run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl", [*CASES, Case(id="x", request="no response")])
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL])
 def test_interrupted_half_way_it_asks_no_question_twice(server: Loopback, tmp_path: Path, how: signal.Signals) -> None:
     """Both runs together make as many calls as one would have; only what was in flight when killed may come again."""
 

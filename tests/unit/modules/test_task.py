@@ -110,10 +110,9 @@ def test_nothing_of_a_signature_is_lost(drawn: Any, adapter: Any) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(signatures(), st.sampled_from(ADAPTERS))
-def test_nothing_of_two_thousand_signatures_is_lost(drawn: Any, adapter: Any) -> None:
+def test_nothing_of_five_hundred_signatures_is_lost(drawn: Any, adapter: Any) -> None:
     """The same, on more."""
     check_nothing_is_lost(drawn, adapter)
 
