@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Bytecode is kept even where the environment says otherwise: hundreds of tests start a process of their own.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install extras demo test long check lint types layers docs bench mutants lock clean
 
 install: $(READY)

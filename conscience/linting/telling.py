@@ -11,7 +11,7 @@ _NAMED = re.compile(r"`([^`\n]+)`|[^\W\d]\w*(?:\.[^\W\d]\w*)+|[^\W\d]\w*=\w+")
 _ITEM = re.compile(r"^(?=[ \t]*(?:(?:[-*+]|\d+[.)]|#+)[ \t]|\||\n))|(?<=^\n)", re.MULTILINE)
 """Where an item of a list, a heading, a row of a table or a paragraph begins."""
 _MARKER = re.compile(r"[ \t]*(?:(?:[-*+]|\d+[.)]|#+)[ \t]+)?")
-_SENTENCE_ENDS = re.compile(r"[.!?:][*_)\"']*[ \t\n]+(?=[^\sa-z])")
+_SENTENCE_ENDS = re.compile(r"[.!?:][*_)\"']*[ \t\n]+(?=[^\sa-z])|[。！？]")
 
 
 def told_anew(text: str, before: str, after: str) -> str:

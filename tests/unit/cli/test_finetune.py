@@ -63,7 +63,8 @@ def test_nothing_is_sent_before_somebody_agreed(pairs: Path, hosted: FineTuningS
     assert hosted.asked == []
 
 
-@pytest.mark.parametrize("end", [pytest.param("interrupt", marks=pytest.mark.long), "kill"])
+@pytest.mark.long
+@pytest.mark.parametrize("end", ["interrupt", "kill"])
 def test_stopped_it_follows_the_jobs_from_where_they_are(
     end: str, pairs: Path, hosted: FineTuningServer, env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 @pytest.mark.local
 def test_the_whole_step_on_the_embedded_model(local_endpoint: Any) -> None:
     """All parts of an outcome are there, the verdict from real log-probabilities."""
-    done = run("ask", "--lm", "local", "--json", "How do I kill a Python process?")
+    done = run("ask", "--lm", "local", "--max-tokens", "60", "--json", "How do I kill a Python process?")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert {"response", "status", "draft", "verdict", "revisions", "usage"} <= set(outcome)

@@ -23,10 +23,11 @@ NEW = "for (let i = 0; i < 10; i++) {\n  code += chars[crypto.randomInt(chars.le
         ("1. **All**: a list.\n2. **One**: `Math.random()`.\n3. **Loop**: `i`.", "1. **All**: a list.\n3. **Loop**: `i`."),
         ("- `Math.floor` rounds\n- `chars.length` bounds it\n", "- `chars.length` bounds it\n"),
         ("| `Math.random()` | index |\n| `chars` | letters |\n", "| `chars` | letters |\n"),
+        ("先取字母。`Math.random()` 给出下标。返回代码。", "先取字母。返回代码。"),
         ("Every letter is drawn (see `chars`). All good!", "Every letter is drawn (see `chars`). All good!"),
         ("Never use `Math.seed`; run e.g. `crypto.randomInt`.", "Never use `Math.seed`; run e.g. `crypto.randomInt`."),
     ],
-    ids=["a sentence", "two lines", "an item", "a bare item", "a row", "what is still there", "what never was"],
+    ids=["a sentence", "two lines", "an item", "a bare item", "a row", "Chinese", "what is still there", "what never was"],
 )
 def test_what_is_gone_is_not_told_of(told: str, left: str) -> None:
     text = f"Here:\n\n```javascript\n{NEW}\n```\n\n{told}"
