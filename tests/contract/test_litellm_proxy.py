@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.support import wires
 from tests.support.loopback import Body, Loopback, Raw, error, well_behaved
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180), pytest.mark.xdist_group("proxy")]  # it starts once
 
 BAD = "BADWORD"
 KEY = "sk-proxy-0123456789"

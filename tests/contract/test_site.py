@@ -75,6 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("site")  # built once
 def test_no_page_names_another_host_to_load_from(site: Path) -> None:
     """Neither fonts nor scripts nor badges."""
     built = sorted(site.rglob("*.html"))
@@ -85,6 +86,7 @@ def test_no_page_names_another_host_to_load_from(site: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("site")  # built once
 def test_a_reader_finds_a_name_and_loads_nothing_from_elsewhere(site: Path, tmp_path: Path) -> None:
     """In a real browser: the search works, nothing complains, and no other host is asked."""
     handler = partial(_Quiet, directory=str(site))

@@ -18,7 +18,7 @@ from conscience.testing import Fault, ScriptedLM, by_stage
 from tests.support.browser import chromium
 from tests.support.serving import serving
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120), pytest.mark.xdist_group("page")]
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script> \u202e\x1b[31m Kim"
 FINDING = json.dumps({"findings": [{"principle": "honesty", "quote": HOSTILE, "why": HOSTILE, "change": "Say so."}]})
