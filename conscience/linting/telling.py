@@ -6,12 +6,12 @@ import re
 
 from conscience.linting.blocks import FENCED, blocks_in
 
-_NAMED = re.compile(r"`([^`\n]+)`|[^\W\d]\w*(?:\.[^\W\d]\w*)+|[^\W\d]\w*=\w+")
+_NAMED = re.compile(r"`([^`\n]+)`|(?<![\w.])[^\W\d]\w*+(?:(?:\.[^\W\d]\w*+)++|=\w++)")
 """What is quoted as code, a name with that of its module, or an argument with its value."""
-_ITEM = re.compile(r"^(?=[ \t]*(?:(?:[-*+]|\d+[.)]|#+)[ \t]|\||\n))|(?<=^\n)", re.MULTILINE)
+_ITEM = re.compile(r"^(?=[ \t]*(?:(?:[-*+]|\d+[.)]|#+)[ \t]|\||\r?\n))|(?<=\n\n)|(?<=\n\r\n)", re.MULTILINE)
 """Where an item of a list, a heading, a row of a table or a paragraph begins."""
 _MARKER = re.compile(r"[ \t]*(?:(?:[-*+]|\d+[.)]|#+)[ \t]+)?")
-_SENTENCE_ENDS = re.compile(r"[.!?:][*_)\"']*[ \t\n]+(?=[^\sa-z])|[。！？]")
+_SENTENCE_ENDS = re.compile(r"[.!?:][*_)\"']*\s+(?=[^\sa-z])|[。！？]")
 
 
 def told_anew(text: str, before: str, after: str) -> str:
@@ -43,7 +43,7 @@ def _prose(text: str, before: str, after: str) -> str:
     gone = False
     for item in filter(None, _ITEM.split(text)):
         left = _item(item, before, after)
-        if left and not (gone and left == "\n" and kept and kept[-1] == "\n"):  # one blank line, where two would meet
+        if left and not (gone and left.isspace() and kept and kept[-1].isspace()):  # one blank line, where two would meet
             kept.append(left)
         gone = not left
     return "".join(kept)
@@ -70,5 +70,8 @@ def _gone(named: re.Match[str], before: str, after: str) -> bool:
 
 
 def _is_in(name: str, code: str) -> bool:
-    words = r"\s*".join(map(re.escape, name.split()))
-    return bool(words) and re.search(rf"(?<![\w.]){words}(?!\w)", code) is not None
+    words = name.split()
+    if not words or words[0] not in code:  # soon known, and so it is of most
+        return False
+    sought = r"\s*".join(map(re.escape, words))
+    return re.search(rf"(?<![\w.]){sought}(?!\w)", code) is not None

@@ -29,9 +29,10 @@ NEW = "for (let i = 0; i < 10; i++) {\n  code += chars[crypto.randomInt(chars.le
     ],
     ids=["a sentence", "two lines", "an item", "a bare item", "a row", "Chinese", "what is still there", "what never was"],
 )
-def test_what_is_gone_is_not_told_of(told: str, left: str) -> None:
-    text = f"Here:\n\n```javascript\n{NEW}\n```\n\n{told}"
-    assert told_anew(text, OLD, NEW) == f"Here:\n\n```javascript\n{NEW}\n```\n\n{left}"
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_is_gone_is_not_told_of(told: str, left: str, newline: str) -> None:
+    text, expected = (f"Here:\n\n```javascript\n{NEW}\n```\n\n{each}" for each in (told, left))
+    assert told_anew(text.replace("\n", newline), OLD, NEW) == expected.replace("\n", newline)
 
 
 def test_an_argument_is_told_with_its_value() -> None:
