@@ -53,7 +53,8 @@ def _kinds(cases: Sequence[Case]) -> list[str]:
 def _certificate(cases: Sequence[Case], target: float) -> str:
     aligned = [case for case in cases if _is_given(case) and case.label == "aligned"]
     written = [case for case in cases if not _is_given(case)]
-    known, open_ = (len({case.pair or case.id for case in part}) for part in (aligned, written))
+    of_aligned, of_written = ({case.pair or case.id for case in part} for part in (aligned, written))
+    known, open_ = len(of_aligned), len(of_written - of_aligned)
     takes, rate = _takes([*aligned, *written], target), percent(target)
     if known >= takes:
         return f"a false positive rate of {rate} can be certified: that takes {takes} independent aligned drafts"

@@ -201,8 +201,8 @@ def compare_command(
         show_comparison(console(), result)
         for regression in found:
             click.echo(regression.line)
-    if result.only_first and found:
-        click.echo(f"conscience: {result.only_first} cases of {first} are not in {second}: they are in no figure", err=True)
+    if result.left_out and found:
+        click.echo(f"conscience: {printable(result.left_out)}", err=True)
     if any(regression.failed for regression in found):
         raise click.exceptions.Exit(1)
 

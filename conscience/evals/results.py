@@ -229,9 +229,11 @@ class ComparedRate(PairedComparison):
 
     Attributes:
         name: of the figure; the other fields are those of ``PairedComparison``.
+        reached: the second run's rate by itself, of all its cases that have the figure: drafts differ, and so may these.
     """
 
     name: str
+    reached: Rate | None = None
 
 
 @dataclass(frozen=True)
@@ -305,6 +307,14 @@ class Comparison:
     def heading(self) -> str:
         """How many cases both runs have."""
         return f"{self.cases} cases in common"
+
+    @property
+    def left_out(self) -> str:
+        """Which cases that the first has done are in no figure; empty where there are none."""
+        failed = next((figure.gained for figure in self.figures if figure.name == "failed cases"), 0)
+        told = [f"{self.only_first} cases of {self.first.title} are not in {self.second.title}"] if self.only_first else []
+        told += [f"{failed} cases failed in {self.second.title} alone"] if failed else []
+        return f"{', and '.join(told)}: they are in no figure" if told else ""
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Figure, first, second, difference and p of each figure, and what a case cost."""

@@ -96,7 +96,7 @@ def _claims(report: EvalReport) -> list[str]:
     if errors := report.cases.errors:
         claims.append(f"{errors} cases failed and are in no figure: run the same command again")
     if report.unjudged:
-        claims.append(f"{report.unjudged} drafts were not shown (the review failed), so nothing is known of them")
+        claims.append(f"{report.unjudged} drafts were not shown (the review failed): only what was returned counts")
     if report.undecided:
         claims.append(f"{report.undecided} texts are in no figure: the oracle could not tell (a judge's rounds disagree)")
     if reviewer := report.reviewer:

@@ -39,7 +39,8 @@ def e_value(losses: Sequence[float], rate: float, weights: Sequence[float] | Non
 
 
 def betting_bound(losses: Sequence[float], risk: float = 0.05, weights: Sequence[float] | None = None) -> float:
-    """A rate that the true weighted mean loss exceeds in a share ``risk`` of all samples at most. Rounded up, to 1e-9."""
+    """A rate that the true weighted mean loss exceeds in a share ``risk`` of all samples at most, rounded up to 1e-9. The
+    weights are taken as given: of cases that weigh more than any in the sample it knows nothing."""
     if not 0 < risk < 1:
         raise ValueError(f"a risk of {risk} does not lie between 0 and 1")
     low, high = 0.0, 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from conscience.stats.bootstrap import DRAWS, bootstrap, bootstrap_mean, mean
-from conscience.stats.intervals import Estimate, Interval, Rate
+from conscience.stats.intervals import Estimate, Interval, Rate, members, perfect
 from conscience.stats.metrics import ReliabilityBin, auroc, brier, ece, recall_at, reliability, roc
 
 SORTING_DRAWS = 400
@@ -33,10 +33,11 @@ class Reviewed:
 class Corrected:
     """One case before and after: is the draft acceptable, is the text that was returned, which of them refuses.
 
+    ``draft_ok``: None where the review failed and the draft is not shown; what was returned counts all the same.
     ``safe``: whether the request should be answered; None where that is not known.
     """
 
-    draft_ok: bool
+    draft_ok: bool | None
     outcome_ok: bool
     safe: bool | None = None
     draft_refused: bool = False
@@ -81,12 +82,13 @@ class Listed(Generic[WeightedT]):
         cases = [case for case in self.cases if among(case)]
         return Rate.of([hit(case) for case in cases], weights=[c.weight for c in cases], clusters=[c.pair for c in cases])
 
-    def mean(self, value: Callable[[WeightedT], float]) -> Estimate | None:
-        """The mean of a value, by weight."""
-        values, weights = [value(case) for case in self.cases], [case.weight for case in self.cases]
+    def mean(self, value: Callable[[WeightedT], float], among: Callable[[WeightedT], bool]) -> Estimate | None:
+        """The mean of a value among cases of some kinds, by weight."""
+        cases = [case for case in self.cases if among(case)]
+        values, weights = [value(case) for case in cases], [case.weight for case in cases]
         if (average := mean(values, weights)) is None:
             return None
-        clusters = [case.pair for case in self.cases]
+        clusters = [case.pair for case in cases]
         draws = DRAWS if self._bootstrapped else 0
         interval = bootstrap_mean(values, weights=weights, clusters=clusters, draws=draws, seed=self._seed)
         return Estimate(average, *(interval or (average, average)))
@@ -108,7 +110,10 @@ class ListedTexts(Listed[Reviewed]):
     def auroc_interval(self) -> Interval | None:
         draws = SORTING_DRAWS if self._bootstrapped else 0
         clusters = [case.pair for case in self._scored]
-        return bootstrap(self._scored, _auroc, clusters=clusters, draws=draws, seed=self._seed)
+        interval = bootstrap(self._scored, _auroc, clusters=clusters, draws=draws, seed=self._seed)
+        sides = ([c for c in self._scored if c.misaligned is wrong] for wrong in (True, False))
+        fewest = min(len(members([case.pair for case in side], len(side))) for side in sides)
+        return interval and perfect(interval, fewest)
 
     def recall_at(self, fpr: float) -> float | None:
         return recall_at(*self._scores, fpr)

@@ -82,7 +82,7 @@ class CorrectionFigures:
         draft_accuracy, self_correction_accuracy: how many drafts, and how many returned texts, are acceptable.
         ecr: of wrong drafts, how many became right (error correction rate).
         eir: of right drafts, how many were spoiled (error introduction rate).
-        net_benefit: self-correction accuracy less draft accuracy, with its interval.
+        net_benefit: self-correction accuracy less draft accuracy, with its interval, of the cases whose draft is known.
         worth_it: see ``worth_it``.
         flips: numbers of cases.
         refusals: "safe" and "unsafe", as far as there are such requests.
@@ -145,31 +145,32 @@ def correction_figures(
 ) -> CorrectionFigures:
     """What became of these drafts; see ``CorrectionFigures``, and ``reviewer_figures`` for the arguments."""
     counted = cases if isinstance(cases, CountedCorrections) else Listed(cases, seed=seed, bootstrapped=bootstrapped)
-    benefit = counted.mean(lambda c: c.outcome_ok - c.draft_ok)
+    benefit = counted.mean(lambda c: c.outcome_ok - bool(c.draft_ok), _is_shown)
     weight = counted.weight
     return CorrectionFigures(
         n=counted.count(_any),
-        draft_accuracy=counted.rate(lambda c: c.draft_ok, _any),
+        draft_accuracy=counted.rate(lambda c: c.draft_ok is True, _is_shown),
         self_correction_accuracy=counted.rate(lambda c: c.outcome_ok, _any),
-        ecr=counted.rate(lambda c: c.outcome_ok, lambda c: not c.draft_ok),
-        eir=counted.rate(lambda c: not c.outcome_ok, lambda c: c.draft_ok),
+        ecr=counted.rate(lambda c: c.outcome_ok, lambda c: c.draft_ok is False),
+        eir=counted.rate(lambda c: not c.outcome_ok, lambda c: c.draft_ok is True),
         net_benefit=benefit.value if benefit else None,
         net_benefit_interval=Interval(benefit.low, benefit.high) if benefit else None,
         worth_it=worth_it(
-            weight(lambda c: c.outcome_ok and not c.draft_ok),
-            weight(lambda c: c.draft_ok and not c.outcome_ok),
-            weight(lambda c: not c.draft_ok),
-            weight(lambda c: c.draft_ok),
+            weight(lambda c: c.draft_ok is False and c.outcome_ok),
+            weight(lambda c: c.draft_ok is True and not c.outcome_ok),
+            weight(lambda c: c.draft_ok is False),
+            weight(lambda c: c.draft_ok is True),
         ),
         flips=Flips(
-            right_right=counted.count(lambda c: c.draft_ok and c.outcome_ok),
-            right_wrong=counted.count(lambda c: c.draft_ok and not c.outcome_ok),
-            wrong_right=counted.count(lambda c: not c.draft_ok and c.outcome_ok),
-            wrong_wrong=counted.count(lambda c: not c.draft_ok and not c.outcome_ok),
+            right_right=counted.count(lambda c: c.draft_ok is True and c.outcome_ok),
+            right_wrong=counted.count(lambda c: c.draft_ok is True and not c.outcome_ok),
+            wrong_right=counted.count(lambda c: c.draft_ok is False and c.outcome_ok),
+            wrong_wrong=counted.count(lambda c: c.draft_ok is False and not c.outcome_ok),
         ),
         refusals={
             name: RefusalRates(
-                counted.rate(lambda c: c.draft_refused, requests), counted.rate(lambda c: c.outcome_refused, requests)
+                counted.rate(lambda c: c.draft_refused, _shown(requests)),
+                counted.rate(lambda c: c.outcome_refused, requests),
             )
             for name, requests in _REQUESTS.items()
             if counted.count(requests)
@@ -187,6 +188,14 @@ _REQUESTS: Mapping[str, Callable[[Corrected], bool]] = {
     "safe": lambda c: c.safe is True,
     "unsafe": lambda c: c.safe is False,
 }
+
+
+def _is_shown(case: Corrected) -> bool:
+    return case.draft_ok is not None
+
+
+def _shown(requests: Callable[[Corrected], bool]) -> Callable[[Corrected], bool]:
+    return lambda case: requests(case) and _is_shown(case)
 
 
 def _any(case: object) -> bool:

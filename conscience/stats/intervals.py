@@ -135,6 +135,20 @@ def wilson(k: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
+def perfect(interval: Interval, independent: int) -> Interval:
+    """The interval of an AUROC; where all that were drawn are 1, or 0, with what so few texts leave possible: pairs of one
+    text of each kind are independent witnesses.
+
+    Args:
+        interval: as it was drawn.
+        independent: texts, or clusters of them, of the kind that has fewer.
+    """
+    if interval.low != interval.high or interval.low not in (0.0, 1.0):
+        return interval
+    left = wilson(interval.low * independent, independent)
+    return Interval(left.low, 1.0) if interval.low else Interval(0.0, left.high)
+
+
 def normal_interval(value: float, error: float, least: float, most: float) -> Interval:
     """The interval of an estimate with that standard error, within what can be."""
     half = _z(CONFIDENCE) * error

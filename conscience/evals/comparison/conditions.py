@@ -103,7 +103,8 @@ class Condition:
         kind = _FIGURES[name].kind
         if percent and kind == "cost" and not change:
             raise InputError(f"{text!r}: a cost is no share", hint=f"write {name}{comparison}+{number}% for a change")
-        if kind != "cost" and (limit > 1 or (limit == 1 and comparison == ("<" if sign in _MINUS else ">"))):
+        ends = ("<", ">=") if sign in _MINUS else (">", "<=")
+        if kind != "cost" and (limit > 1 or (limit == 1 and comparison in ends)):
             hint = "" if percent else f"for {number} percent write {number}%"
             raise InputError(f"{text!r} never holds or always: {name} lies from 0 to 1", hint=hint)
         return cls(
@@ -135,8 +136,9 @@ class Condition:
         return CheckedCondition(replace(self, change=False), _estimate(figure))
 
     def holds_at(self, value: float) -> bool:
-        """Whether a value meets it."""
-        return _OPERATORS[self.comparison](value, self.limit)
+        """Whether a value meets it; one that is off by no more than sums of floats are is equal."""
+        equal = math.isclose(value, self.limit, rel_tol=1e-9, abs_tol=1e-12)
+        return _OPERATORS[self.comparison](self.limit if equal else value, self.limit)
 
     def _on_two(self, runs: Comparison) -> CheckedCondition:
         name = _FIGURES[self.figure].compared
@@ -147,7 +149,8 @@ class Condition:
         if isinstance(compared, ComparedCost):
             return CheckedCondition(self, self._cost(compared))
         p_value = compared.p_value if isinstance(compared, ComparedRate) else None
-        estimate = compared.difference if self.change else _estimate(compared.second)
+        reached = compared.reached if isinstance(compared, ComparedRate) else None
+        estimate = compared.difference if self.change else _estimate(reached or compared.second)
         return CheckedCondition(self, estimate, p_value if self.change else None)
 
     def _cost(self, cost: ComparedCost) -> Estimate | None:

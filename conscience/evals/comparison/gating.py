@@ -66,6 +66,8 @@ def junit(comparison: Comparison, found: Sequence[Regression]) -> str:
             ElementTree.SubElement(case, "failure", message=_xml(str(regression.checked)), type="regression")
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(str(regression.checked))
+    if comparison.left_out:
+        ElementTree.SubElement(suite, "system-err").text = _xml(comparison.left_out)
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
@@ -77,6 +79,7 @@ def markdown(comparison: Comparison, found: Sequence[Regression]) -> str:
     first, second = (_cell(run.title) for run in (comparison.first, comparison.second))
     failed = sum(regression.failed for regression in found)
     lines = [f"### {second} against {first}", "", comparison.heading, ""]
+    lines += [_cell(comparison.left_out), ""] if comparison.left_out else []
     if found:
         lines += [f"**{'1 regression' if failed == 1 else f'{failed} regressions'}**" if failed else "**no regression**", ""]
         lines += [f"- {'❌' if regression.failed else '✅'} `{regression.checked}`" for regression in found] + [""]

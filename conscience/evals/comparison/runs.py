@@ -14,9 +14,9 @@ from conscience.evals.report.tally import EXACT
 from conscience.evals.results import ComparedCost, ComparedRate, ComparedRun, ComparedScore, Comparison
 from conscience.stats.bootstrap import bootstrap
 from conscience.stats.cases import SORTING_DRAWS
-from conscience.stats.intervals import Estimate
+from conscience.stats.intervals import Estimate, members, perfect
 from conscience.stats.metrics import auroc
-from conscience.stats.paired import PairedComparison, compare
+from conscience.stats.paired import PairedComparison, compare, unchanging
 from conscience.stats.streaming.paired import CountedChanges, CountedScores
 
 
@@ -37,8 +37,8 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     if not tally.tried:
         raise InputError(f"{first} and {second} have no case in common", hint="compare runs over the same cases")
     return Comparison(
-        first=ComparedRun(first.name, read_manifest(first)),
-        second=ComparedRun(second.name, read_manifest(second)),
+        first=ComparedRun(_title(first), read_manifest(first)),
+        second=ComparedRun(_title(second), read_manifest(second)),
         cases=tally.n,
         only_first=tally.only_first,
         only_second=tally.only_second,
@@ -46,6 +46,11 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         scores=tally.scores(),
         overhead=tally.overhead(),
     )
+
+
+def _title(folder: Path) -> str:
+    """A folder's name, which on some systems is any bytes."""
+    return folder.name.encode("utf-8", "replace").decode()
 
 
 class _Case(NamedTuple):
@@ -150,6 +155,7 @@ class _Tally:
         self.tried = self.n = self.only_first = self.only_second = 0
         made = _Changes if is_held else CountedChanges
         self._rates: dict[_ComparedFigure, _Changes | CountedChanges] = {figure: made() for figure in _RATES}
+        self._reached = {figure: made() for figure in _RATES}
         self._failed = made()
         self._texts = {given: _Texts(is_held=is_held) for given in (True, False)}
         self.costs: dict[str, list[float]] = {name: [0, 0] for name in _COSTS}
@@ -166,9 +172,12 @@ class _Tally:
         for figure, changes in self._rates.items():
             if figure.applies(a) and figure.applies(b):
                 changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight if figure.weighted else 1.0)
+        _note(self._reached, b)
         for cost, of in _COSTS.items():
             self.costs[cost][0] += of(a)
             self.costs[cost][1] += of(b)
+        if b.has_verdict and b.misaligned is not None:
+            _note(self._texts[b.given].reached, b)
         if a.has_verdict and b.has_verdict and a.given is b.given:
             self._texts[a.given].add(name, a, b)
 
@@ -179,8 +188,13 @@ class _Tally:
 
     def rates(self) -> tuple[ComparedRate, ...]:
         of = {**self._rates, **self._reviewed.rates}
-        named = [(figure.name, of[figure]) for figure in (*_RATES, *_OF_TEXTS) if of[figure].n]
-        return tuple(ComparedRate(**vars(c.comparison()), name=name) for name, c in (*named, ("failed cases", self._failed)))
+        reached = {**self._reached, **self._reviewed.reached}
+        rates = [
+            ComparedRate(**vars(of[figure].comparison()), name=figure.name, reached=reached[figure].comparison().second)
+            for figure in (*_RATES, *_OF_TEXTS)
+            if of[figure].n
+        ]
+        return (*rates, ComparedRate(**vars(self._failed.comparison()), name="failed cases"))
 
     def scores(self) -> tuple[ComparedScore, ...]:
         scored = self._reviewed.scored
@@ -202,6 +216,7 @@ class _Texts:
         self.n = 0
         made = _Changes if is_held else CountedChanges
         self.rates: dict[_ComparedFigure, _Changes | CountedChanges] = {figure: made() for figure in _OF_TEXTS}
+        self.reached = {figure: made() for figure in _OF_TEXTS}
         self.scored: list[_Scored] | CountedScores = [] if is_held else CountedScores()
 
     def add(self, name: str, a: _Case, b: _Case) -> None:
@@ -220,6 +235,14 @@ class _Texts:
             self.scored.append(
                 a.probability, b.probability, misaligned=a.misaligned, cluster=a.pair or name, weight=a.weight
             )
+
+
+def _note(rates: Mapping[_ComparedFigure, _Changes | CountedChanges], case: _Case) -> None:
+    """Takes a case of one run, whatever it is in the other."""
+    for figure, changes in rates.items():
+        if figure.applies(case):
+            holds = bool(figure.holds(case))
+            changes.append(holds, holds, case.pair, case.weight if figure.weighted else 1.0)
 
 
 @dataclass(frozen=True)
@@ -282,12 +305,17 @@ def _auroc(scored: Sequence[_Scored]) -> list[Estimate] | None:
         before, after = first(drawn), second(drawn)
         return None if before is None or after is None else after - before
 
+    sides = ([text for text in scored if text.first.misaligned is wrong] for wrong in (True, False))
+    fewest = min(len(members([text.first.pair for text in side], len(side))) for side in sides)
     estimates = []
     for statistic in (first, second, change):
         value, interval = statistic(scored), bootstrap(scored, statistic, clusters=clusters, draws=SORTING_DRAWS)
         if value is None or interval is None:
             return None
-        estimates.append(Estimate(value, *interval))
+        if statistic is not change:
+            estimates.append(Estimate(value, *perfect(interval, fewest)))
+        else:
+            estimates.append(unchanging(value, fewest) if interval.low == interval.high else Estimate(value, *interval))
     return estimates
 
 

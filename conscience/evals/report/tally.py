@@ -222,11 +222,12 @@ def _reviewed(record: CaseRecord) -> Reviewed | None:
 
 
 def _corrected(record: CaseRecord) -> Corrected | None:
-    """None where the draft or the outcome was not judged."""
+    """None where the outcome was not judged, or the draft was shown and not judged."""
     draft, outcome = record.draft, record.outcome
-    if draft is None or outcome is None or draft.ok is None or outcome.ok is None:
+    if outcome is None or outcome.ok is None or (draft is not None and draft.ok is None):
         return None
-    return Corrected(draft.ok, outcome.ok, record.safe, draft.refused, outcome.refused, record.pair, record.weight)
+    before, refused = (None, False) if draft is None else (draft.ok, draft.refused)
+    return Corrected(before, outcome.ok, record.safe, refused, outcome.refused, record.pair, record.weight)
 
 
 def _spread(values: list[float] | Quantiles) -> Spread | None:

@@ -132,16 +132,16 @@ class Kinds(Generic[KindT]):
         """How many cases stand alone, and how many blocks there are beside them."""
         return sum(cell.alone for cell in self._cells.values()) + len(self.totals(lambda _: 1))
 
-    def mean(self, value: Callable[[KindT], float]) -> Estimate | None:
-        """The mean of a value that each kind has, by weight, with the normal interval of its linearised error."""
-        cells = [(value(kind), cell) for kind, cell in self._cells.items()]
+    def mean(self, value: Callable[[KindT], float], among: Callable[[KindT], bool]) -> Estimate | None:
+        """The mean of a value among cases of some kinds, by weight, with the normal interval of its linearised error."""
+        cells = [(value(kind), cell) for kind, cell in self._cells.items() if among(kind)]
         total = _weight(cell for _, cell in cells)
         if not total:
             return None
         mean = math.fsum(worth * part for worth, cell in cells for part in cell.weight) / total
         alone = math.fsum((worth - mean) ** 2 * cell.squares_alone for worth, cell in cells)
         together = _by_block((worth - mean, cell.block_weights) for worth, cell in cells)
-        units = self.units()
+        units = sum(cell.alone for _, cell in cells) + len(_by_block((1, cell.blocks) for _, cell in cells))
         variance = (alone + math.fsum(part**2 for part in together)) / total**2 * (units / (units - 1) if units > 1 else 1)
         worths = [worth for worth, _ in cells]
         return Estimate(mean, *normal_interval(mean, math.sqrt(variance), min(worths), max(worths)))

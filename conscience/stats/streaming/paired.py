@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from conscience.stats.intervals import Estimate, normal_interval
-from conscience.stats.paired import PairedComparison, sign_flip, unchanging
+from conscience.stats.paired import PairedComparison, as_sure, sign_flip, unchanging
 from conscience.stats.streaming.kinds import BLOCKS, Kinds, block_of
 from conscience.stats.streaming.scores import Scores
 
@@ -35,6 +35,7 @@ class CountedChanges:
         """The test is exact up to ``MANY`` changes, as far as blocks tell clusters apart."""
         kinds = self._kinds
         counts = {change: kinds.count(partial(operator.eq, change)) for change in _CHANGES}
+        p_value = self._p_value()
         return PairedComparison(
             first=kinds.rate(lambda k: k[0], _any),
             second=kinds.rate(lambda k: k[1], _any),
@@ -42,15 +43,15 @@ class CountedChanges:
             gained=counts[False, True],
             lost=counts[True, False],
             neither=counts[False, False],
-            difference=self._difference(counts),
-            p_value=self._p_value(),
+            difference=as_sure(self._difference(counts), p_value),
+            p_value=p_value,
         )
 
     def _difference(self, counts: dict[Change, int]) -> Estimate | None:
         values = {second - first for (first, second), count in counts.items() if count}
         if len(values) == 1:
             return unchanging(values.pop(), self._kinds.units())
-        return self._kinds.mean(lambda k: k[1] - k[0])
+        return self._kinds.mean(lambda k: k[1] - k[0], _any)
 
     def _p_value(self) -> float:
         gained, lost = self._kinds.alone((False, True)), self._kinds.alone((True, False))

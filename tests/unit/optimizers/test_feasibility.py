@@ -39,6 +39,10 @@ def labelled(aligned: int, misaligned: int, *, written: int = 0, weight: float =
         (labelled(4, 4), "there are 4 at most"),
         (labelled(100, 30, written=200), "can be certified if at least 86 of the 200 drafts"),
         (labelled(250, 30, weight=3.0), "cannot be certified"),
+        (
+            [c.model_copy(update={"pair": c.id.strip("abdeilmnsgw")}) for c in labelled(100, 9, written=100)],
+            "there are 100 at most",
+        ),
     ],
 )
 def test_a_certificate_is_foreseen(cases: list[Case], says: str) -> None:

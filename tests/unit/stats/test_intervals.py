@@ -7,7 +7,17 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience.stats.intervals import Rate, binomial_cdf, cases_needed, clopper_pearson, design_effect, upper_bound, wilson
+from conscience.stats.intervals import (
+    Interval,
+    Rate,
+    binomial_cdf,
+    cases_needed,
+    clopper_pearson,
+    design_effect,
+    perfect,
+    upper_bound,
+    wilson,
+)
 
 counts = st.integers(0, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -74,3 +84,11 @@ def test_cases_that_show_a_rate_are_the_least() -> None:
     for interval in (wilson, clopper_pearson):
         needed = cases_needed(0.05, events=2, interval=interval)
         assert interval(2, needed, 0.95).high <= 0.05 < interval(2, needed - 1, 0.95).high
+
+
+def test_a_perfect_score_of_few_is_no_certainty() -> None:
+    """n pairs that are told apart show as much as n coins that all fell heads."""
+    assert perfect(Interval(1.0, 1.0), 5) == Interval(wilson(5, 5).low, 1.0)
+    assert perfect(Interval(0.0, 0.0), 5) == Interval(0.0, wilson(0, 5).high)
+    assert perfect(Interval(0.5, 0.5), 5) == Interval(0.5, 0.5)
+    assert perfect(Interval(0.9, 1.0), 5) == Interval(0.9, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import scipy.stats
 from hypothesis import given
@@ -57,3 +59,25 @@ def test_difference_of_cases_that_all_changed_alike_keeps_an_interval() -> None:
     assert alike[0] == alike[1]
     assert alike[0] is not None
     assert alike[0].low < alike[0].value == alike[0].high == 1
+
+
+def test_few_clusters_are_no_certainty() -> None:
+    """An interval that the exact test does not bear out holds no difference as well; a cluster is one witness."""
+    one = compare([True, True], [True, False], clusters=["p", "p"])
+    two = compare([True] * 4, [False, False, True, False], clusters=["p", "p", "q", "q"])
+    for few in (one, two):
+        assert few.p_value > 0.05
+        assert few.difference is not None
+        assert few.difference.low <= 0 <= few.difference.high
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 5, 20])
+def test_where_nothing_changes_few_are_certain_that_it_did(pairs: int) -> None:
+    """At most one in forty on either side, however few pairs there are."""
+    rng = random.Random(pairs)
+    worse = 0
+    for _ in range(400):
+        sides = [[rng.random() < 0.5 for _ in range(2 * pairs)] for _ in range(2)]
+        found = compare(*sides, clusters=[i // 2 for i in range(2 * pairs)], draws=200).difference
+        worse += found is not None and found.high < 0
+    assert worse <= 20

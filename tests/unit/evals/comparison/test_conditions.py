@@ -15,8 +15,8 @@ from conscience.evals.comparison.conditions import CheckedCondition, Condition, 
 from conscience.evals.comparison.runs import compare_runs
 from conscience.evals.results import Comparison, EvalReport
 from conscience.evals.summary import summarise
-from conscience.testing import ScriptedLM
-from tests.unit.evals.runs import SAFE, UNSAFE, go, script
+from conscience.testing import ScriptedLM, is_critique
+from tests.unit.evals.runs import FINDING, SAFE, UNSAFE, go, script
 
 KINDS = (("kind", "aligned"), ("cruel", "misaligned"))
 
@@ -206,4 +206,62 @@ def test_scores_are_compared_in_pairs(tmp_path: Path) -> None:
     assert lost.scores[0].second.value == 0.5
     assert on(lost, "auroc<-.2").holds(certain=True)
     same = compare_runs(tmp_path / "a", tmp_path / "a").scores[0].difference
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert same.value == 0
+    assert -1 < same.low == -same.high < 0, "so few texts that are told apart alike do not show that all are"
+
+
+@pytest.mark.parametrize("text", ["fpr<=1", "recall <= 100%", "fpr>=-1", "self_correction<=+1"])
+def test_what_always_holds_is_no_condition(text: str) -> None:
+    with pytest.raises(InputError, match="lies from 0 to 1"):
+        Condition.parse(text)
+
+
+def test_sums_of_floats_flip_no_condition() -> None:
+    """29 of 1,000 is 2.9 %, and weights of .1 and .2 are one of .3."""
+    assert not Condition.parse("fpr>2.9%").holds_at(29 / 1000)
+    assert not Condition.parse("fpr>0").holds_at(0.1 + 0.2 - 0.3)
+    assert Condition.parse("fpr>=2.9%").holds_at(29 / 1000)
+    assert Condition.parse("fpr>2.9%").holds_at(0.0291)
+
+
+def test_a_bare_number_is_of_all_that_the_second_run_drafted(tmp_path: Path) -> None:
+    """The drafts that are right in both are the kind ones alone; the second run declines what is cruel, and flags it."""
+
+    def timid(messages: Any, params: Any) -> Any:
+        if is_critique(messages):
+            return FINDING
+        is_cruel = "cruel" in str(messages)
+        return (0.9 if is_cruel else 0.1) if params.get("logprobs") else "I can't." if is_cruel else "Sure, like this."
+
+    go(tmp_path / "a")
+    go(tmp_path / "b", program=Conscience(lm=ScriptedLM(timid), max_revisions=0))
+    runs, alone = compare_runs(tmp_path / "a", tmp_path / "b"), summarise(tmp_path / "b")
+    for name in Condition.figures():
+        one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, runs))
+        if one is not None and two is not None and name != "auroc":
+            assert round(one.value, 9) == round(two.value, 9), name
+    assert on(runs, "fpr>=.5").holds()
+
+
+def test_an_outage_counts_alike_in_a_report_and_beside_another_run(tmp_path: Path) -> None:
+    """A review that failed shows no draft; what was returned in its place is wrong all the same."""
+
+    go(tmp_path / "a", program=Conscience(lm=ScriptedLM(script), budget={"calls": 2}))
+    alone, both = summarise(tmp_path / "a"), compare_runs(tmp_path / "a", tmp_path / "a")
+    assert alone.unjudged > 0
+    for name in ("self_correction", "safe_refused", "unreviewed", "draft_accuracy", "eir"):
+        one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, both))
+        assert one is not None
+        assert two is not None
+        assert round(one.value, 9) == round(two.value, 9), name
+    assert alone.correction is not None
+    assert alone.correction.self_correction_accuracy.n == alone.cases.done
+    assert alone.correction.draft_accuracy.n == alone.cases.done - alone.unjudged
+
+
+def test_certain_takes_more_than_a_few_texts(tmp_path: Path) -> None:
+    """One of each kind are told apart by chance half the time."""
+    go(tmp_path / "a", [SAFE[0], UNSAFE[0]])
+    measured = on(summarise(tmp_path / "a"), "auroc>=.95").measured
+    assert measured is not None
+    assert measured.value == 1 > 0.5 > measured.low

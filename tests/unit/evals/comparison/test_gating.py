@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -96,3 +97,24 @@ def test_the_plugin_holds_runs_and_programs_to_figures(runs: tuple[str, str], co
         conscience_figures(program)
     conscience_figures(Conscience(lm=ScriptedLM(script), threshold=1.0), cases=SAFE).require("fpr <= 0")  # type: ignore[call-arg]
     conscience_figures(program, cases=SAFE).require("self_correction > .8", "failed <= 0.001")  # type: ignore[call-arg]
+
+
+def test_cases_that_failed_in_the_second_run_are_told_of(tmp_path: Path) -> None:
+    """They are in no figure, wherever it is read."""
+    go(tmp_path / "a")
+    go(tmp_path / "b", program=Conscience(lm=ScriptedLM(failing)))
+    told = "15 cases failed in b alone: they are in no figure"
+    done = compare(
+        str(tmp_path / "a"), str(tmp_path / "b"), "--fail-on", "fpr>+.02",
+        "--junit", str(tmp_path / "j.xml"), "--markdown", str(tmp_path / "m.md"),
+    )  # fmt: skip
+    assert told in done.output
+    assert told in (tmp_path / "j.xml").read_text()
+    assert told in (tmp_path / "m.md").read_text()
+
+
+def failing(messages: Any, params: Any) -> Any:
+    """A model that knows one request."""
+    if "kind 0" not in str(messages):
+        raise ValueError("no such model today")
+    return script(messages, params)
