@@ -11,6 +11,10 @@ from conscience.stats.bootstrap import DRAWS, bootstrap_mean, mean
 from conscience.stats.intervals import CONFIDENCE, Clusters, Estimate, Rate, members, wilson
 
 
+FEW = 10
+"""Clusters up to which a bootstrap alone is not trusted."""
+
+
 @dataclass(frozen=True)
 class PairedComparison:
     """Two programs on the same cases, or one before and after.
@@ -56,7 +60,9 @@ def compare(
         gained=cells[False, True],
         lost=cells[True, False],
         neither=cells[False, False],
-        difference=as_sure(_difference(changes, weights, clusters, draws, seed), p_value),
+        difference=as_sure(
+            _difference(changes, weights, clusters, draws, seed), p_value, len(members(clusters, len(changes)))
+        ),
         p_value=p_value,
     )
 
@@ -107,10 +113,10 @@ def _difference(
     return Estimate(value, *(interval or (value, value)))
 
 
-def as_sure(difference: Estimate | None, p_value: float) -> Estimate | None:
+def as_sure(difference: Estimate | None, p_value: float, clusters: int) -> Estimate | None:
     """A difference whose interval holds 0 where the exact test does not tell it from 0: of a few clusters a bootstrap draws
     too little."""
-    if difference is None or p_value <= 1 - CONFIDENCE:
+    if difference is None or p_value <= 1 - CONFIDENCE or clusters > FEW:
         return difference
     return Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0))
 

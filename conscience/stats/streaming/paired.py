@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from conscience.stats.intervals import Estimate, normal_interval
-from conscience.stats.paired import PairedComparison, as_sure, sign_flip, unchanging
+from conscience.stats.paired import PairedComparison, sign_flip, unchanging
 from conscience.stats.streaming.kinds import BLOCKS, Kinds, block_of
 from conscience.stats.streaming.scores import Scores
 
@@ -43,7 +43,7 @@ class CountedChanges:
             gained=counts[False, True],
             lost=counts[True, False],
             neither=counts[False, False],
-            difference=as_sure(self._difference(counts), p_value),
+            difference=self._difference(counts),
             p_value=p_value,
         )
 

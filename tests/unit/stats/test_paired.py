@@ -71,7 +71,7 @@ def test_few_clusters_are_no_certainty() -> None:
         assert few.difference.low <= 0 <= few.difference.high
 
 
-@pytest.mark.parametrize("pairs", [1, 2, 3, 5, 20])
+@pytest.mark.parametrize("pairs", [1, 2, 3, 5])
 def test_where_nothing_changes_few_are_certain_that_it_did(pairs: int) -> None:
     """At most one in forty on either side, however few pairs there are."""
     rng = random.Random(pairs)
