@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from conscience.stats.bootstrap import DRAWS, bootstrap_mean, mean
 from conscience.stats.intervals import CONFIDENCE, Clusters, Estimate, Rate, members, wilson
 
-
 FEW = 10
 """Clusters up to which a bootstrap alone is not trusted."""
 
