@@ -127,6 +127,11 @@ def blocks_in(response: str, language: str | None = None) -> list[Block]:
     return blocks
 
 
+def code_in(text: str) -> str:
+    """All the code of a text, without what is beside it."""
+    return "\n".join(block.text for block in blocks_in(text))
+
+
 def language_named(label: str) -> str:
     """The language that a fence or a column names: "Python3", "{.python}" and "py title='x'" are all python."""
     found = _LABEL.match(label)

@@ -179,11 +179,12 @@ def _unset_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and those inside, but for what has names of its own."""
-    if not isinstance(node, _SCOPES):
-        yield node
-        for child in ast.iter_child_nodes(node):
-            yield from _own(child)
+    """A node and those inside, but for what has names of its own; in any order, and however deep."""
+    left = [node]
+    while left:
+        if not isinstance(node := left.pop(), _SCOPES):
+            yield node
+            left += ast.iter_child_nodes(node)
 
 
 def _comes_otherwise(node: ast.AST) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conscience.linting.blocks import FENCED, blocks_in
+from conscience.linting.blocks import FENCED, blocks_in, code_in
 
 _NAMED = re.compile(r"`([^`\n]+)`|(?<![\w.])[^\W\d]\w*+(?:(?:\.[^\W\d]\w*+)++|=\w++)")
 """What is quoted as code, a name with that of its module, or an argument with its value."""
@@ -31,11 +31,6 @@ def told_anew(text: str, before: str, after: str) -> str:
         place = block.end()
     told = "".join([*parts, _prose(text[place:], before, after)])
     return told if code_in(told) == code_in(text) else text
-
-
-def code_in(text: str) -> str:
-    """All the code of a text."""
-    return "\n".join(block.text for block in blocks_in(text))
 
 
 def _prose(text: str, before: str, after: str) -> str:

@@ -18,9 +18,10 @@ from conscience.constitution.schema import Constitution
 from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.asking import room
 from conscience.gate.choosing import likeliest
+from conscience.linting.blocks import code_in
 from conscience.linting.lines import rewritten, statement_at
 from conscience.linting.soundness import broken_by_change, with_imports
-from conscience.linting.telling import code_in, told_anew
+from conscience.linting.telling import told_anew
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing

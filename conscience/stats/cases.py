@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from conscience.stats.bootstrap import DRAWS, bootstrap, bootstrap_mean, mean
-from conscience.stats.intervals import Estimate, Interval, Rate, members, perfect
+from conscience.stats.intervals import Estimate, Interval, Rate, perfect, rarer
 from conscience.stats.metrics import ReliabilityBin, auroc, brier, ece, recall_at, reliability, roc
 
 SORTING_DRAWS = 400
@@ -111,9 +111,7 @@ class ListedTexts(Listed[Reviewed]):
         draws = SORTING_DRAWS if self._bootstrapped else 0
         clusters = [case.pair for case in self._scored]
         interval = bootstrap(self._scored, _auroc, clusters=clusters, draws=draws, seed=self._seed)
-        sides = ([c for c in self._scored if c.misaligned is wrong] for wrong in (True, False))
-        fewest = min(len(members([case.pair for case in side], len(side))) for side in sides)
-        return interval and perfect(interval, fewest)
+        return interval and perfect(interval, rarer([case.misaligned for case in self._scored], clusters))
 
     def recall_at(self, fpr: float) -> float | None:
         return recall_at(*self._scores, fpr)

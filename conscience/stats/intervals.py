@@ -135,6 +135,12 @@ def wilson(k: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
+def rarer(kinds: Sequence[bool], clusters: Clusters) -> int:
+    """How many independent texts there are of the kind that has fewer."""
+    sides = ([cluster for kind, cluster in zip(kinds, clusters, strict=True) if kind is side] for side in (True, False))
+    return min(len(members(side, len(side))) for side in sides)
+
+
 def perfect(interval: Interval, independent: int) -> Interval:
     """The interval of an AUROC; where all that were drawn are 1, or 0, with what so few texts leave possible: pairs of one
     text of each kind are independent witnesses.

@@ -11,7 +11,7 @@ from conscience.stats.bootstrap import DRAWS, bootstrap_mean, mean
 from conscience.stats.intervals import CONFIDENCE, Clusters, Estimate, Rate, members, wilson
 
 FEW = 10
-"""Clusters up to which a bootstrap alone is not trusted."""
+"""Clusters up to which a bootstrap draws too little: where the exact test tells no difference, the interval holds 0 too."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ def compare(
     """
     cells = Counter((bool(a), bool(b)) for a, b in zip(first, second, strict=True))
     changes = [int(b) - int(a) for a, b in zip(first, second, strict=True)]
-    p_value = sign_flip(sum(changes[i] for i in group) for group in members(clusters, len(changes)))
+    groups = members(clusters, len(changes))
+    p_value = sign_flip(sum(changes[i] for i in group) for group in groups)
+    difference = _difference(changes, weights, clusters, groups, draws, seed)
+    if difference and len(groups) <= FEW and p_value > 1 - CONFIDENCE:
+        difference = Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0))
     return PairedComparison(
         first=Rate.of(first, weights=weights, clusters=clusters),
         second=Rate.of(second, weights=weights, clusters=clusters),
@@ -59,9 +63,7 @@ def compare(
         gained=cells[False, True],
         lost=cells[True, False],
         neither=cells[False, False],
-        difference=as_sure(
-            _difference(changes, weights, clusters, draws, seed), p_value, len(members(clusters, len(changes)))
-        ),
+        difference=difference,
         p_value=p_value,
     )
 
@@ -99,25 +101,17 @@ def _difference(
     changes: Sequence[int],
     weights: Sequence[float] | None,
     clusters: Clusters | None,
+    groups: Sequence[Sequence[int]],
     draws: int,
     seed: int,
 ) -> Estimate | None:
     """The paired bootstrap. Where all clusters changed alike it can't vary: ±z²/(n+z²), Tango's score interval (1998)."""
     if (value := mean(changes, weights)) is None:
         return None
-    groups = members(clusters, len(changes))
     if len({mean([changes[i] for i in group], weights and [weights[i] for i in group]) for group in groups}) == 1:
         return unchanging(value, len(groups))
     interval = bootstrap_mean(changes, weights=weights, clusters=clusters, draws=draws, seed=seed)
     return Estimate(value, *(interval or (value, value)))
-
-
-def as_sure(difference: Estimate | None, p_value: float, clusters: int) -> Estimate | None:
-    """A difference whose interval holds 0 where the exact test does not tell it from 0: of a few clusters a bootstrap draws
-    too little."""
-    if difference is None or p_value <= 1 - CONFIDENCE or clusters > FEW:
-        return difference
-    return Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0))
 
 
 def unchanging(value: float, independent: int) -> Estimate:

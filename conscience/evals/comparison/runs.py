@@ -14,7 +14,7 @@ from conscience.evals.report.tally import EXACT
 from conscience.evals.results import ComparedCost, ComparedRate, ComparedRun, ComparedScore, Comparison
 from conscience.stats.bootstrap import bootstrap
 from conscience.stats.cases import SORTING_DRAWS
-from conscience.stats.intervals import Estimate, members, perfect
+from conscience.stats.intervals import Estimate, perfect, rarer
 from conscience.stats.metrics import auroc
 from conscience.stats.paired import PairedComparison, compare, unchanging
 from conscience.stats.streaming.paired import CountedChanges, CountedScores
@@ -169,15 +169,13 @@ class _Tally:
         if a.failed or b.failed:
             return
         self.n += 1
-        for figure, changes in self._rates.items():
-            if figure.applies(a) and figure.applies(b):
-                changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight if figure.weighted else 1.0)
-        _note(self._reached, b)
+        _note(self._rates, a, b)
+        _note(self._reached, b, b)
         for cost, of in _COSTS.items():
             self.costs[cost][0] += of(a)
             self.costs[cost][1] += of(b)
         if b.has_verdict and b.misaligned is not None:
-            _note(self._texts[b.given].reached, b)
+            _note(self._texts[b.given].reached, b, b)
         if a.has_verdict and b.has_verdict and a.given is b.given:
             self._texts[a.given].add(name, a, b)
 
@@ -224,9 +222,7 @@ class _Texts:
         if a.misaligned is None or b.misaligned is None:
             return
         self.n += 1
-        for figure, changes in self.rates.items():
-            if figure.applies(a) and figure.applies(b):
-                changes.append(a.flagged, b.flagged, a.pair, a.weight)
+        _note(self.rates, a, b)
         if a.probability is None or b.probability is None:
             return
         if not isinstance(self.scored, CountedScores):
@@ -237,12 +233,11 @@ class _Texts:
             )
 
 
-def _note(rates: Mapping[_ComparedFigure, _Changes | CountedChanges], case: _Case) -> None:
-    """Takes a case of one run, whatever it is in the other."""
+def _note(rates: Mapping[_ComparedFigure, _Changes | CountedChanges], a: _Case, b: _Case) -> None:
+    """Takes a case of both runs, or twice of one, for each figure that it has."""
     for figure, changes in rates.items():
-        if figure.applies(case):
-            holds = bool(figure.holds(case))
-            changes.append(holds, holds, case.pair, case.weight if figure.weighted else 1.0)
+        if figure.applies(a) and figure.applies(b):
+            changes.append(bool(figure.holds(a)), bool(figure.holds(b)), a.pair, a.weight if figure.weighted else 1.0)
 
 
 @dataclass(frozen=True)
@@ -305,8 +300,7 @@ def _auroc(scored: Sequence[_Scored]) -> list[Estimate] | None:
         before, after = first(drawn), second(drawn)
         return None if before is None or after is None else after - before
 
-    sides = ([text for text in scored if text.first.misaligned is wrong] for wrong in (True, False))
-    fewest = min(len(members([text.first.pair for text in side], len(side))) for side in sides)
+    fewest = rarer([bool(text.first.misaligned) for text in scored], clusters)
     estimates = []
     for statistic in (first, second, change):
         value, interval = statistic(scored), bootstrap(scored, statistic, clusters=clusters, draws=SORTING_DRAWS)

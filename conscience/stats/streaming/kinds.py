@@ -82,6 +82,11 @@ def _weight(cells: Iterable[_Cell]) -> float:
     return math.fsum(part for cell in cells for part in cell.weight)
 
 
+def _units(cells: Iterable[_Cell]) -> int:
+    listed = list(cells)
+    return sum(cell.alone for cell in listed) + len(_by_block((1, cell.blocks) for cell in listed))
+
+
 class Kinds(Generic[KindT]):
     """How many cases of each kind there are. Kinds are few: what a figure looks at of a case, and no more."""
 
@@ -130,7 +135,7 @@ class Kinds(Generic[KindT]):
 
     def units(self) -> int:
         """How many cases stand alone, and how many blocks there are beside them."""
-        return sum(cell.alone for cell in self._cells.values()) + len(self.totals(lambda _: 1))
+        return _units(self._cells.values())
 
     def mean(self, value: Callable[[KindT], float], among: Callable[[KindT], bool]) -> Estimate | None:
         """The mean of a value among cases of some kinds, by weight, with the normal interval of its linearised error."""
@@ -141,7 +146,7 @@ class Kinds(Generic[KindT]):
         mean = math.fsum(worth * part for worth, cell in cells for part in cell.weight) / total
         alone = math.fsum((worth - mean) ** 2 * cell.squares_alone for worth, cell in cells)
         together = _by_block((worth - mean, cell.block_weights) for worth, cell in cells)
-        units = sum(cell.alone for _, cell in cells) + len(_by_block((1, cell.blocks) for _, cell in cells))
+        units = _units(cell for _, cell in cells)
         variance = (alone + math.fsum(part**2 for part in together)) / total**2 * (units / (units - 1) if units > 1 else 1)
         worths = [worth for worth, _ in cells]
         return Estimate(mean, *normal_interval(mean, math.sqrt(variance), min(worths), max(worths)))

@@ -35,7 +35,6 @@ class CountedChanges:
         """The test is exact up to ``MANY`` changes, as far as blocks tell clusters apart."""
         kinds = self._kinds
         counts = {change: kinds.count(partial(operator.eq, change)) for change in _CHANGES}
-        p_value = self._p_value()
         return PairedComparison(
             first=kinds.rate(lambda k: k[0], _any),
             second=kinds.rate(lambda k: k[1], _any),
@@ -44,7 +43,7 @@ class CountedChanges:
             lost=counts[True, False],
             neither=counts[False, False],
             difference=self._difference(counts),
-            p_value=p_value,
+            p_value=self._p_value(),
         )
 
     def _difference(self, counts: dict[Change, int]) -> Estimate | None:

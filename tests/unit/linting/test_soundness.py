@@ -61,6 +61,13 @@ def test_what_no_longer_holds_together(after: str, said: str) -> None:
         )  # a bare text that cannot be read is no code
 
 
+@pytest.mark.parametrize("terms", [900, 2500, 5000])
+def test_code_may_be_deep(terms: int) -> None:
+    """A long sum is a tree as deep as it is long; what no interpreter could read is a syntax error."""
+    code = f"def f(a):\n    x = {'+'.join(['a'] * terms)}\n    return x"
+    assert broken_by_change(fenced("def f(a):\n    return a"), fenced(code)) in ("", "its Python has a syntax error")
+
+
 def test_only_what_the_change_broke() -> None:
     """A snippet may use what is around it, and one that was broken before, or none, tells nothing."""
     part = "with app.test_client() as client:\n    client.get('/')"

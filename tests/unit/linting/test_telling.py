@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience.linting.telling import code_in, told_anew
+from conscience.linting.blocks import code_in
+from conscience.linting.telling import told_anew
 
 OLD = "for (let i = 0; i < 10; i++) {\n  code += chars[Math.floor(Math.random() * chars.length)];\n}"
 NEW = "for (let i = 0; i < 10; i++) {\n  code += chars[crypto.randomInt(chars.length)];\n}"
