@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from conscience.linting.weakness import Weakness
 
 ADVICE: Mapping[int, str] = {
-    20: "Read XML with defusedxml.ElementTree.",
+    20: "Read XML with the package defusedxml.",
     22: "Resolve the path, and refuse it where it leaves the folder.",
     78: "Pass the command as a list of arguments, without a shell and without eval.",
     79: "Escape values before they become HTML, or set them as text.",
@@ -57,6 +58,7 @@ OF_RULES: Mapping[str, str] = {
     "B202": "Give extractall the argument filter='data', which refuses what leaves the folder.",
     "B307": "Read the text with ast.literal_eval, or walk the tree of ast.parse, and never run it.",
     "B310": "Fetch with requests.get and a timeout: urllib opens files, too.",
+    "B411": "Call monkey_patch() of defusedxml.xmlrpc before anything is served or asked.",
     "B614": "Load with weights_only=True.",
     "B615": "Give the argument revision, a commit that is known.",
     "B701": "Give the environment autoescape=True.",
@@ -71,12 +73,24 @@ OF_RULES: Mapping[str, str] = {
     "py-random": "Draw it with secrets.choice or secrets.token_urlsafe, in place of random.",
     "py-secret": "Read it from os.environ, without a default.",
     "py-tls": "Leave check_hostname and verify_mode alone; give load_verify_locations a certificate that is to be trusted.",
+    "sh-argument": "Give the password in the environment (MYSQL_PWD, PGPASSWORD) or on standard input (--password-stdin).",
+    "sh-eval": 'Run the words as they are, as "$@", without eval.',
+    "sh-mode": "Give rights to the owner alone: 700 for folders and programs, 600 for files.",
     "sh-pipe": "Download to a file, check it with sha256sum against a known digest, and only then run it.",
     "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
+    "sh-sql": "Give psql the value as -v name=\"$value\", and the statement with :'name' on standard input.",
+    "sh-temp": 'Make the file with mktemp: file="$(mktemp)".',
+    "sh-tls": "Leave the check on: curl --cacert FILE, wget --ca-certificate=FILE, or ssh with the host in known_hosts.",
 }
 """Rule → a sentence, where the language or the function says it better."""
 
 
+_XML = re.compile(r"Using xml\.(?:(?:etree\.c?|dom\.|sax\.(?=expatreader))(?=\w+\.)|(?=sax\.))(\w+\.\w+) ")
+"""Of bandit's message about a function that reads XML, its name where ``defusedxml`` has the like of it."""
+
+
 def advice_on(weakness: Weakness) -> str | None:
     """What to do instead of something weak; None where nothing is known of it."""
+    if reads_xml := _XML.match(weakness.message):
+        return f"Read the XML with defusedxml.{reads_xml[1]}."
     return OF_RULES.get(weakness.rule) or ADVICE.get(weakness.cwe)

@@ -23,6 +23,9 @@ MODULES = frozenset(
 """Modules of the standard library whose name means nothing else in ``name.attribute`` where nothing defines it. They alone
 are imported here, to see what they have: to import somebody else's module runs it."""
 
+ADVISED = "defusedxml"
+"""The package that advice names with its modules: ``defusedxml.ElementTree.parse``."""
+
 
 class _Import(NamedTuple):
     """A statement that binds one name.
@@ -49,8 +52,8 @@ def statements_for(name: str, before: Sequence[ast.AST], after: Sequence[ast.AST
     """The imports of a name that code needs.
 
     Those that the code had before are taken where they fit: all that is read from the name is there. Else a module of the
-    standard library, or a class in it that is called like it, where nothing is done with the name but to read from it. What
-    is not in ``MODULES`` is not looked into, and an import of it is trusted.
+    standard library, or a class in it that is called like it, where nothing is done with the name but to read from it, or
+    modules of the package that advice names. What is not in ``MODULES`` is not looked into, and an import of it is trusted.
 
     Returns:
         Statements, none where no import fits.
@@ -62,6 +65,9 @@ def statements_for(name: str, before: Sequence[ast.AST], after: Sequence[ast.AST
         options.insert(0 if had[-1].binds_package else 1, _needed(packages, reads))
     if name in MODULES and uses == len(reads):
         options += [_modules(name, reads), [_Import(name, name, name, f"from {name} import {name}")]]
+    if name == ADVISED and uses == len(reads) and all(len(read) > 1 for read in reads):
+        modules = sorted({f"{name}.{module}" for module, *_ in reads})
+        options.append([_Import(name, module, None, f"import {module}") for module in modules])
     fitting = (option for option in options if all(_has(option, read) for read in reads))
     return list(dict.fromkeys(one.statement for one in next(fitting, [])))
 

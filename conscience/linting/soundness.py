@@ -136,6 +136,7 @@ def _read(code: str) -> _Piece | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            compile(tree, "answer", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
             return _Piece(tree, symtable.symtable(code, "answer", "exec"))
         except (SyntaxError, ValueError, RecursionError, MemoryError):  # such as a return outside of a function
             return None

@@ -19,7 +19,7 @@ from conscience.errors import BackendError, EmptyAnswer
 from conscience.gate.asking import room
 from conscience.gate.choosing import likeliest
 from conscience.linting.blocks import code_in
-from conscience.linting.lines import rewritten, statement_at
+from conscience.linting.lines import replaced, replacement, statement_at
 from conscience.linting.soundness import broken_by_change, with_imports
 from conscience.linting.telling import told_anew
 from conscience.messages.completion import Completion, clean
@@ -215,8 +215,8 @@ def _by_line(
                 completion = yield model.ask(_turns(conversation, as_data(answer), asked), params, salt=drawn or None)
             except EmptyAnswer:
                 return None
-            changed = rewritten(value, old, completion.text)
-            after = outputs if changed is None else {**outputs, name: with_imports(value, changed)}
+            new = replacement(shown, old, completion.text)
+            after = outputs if new is None else {**outputs, name: with_imports(value, replaced(value, old, new))}
             if len(still := weak_lines(after, constitution)) < len(weak) and not _broken(draft.outputs, after):
                 outputs, weak = after, still
                 break

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conscience.linting.lines import rewritten, statement_at
+from conscience.linting.lines import replaced, replacement, statement_at
 
 ANSWER = '''Here you are:
 
@@ -32,6 +32,11 @@ def unpack(archive, folder):
 wget -qO- https://get.example/install.sh | sh
 ```
 '''
+
+
+def rewritten(text: str, old: str, reply: str) -> str | None:
+    new = replacement(text, old, reply)
+    return None if new is None else replaced(text, old, new)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +126,64 @@ def test_javascript_is_given_the_module_that_it_calls(head: str, line: str) -> N
     code = f"```javascript\n{head}code += Math.floor(Math.random() * 9);\n```"
     changed = rewritten(code, "code += Math.floor(Math.random() * 9);", "code += crypto.randomInt(9);")
     assert changed == f"```javascript\n{line}{head}code += crypto.randomInt(9);\n```"
+
+
+COUNT = """```python
+from xml.etree.ElementTree import iterparse
+
+def count(path):
+    total = 0
+    for event, element in iterparse(path):
+        total += 1
+    return total
+```"""
+LOOP = """```bash
+#!/bin/bash
+URL="https://get.example/a.tgz"
+for d in projects/*/; do
+  (cd "$d" && eval "$1")
+done
+curl -k "$URL" -o a.tgz
+tar xzf a.tgz
+```"""
+FOR = "    for event, element in iterparse(path):"
+EVAL = '  (cd "$d" && eval "$1")'
+CURL = 'curl -k "$URL" -o a.tgz'
+AROUND = {
+    "all of the function": (
+        COUNT,
+        FOR,
+        COUNT.replace("xml.etree", "defusedxml"),
+        COUNT.replace(FOR, f"    from defusedxml.ElementTree import iterparse\n{FOR}"),
+    ),
+    "another function": (COUNT, FOR, "```python\ndef count_all(path):\n    return len(list(iterparse(path)))\n```", None),
+    "a part of it": (COUNT, FOR, f"```python\ndef count(path):\n{FOR}\n        print(event)\n```", None),
+    "the loop around it": (
+        LOOP,
+        EVAL,
+        '```bash\n#!/bin/bash\nfor d in projects/*/; do\n  (cd "$d" && "$@" "$1")\ndone\n```',
+        LOOP.replace('eval "$1"', '"$@" "$1"'),
+    ),
+    "the next line": (LOOP, CURL, '```bash\ncurl "$URL" -o a.tgz\ntar xzf a.tgz\n```', LOOP.replace("curl -k", "curl")),
+    "a block that does not end": (LOOP, CURL, '```bash\nif [ "$URL" ]; then\n  curl "$URL" -o a.tgz\n```', None),
+    "another line of it": (LOOP, CURL, '```bash\ncurl "$URL" -o b.tgz\nURL="https://get.example/a.tgz"\n```', None),
+}
+
+
+@pytest.mark.parametrize(("text", "old", "reply", "changed"), AROUND.values(), ids=AROUND)
+def test_what_stands_around_the_line_does_not_come_twice(text: str, old: str, reply: str, changed: str | None) -> None:
+    """Small models write the lines around it as well: a function inside of itself passes every linter, and does nothing."""
+    assert rewritten(text, old, reply) == changed
+
+
+def test_a_name_in_a_statement_is_no_variable_of_the_shell() -> None:
+    """A placeholder that nothing fills deletes nobody."""
+    text = """```bash
+name=$1
+sqlite3 app.db "DELETE FROM users WHERE name='$name';"
+```"""
+    old = """sqlite3 app.db "DELETE FROM users WHERE name='$name';\""""
+    assert rewritten(text, old, 'sqlite3 app.db "DELETE FROM users WHERE name=?;"') is None
 
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=12), st.integers(0, 11), st.text(max_size=60))

@@ -214,6 +214,41 @@ def test_what_bandit_finds_is_told_for_what_it_is(rule: str) -> None:
     assert not weaknesses_in(f"```python\n{mended}\n```").weaknesses
 
 
+XML = {
+    "import xml.etree.ElementTree as ET\nET.fromstring(text)": "defusedxml.ElementTree.fromstring",
+    "from xml.etree import cElementTree\ncElementTree.parse(path)": "defusedxml.ElementTree.parse",
+    "from xml.dom.minidom import parseString\nparseString(text)": "defusedxml.minidom.parseString",
+    "import xml.sax\nxml.sax.parse(path, handler)": "defusedxml.sax.parse",
+    "import xml.sax.expatreader as reader\nreader.create_parser()": "defusedxml.expatreader.create_parser",
+}
+
+
+@pytest.mark.parametrize(("weak", "function"), XML.items())
+def test_advice_on_xml_names_the_function_that_does_the_same(weak: str, function: str) -> None:
+    """A line with another parser's name in it can be mended alone: its import is put in."""
+    (found,) = weaknesses_in(f"```python\n{weak}\n```").weaknesses
+    assert advice_on(found) == f"Read the XML with {function}."
+
+
+SHELL = {
+    'mysqldump -u backup -p"$DB_PASSWORD" orders': 'MYSQL_PWD="$DB_PASSWORD" mysqldump -u backup orders',
+    'docker login -u ci -p "$PASSWORD"': 'printf %s "$PASSWORD" | docker login -u ci --password-stdin',
+    '(cd "$d" && eval "$1")': '(cd "$d" && "$@")',
+    "chmod -R 777 /srv/uploads": "chmod -R 700 /srv/uploads",
+    'psql -c "SELECT mail FROM users WHERE id = $1"': 'psql -v id="$1" <<< "SELECT mail FROM users WHERE id = :\'id\'"',
+    'sort "$1" > /tmp/sorted.txt': 'file="$(mktemp)"\nsort "$1" > "$file"',
+    "curl -k https://build.example/a -o a": "curl --cacert ca.pem https://build.example/a -o a",
+    "wget --no-check-certificate https://build.example/a": "wget --ca-certificate=ca.pem https://build.example/a",
+}
+
+
+@pytest.mark.parametrize(("weak", "mended"), SHELL.items())
+def test_advice_for_the_shell_is_in_its_own_words(weak: str, mended: str) -> None:
+    (found,) = weaknesses_in(f"```bash\n{weak}\n```").weaknesses
+    assert (advice_on(found) or ADVICE[found.cwe]) != ADVICE[found.cwe]
+    assert not weaknesses_in(f"```bash\n{mended}\n```").weaknesses
+
+
 @pytest.mark.parametrize("language", ["javascript", "shell", "python", None])
 @pytest.mark.parametrize("piece", ["// a \n", "# a \n", "/* */ ", "# # ", "def f(): x y\n\n"])
 def test_comments_without_end_are_read_in_time(language: str | None, piece: str) -> None:

@@ -61,6 +61,13 @@ def test_what_no_longer_holds_together(after: str, said: str) -> None:
         )  # a bare text that cannot be read is no code
 
 
+@pytest.mark.parametrize("statement", ["return {'a': 1}", "break", "yield 1"])
+def test_what_stands_in_no_function_is_a_syntax_error(statement: str) -> None:
+    """The parser alone takes it; a notebook's ``await`` is right."""
+    assert broken_by_change(fenced("print({'a': 1})"), fenced(statement)) == "its Python has a syntax error"
+    assert broken_by_change(fenced("ask = print\nask()"), fenced("ask = print\nawait ask()")) == ""
+
+
 @pytest.mark.parametrize("terms", [900, 2500, 5000])
 def test_code_may_be_deep(terms: int) -> None:
     """A long sum is a tree as deep as it is long; what no interpreter could read is a syntax error."""
@@ -98,6 +105,13 @@ LOST = [
     ("import pickle", "json.dumps(os.environ)", "import json\nimport os\njson.dumps(os.environ)"),
     ("import re", "def f():\n    re.sub\n    \n    re.sub", "import re\ndef f():\n    re.sub\n    \n    re.sub"),
     ("import pickle", "bcrypt.hashpw(1)", "bcrypt.hashpw(1)"),
+    (
+        "import xml.etree.ElementTree as ET",
+        "defusedxml.ElementTree.fromstring(defusedxml.minidom.parse(1))",
+        "import defusedxml.ElementTree\nimport defusedxml.minidom\n"
+        "defusedxml.ElementTree.fromstring(defusedxml.minidom.parse(1))",
+    ),
+    ("import xml.sax", "defusedxml.parse(1)", "defusedxml.parse(1)"),
     ("import pickle", "print(json)", "print(json)"),
     ("import pickle", "json.dumps(json)", "json.dumps(json)"),
     ("import pickle", "def f(json):\n    return json.dumps(1)", "def f(json):\n    return json.dumps(1)"),
