@@ -8,7 +8,7 @@ from typing import Any
 from conscience._dspy.lm import lm_errors
 from conscience.backends.transports import Transport
 from conscience.messages.answers import Missing, missing, settled, thinks
-from conscience.messages.completion import Body, Message, storable
+from conscience.messages.completion import Body, Completion, Message, storable
 
 _EMPTY = {
     "cut": "the answer is empty: it ran into its token limit before its first word",
@@ -57,6 +57,8 @@ def answered(
     reason, thought = missing(body, one_token=one_token), thinks(body)
     if thought:
         habits.saw("thinking", True, certain=True)
+        if Completion(body, "").text.strip() != Completion(reply, "").text.strip():
+            habits.saw("thinking aloud", True, certain=True)
     if one_token and thought:
         habits.saw("thinking first", True, certain=True)
     elif one_token and reason in (None, "cut"):

@@ -56,6 +56,9 @@ RESPONSES = (
 )
 MAYBE_RESPONSES = ("output", "answer", "completion")
 """Responses where a label stands beside them; else they could as well be the right answer."""
+REASONINGS = ("reasoning_content", "thinking", "thoughts", "chain_of_thought")
+"""What a model thought, beside its response. Not ``rationale`` or ``explanation``: these may be a reviewer's, and tell the
+label."""
 _MESSAGES = ("messages", "conversations")
 _FLAGS = {"aligned": "aligned", "is_aligned": "aligned", "misaligned": "misaligned", "is_misaligned": "misaligned"}
 _JUDGES = ("label", "aligned", "misaligned", "request_safe", "expected", "references", "answer", "tests", "oracle")
@@ -189,6 +192,7 @@ class Columns:
         reading.labels()
         reading.requests()
         reading.responses()
+        reading.reasonings()
         fields = {name: reading.fields[name] for name in names if name in reading.fields}
         asked = reading.maybe_labels(), reading.maybe_requests()
         return Reading(fields, reading.second, reading.lettered, *asked)
@@ -293,6 +297,10 @@ class _Resolution:
                 hint=f"say which: {told(name, 'response')}, {told(name, 'expected')}, {told(name, 'references')}, or "
                 f"{told(name, UNREAD)} to leave it unread",
             )
+
+    def reasonings(self) -> None:
+        if self.has("response"):
+            self.take(self.called(*REASONINGS), "reasoning")
 
     def maybe_labels(self) -> tuple[str, ...]:
         if not self.has("response") or self.has(*_JUDGES):

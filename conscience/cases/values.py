@@ -9,7 +9,7 @@ import datetime
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
@@ -18,6 +18,8 @@ from uuid import UUID
 from conscience._base.text import text_fault
 from conscience.cases.columns import FIELDS, Reading, told
 from conscience.cases.rows import BadRow, TextRow, parsed
+from conscience.messages.answers import settled
+from conscience.messages.completion import Completion
 
 SPOKEN = ("request", "response", "reasoning")
 """Fields in which an empty text says something; in all others a blank is absent."""
@@ -221,7 +223,7 @@ def _response(value: Any) -> Any:
     if isinstance(value, str) and _PYTHON_MESSAGES.fullmatch(value.strip()):
         raise BadRow(f"{reprlib.repr(value)} is messages written as a text", hint=f"write the list itself; {_AS_JSON}")
     if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], Mapping):
-        return _spoken(value[0])
+        return _spoken(value[0], ())[0]
     return _text(value)
 
 
@@ -397,9 +399,8 @@ def _turn(given: dict[str, Any], reading: Reading) -> None:
     if turns[-1].get("role") == "assistant":
         if "response" in given:
             raise BadRow(f"field {column!r}: ends with the assistant's turn, and there is a response too", hint="drop one")
-        last = turns.pop()
-        given["response"] = _spoken(last)
-        if isinstance(thought := last.get("reasoning_content"), str) and "reasoning" not in given:
+        given["response"], thought = _spoken(turns.pop(), turns)
+        if thought and "reasoning" not in given:
             given["reasoning"] = thought
     only = turns[0] if len(turns) == 1 else {}
     is_text = only.get("role") == "user" and isinstance(only.get("content"), str)
@@ -412,8 +413,9 @@ def _of_role(turn: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"role": _TURNS.get(turn["from"], turn["from"]), "content": turn["value"]}
 
 
-def _spoken(turn: Mapping[str, Any]) -> str:
-    content = turn.get("content")
-    if turn.get("role") not in (None, "assistant") or not isinstance(content, str):
+def _spoken(turn: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The answer in the assistant's turn, and what it thought, wherever a server put that."""
+    said = Completion(settled({"choices": [{"message": turn}]}, before), "")
+    if turn.get("role") not in (None, "assistant") or not isinstance(said.message.get("content"), str):
         raise BadRow(f"the assistant's turn {reprlib.repr(dict(turn))} holds no text", hint="name its text response")
-    return content
+    return said.text, said.reasoning

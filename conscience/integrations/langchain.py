@@ -35,6 +35,7 @@ from conscience._types import ReleaseMode
 from conscience.chat import report
 from conscience.errors import ConfigurationError
 from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, areview, chat_tools, part_text, readable, review
+from conscience.messages.thoughts import FIELDS, thought_of
 from conscience.outcome import Outcome
 from conscience.program import Conscience
 from conscience.streaming.events import ProgramStream
@@ -259,7 +260,8 @@ def read_turn(message: AIMessage) -> Turn:
     """What a model's message says, whatever provider it came from."""
     beside = message.additional_kwargs
     texts = [beside.get("refusal"), (beside.get("audio") or {}).get("transcript")]
-    thoughts = [beside.get("reasoning_content")]
+    others = {name: value for name, value in beside.items() if value and name not in READ and not name.startswith("__")}
+    thoughts = [thought_of(beside), part_text(others) if others else ""]
     for part in message.content if isinstance(message.content, list) else [message.content]:
         kind = "text" if isinstance(part, str) else part.get("type")
         if kind == "text":
@@ -272,6 +274,9 @@ def read_turn(message: AIMessage) -> Turn:
         calls.append(ToolCall.of(old.get("name"), old.get("arguments")))
     return Turn("\n".join(filter(None, texts)), "\n".join(filter(None, thoughts)), tuple(calls))
 
+
+READ = frozenset({*FIELDS, "refusal", "audio", "function_call", "tool_calls", "parsed"})
+"""What is read of that which a message has beside its content; whatever else is there led to the answer."""
 
 CALLS_AGAIN = frozenset({"tool_use", "tool_call", "function_call"})
 """Parts of a message's content that its ``tool_calls`` have too."""

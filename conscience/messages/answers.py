@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from conscience.messages.completion import Body, Completion, Message
 from conscience.messages.thinking import begins_thinking, split_thinking
+from conscience.messages.thoughts import is_thought, text_of, thought_of
 
 Missing = Literal["cut", "filtered", "nothing"]
 """Why a reply holds no answer: its tokens ended before the first word, the provider held it back, or it is just empty."""
 
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-_THINKING_PARTS = ("thinking", "reasoning", "redacted_thinking")
 _SAID_OTHERWISE = ("tool_calls", "function_call", "audio", "images")
 
 
@@ -66,10 +65,10 @@ def _choice(choice: Any, messages: Sequence[Message]) -> Any:
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(message, Mapping):
         return choice
-    thoughts, content = [_told(message)], message.get("content")
-    if isinstance(content, list) and any(_is_thinking(part) for part in content):
-        thoughts += [_text(part) for part in content if _is_thinking(part)]
-        content = [part for part in content if not _is_thinking(part)]
+    thoughts, content = [thought_of(message)], message.get("content")
+    if isinstance(content, list) and any(map(is_thought, content)):
+        thoughts += [text_of(part) for part in content if is_thought(part)]
+        content = [part for part in content if not is_thought(part)]
     if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
         content = "".join(str(part.get("text") or "") for part in content)
     if isinstance(content, str) and content:
@@ -82,27 +81,6 @@ def _choice(choice: Any, messages: Sequence[Message]) -> Any:
         return choice
     beside = {"reasoning_content": thinking} if thinking else {}
     return {**choice, "message": {**message, "content": content, **beside}}
-
-
-def _told(message: Mapping[str, Any]) -> str:
-    """The thinking that a server put in a field; some say the same in two."""
-    for name in _THOUGHTS:
-        if isinstance(value := message.get(name), str) and value:
-            return value
-    return _text(message.get("reasoning_details")) or _text(message.get("thinking_blocks"))
-
-
-def _text(value: Any) -> str:
-    """All text in a part, or in a list of parts."""
-    if isinstance(value, list):
-        return "".join(map(_text, value))
-    if isinstance(value, Mapping):
-        return next((text for name in ("thinking", "reasoning", "text", "summary") if (text := _text(value.get(name)))), "")
-    return value if isinstance(value, str) else ""
-
-
-def _is_thinking(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in _THINKING_PARTS
 
 
 def _has_media(message: Mapping[str, Any]) -> bool:

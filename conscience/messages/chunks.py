@@ -7,18 +7,13 @@ from typing import Any
 
 from conscience.messages.completion import Body, Message
 from conscience.messages.rendering import content_text
+from conscience.messages.thoughts import each_once, is_thought, text_of
 
 STREAMING: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 """The chat parameters that ask for a stream, and for its usage in a last chunk."""
 
 CHARACTERS_A_TOKEN = 4
 """Of a request, where nobody has counted its tokens."""
-
-_TEXTS = {
-    **{name: name for name in ("content", "refusal")},
-    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), "reasoning_content"),
-}
-"""Field of a delta → field of the message that it is a part of."""
 
 
 class Chunks:
@@ -70,33 +65,26 @@ class Chunks:
             self.finish_reason = str(reason)
 
     def _text(self, delta: Mapping[str, Any]) -> bool:
-        some, seen = False, set[str]()
-        for name, field in _TEXTS.items():
-            value = delta.get(name)
-            if name == "content" and isinstance(value, list):
-                heard = [self._part(part) for part in value]
-                some = some or any(heard)
-            elif isinstance(value, str) and value and field not in seen:  # some servers say the same in two fields
-                self._add(field, value)
-                seen.add(field)
-                some = True
-        return some
+        content = delta.get("content")
+        heard = [self._part(part) for part in content] if isinstance(content, list) else [self._add("content", content)]
+        heard.append(self._add("refusal", delta.get("refusal")))
+        heard.append(self._add("reasoning_content", "".join(each_once(delta))))
+        return any(heard)
 
     def _part(self, part: Any) -> bool:
         """A part of a content that is a list, as Mistral's thinking models send it."""
-        if not isinstance(part, Mapping):
-            return False
-        thought = part.get("type") in ("thinking", "reasoning")
-        inner = part.get("thinking") if thought else part.get("text")
-        text = content_text(inner) if isinstance(inner, str | list) else ""
-        if text:
-            self._add("reasoning_content" if thought else "content", text)
-        return bool(text)
+        if is_thought(part):
+            return self._add("reasoning_content", text_of(part))
+        inner = part.get("text") if isinstance(part, Mapping) else None
+        return self._add("content", content_text(inner) if isinstance(inner, str | list) else "")
 
-    def _add(self, field: str, text: str) -> None:
+    def _add(self, field: str, text: Any) -> bool:
+        if not isinstance(text, str) or not text:
+            return False
         self._texts.setdefault(field, []).append(text)
         if field == "content":
             self.latest += text
+        return True
 
     def _called(self, delta: Mapping[str, Any]) -> bool:
         """A part of a tool's call: by its index, or, from servers that give none, a new one where it is named."""

@@ -26,12 +26,14 @@ MARKS: dict[str, str] = {
     "◁think▷": "◁/think▷",  # Kimi
     "<|start_thinking|>": "<|end_thinking|>",  # Cohere
     "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|think_start|>": "<|think_end|>",  # Step
+    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "<unused94>thought": "<unused95>",  # Gemma and its kin
     "<|channel>thought": "<channel|>",
 }
 """Where thinking begins → where it ends, in lower case."""
 
-_HINTS = ("think", "thought", "reasoning", "unused9", "<channel|>")
+_HINTS = ("think", "thought", "reasoning", "unused9", "<channel|>", "<|inner_")
 """One of these is in every mark."""
 
 _ENDS = {end: begin for begin, end in MARKS.items()}
@@ -48,10 +50,11 @@ _SPOKEN = re.compile(
     re.DOTALL,
 )
 """Granite and Apriel say so in words."""
+_SPOKEN_BEGINS = re.compile(r"\s*Here(?:(?:'s| is) my thought process| are my reasoning steps):")
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _CHANNEL_ENDS = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
-_STRIPPED = re.compile(r"analysis(?=[A-Z\"'“])(?:(.*)assistantfinal(.*)|(.*))", re.DOTALL)
+_STRIPPED = re.compile(r"analysis(?:(.*)assistantfinal(.*)|(?=[A-Z\"'“])(.*))", re.DOTALL)
 """gpt-oss, whose special tokens a server has dropped: ``analysisThe user asks …assistantfinalParis.``"""
 
 _FENCE = re.compile(r"^[ \t>]*(`{3,}|~{3,})[^`\n]*\n(?:(?![ \t>]*\1).*\n)*?[ \t>]*\1[`~]*[ \t]*$", re.MULTILINE)
@@ -101,19 +104,29 @@ def begins_thinking(token: str) -> bool:
     return len(begun) > 1 and any(mark.startswith(begun) or begun.startswith(mark) for mark in MARKS)
 
 
+def begins_in_words(text: str) -> bool:
+    """Whether a text begins as the thinking of a model that says so in words, and its end is not to be seen."""
+    return _SPOKEN_BEGINS.match(text) is not None
+
+
 def _between_marks(text: str, messages: Sequence[Message]) -> Thought:
     thoughts: list[str] = []
     kept: list[str] = []
     begun, place = "", 0  # the mark that is open, and where the part that is being read begins
-    closed = False
+    closed, inner = False, 0
     marks = list(_marks(text, messages))
     last = {mark.ends: number for number, mark in enumerate(marks)}
     last_plain = {mark.ends: number for number, mark in enumerate(marks) if not mark.guarded}
     for number, mark in enumerate(marks):
         if begun:
-            if mark.ends == begun and not (mark.guarded and last_plain.get(begun, -1) > number):
+            ends_later = last_plain.get(begun, -1) > number
+            if mark.begins == begun and not mark.guarded:
+                inner += 1
+            elif mark.ends == begun and inner and ends_later and not mark.guarded:
+                inner -= 1
+            elif mark.ends == begun and not (mark.guarded and ends_later):
                 thoughts.append(text[place : mark.start])
-                begun, place, closed = "", mark.end, True
+                begun, place, closed, inner = "", mark.end, True, 0
         elif mark.guarded:
             continue
         elif mark.ends:

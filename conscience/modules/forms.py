@@ -13,6 +13,7 @@ import dspy
 from conscience._dspy.lm import AdapterParseError, settings
 from conscience.messages.rendering import value_text
 from conscience.messages.values import plain_value
+from conscience.modules.outputs import REASONING_FIELDS, text_field
 
 _SIMPLE = (str, bool, int, float, list, dict)
 
@@ -40,18 +41,18 @@ class AnswerForm:
     def read(self, text: str) -> dict[str, Any]:
         """The draft's fields in a text of this form, and whatever else the signature has beside them (reasoning).
 
-        A text without any marks of the form is the answer itself where the answer is one text.
+        Reasoning may be left out. A text without any marks of the form is the answer itself where the answer is one text.
 
         Raises:
             ValueError: the text is not in this form.
         """
-        try:
-            fields = parsed(self.adapter, self.signature, text)
-        except ValueError:
+        found = _read(self.adapter, self.signature, text)
+        if found is None:
             name = self._only_text()
-            if name is None or "[[ ##" in text or text.lstrip().startswith(("{", "```json")) or not text.strip():
-                raise
+            if name is None or self._has_marks(text) or not text.strip():
+                raise ValueError(f"the text does not hold the fields {', '.join(self.signature.output_fields)}")
             return {name: text}
+        _, fields = found
         renamed = {name: fields[inner] for name, inner in self.names.items() if inner in fields}
         return {**{name: value for name, value in fields.items() if name not in self.names.values()}, **renamed}
 
@@ -65,9 +66,13 @@ class AnswerForm:
             text = _marked(values)
         return f"{_marked(others)}\n\n{text}" if others else text
 
+    def _has_marks(self, text: str) -> bool:
+        tagged = any(f"<{name}>" in text for name in self.signature.output_fields)
+        return tagged or "[[ ##" in text or text.lstrip().startswith(("{", "```json"))
+
     def _only_text(self) -> str | None:
         texts = [name for name, inner in self.names.items() if self.signature.output_fields[inner].annotation is str]
-        written = [name for name in texts if name not in ("reasoning", "rationale")]
+        written = [name for name in texts if name not in REASONING_FIELDS]
         return written[0] if len(written) == 1 else None
 
 
@@ -94,16 +99,40 @@ def parsed(adapter: Any, signature: type[dspy.Signature], text: str) -> dict[str
     return fields
 
 
+def _read(adapter: Any, signature: type[dspy.Signature], text: str) -> tuple[type[dspy.Signature], dict[str, Any]] | None:
+    """The fields in a text, and the signature that has them: the given one, or it without its reasoning, which DSPy takes
+    out where a model thinks by itself. None where it is in no such form."""
+    answer = [name for name, field in signature.output_fields.items() if not _is_reasoning(name, field.annotation)]
+    for form in (signature, _only(signature, answer)) if 0 < len(answer) < len(signature.output_fields) else (signature,):
+        try:
+            return form, parsed(adapter, form, text)
+        except ValueError:
+            continue
+    return None
+
+
+def _is_reasoning(name: str, annotation: Any) -> bool:
+    return name in REASONING_FIELDS or annotation is dspy.Reasoning
+
+
 def written_by(signatures: Iterable[type[dspy.Signature]], text: str, outputs: Mapping[str, Any]) -> AnswerForm | None:
     """The form in which the text holds every one of these outputs, under its own name or another; None where it does not."""
     for signature in signatures:
         for adapter in adapters():
-            try:
-                fields = parsed(adapter, signature, text)
-            except ValueError:
-                continue
-            if (names := _names(fields, outputs)) is not None:
-                return AnswerForm(signature, adapter, names)
+            found = _read(adapter, signature, text)
+            if found is not None and (names := _names(found[1], outputs)) is not None:
+                return AnswerForm(found[0], adapter, names)
+    return None
+
+
+def made_of(signatures: Iterable[type[dspy.Signature]], text: str, name: str) -> AnswerForm | None:
+    """The form of a text of which a module made its only output, a text: in place of the field that is one; None where it
+    has none."""
+    for signature in signatures:
+        for adapter in adapters():
+            found = _read(adapter, signature, text)
+            if found is not None and (field := text_field(found[0])) is not None:
+                return AnswerForm(found[0], adapter, {name: field})
     return None
 
 

@@ -14,7 +14,7 @@ from conscience.messages.rendering import Request, outputs_text
 from conscience.messages.requests import check_request, check_string, turns
 from conscience.modules.forms import AnswerForm, form_of
 from conscience.modules.generate import Generate
-from conscience.modules.outputs import text_field
+from conscience.modules.outputs import beside, reasoning_text, split_reasoning, text_field
 from conscience.modules.results import readable
 from conscience.modules.task import asks_plainly, plain_messages, task_text
 from conscience.outcome import Draft
@@ -31,7 +31,7 @@ def given_draft(
     Args:
         generate: what stands for the task.
         request: a text, chat messages, or its inputs by name; may be empty.
-        response: a text for its last text field, or its output fields by name.
+        response: a text for its last text field, or its output fields by name, written reasoning among them.
         reasoning: what led to it.
 
     Raises:
@@ -45,19 +45,24 @@ def given_draft(
     for name, value in {**outputs, "reasoning": reasoning}.items():
         if isinstance(value, str):
             check_string(value, f"{name}")
+    outputs, written = split_reasoning(outputs)
+    if signature is not None and "reasoning" in signature.output_fields and "reasoning" not in outputs:
+        written = ({"reasoning": reasoning} if reasoning else {}) | written
     inputs = _inputs(generate, request)
     asked = check_request(readable(inputs)) if inputs else ""
     form = form_of(outputs, signature)
     messages: tuple[Message, ...] = turns(asked) if asked else ()
+    shown = {**written, **outputs}
     if signature is not None and isinstance(generate.predict, dspy.Predict) and set(inputs) <= set(signature.input_fields):
-        messages, form = _as_asked(generate.predict, signature, inputs, outputs, form) or (messages, form)
+        messages, form = _as_asked(generate.predict, signature, inputs, shown, form) or (messages, form)
     return Draft(
         request=asked,
         outputs=outputs,
-        reasoning=reasoning,
+        reasoning=beside(reasoning, reasoning_text(written)),
         messages=messages,
-        text=outputs_text(outputs) if form is None else form.write(outputs),
+        text=outputs_text(outputs) if form is None else form.write({n: v for n, v in shown.items() if n in form.names}),
         context=task_text(signature) if signature is not None else "",
+        written=written,
     ).with_form(form)
 
 

@@ -13,7 +13,7 @@ from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import turns
 from conscience.messages.tool_turns import ToolTurn, tools_text, turn_of
-from conscience.modules.forms import form_of, written_by
+from conscience.modules.forms import form_of, made_of, written_by
 from conscience.modules.outputs import REASONING_FIELDS
 from conscience.modules.task import task_text
 from conscience.outcome import AnswerForm
@@ -81,8 +81,11 @@ def origin(
         if (form := written_by(signatures, said, outputs)) is not None:
             return _of(exchange, said if holds(said, outputs) else form.write(outputs), form, context)
     form = form_of(outputs, signature)
+    exchange = _nearest(model.exchanges, outputs)
+    if exchange is not None and form is None:
+        form = made_of(signatures, exchange.completion.text, next(iter(outputs)))
     text = outputs_text(outputs) if form is None else form.write(outputs)
-    if (exchange := _nearest(model.exchanges, outputs)) is not None:
+    if exchange is not None:
         return _of(exchange, text, form, context)
     return Origin(tuple(conversation) or _told(request, context), text, form, context, _last_limits(model))
 

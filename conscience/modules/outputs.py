@@ -32,8 +32,12 @@ def split_reasoning(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 def whole_reasoning(written: Mapping[str, Any], reply: Completion | None) -> str:
     """All reasoning behind an answer, as one text: what its fields hold, and what the model thought before it wrote them."""
-    thought, said = reply.reasoning if reply is not None else "", reasoning_text(written)
-    return "\n\n".join(filter(None, [thought if thought not in said else "", said]))
+    return beside(reply.reasoning if reply is not None else "", reasoning_text(written))
+
+
+def beside(thought: str, written: str) -> str:
+    """What was thought and what was written of it, one after the other; the first is left out where the second says it."""
+    return "\n\n".join(filter(None, [thought if thought not in written else "", written]))
 
 
 def reasoning_text(written: Mapping[str, Any]) -> str:

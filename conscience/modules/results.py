@@ -17,14 +17,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import dspy
 
 from conscience.errors import ConfigurationError
+from conscience.messages.answers import settled
 from conscience.messages.completion import Completion, Message, clean
 from conscience.messages.rendering import content_text, value_text
 from conscience.messages.thinking import split_thinking
+from conscience.messages.thoughts import FIELDS, is_thought, text_of, thought_of
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 _PARTS = {"system-prompt": "system", "user-prompt": "user", "text": "assistant", "tool-return": "tool"}
@@ -56,7 +59,7 @@ def understood(result: Any) -> Returned:
     if _is_message(result):
         return Returned(_message(result))
     if hasattr(result, "output") and callable(getattr(result, "all_messages", None)):
-        return Returned(_inner(result.output), agent_turns(result.all_messages()))
+        return Returned(_agent(result), agent_turns(result.all_messages()))
     if (fields := _own_fields(result)) is not None:
         return Returned(_cleaned(fields))
     raise ConfigurationError(
@@ -66,11 +69,12 @@ def understood(result: Any) -> Returned:
 
 
 def as_turn(message: Any) -> Message:
-    """A LangChain message as a chat message; a chat message as it is."""
+    """A LangChain message as a chat message, without what the model thought; a chat message as it is."""
     if isinstance(message, Mapping) or not _is_message(message):
         return message  # type: ignore[no-any-return]
-    content = message.content
-    turn: dict[str, Any] = {"role": _ROLES.get(message.type, "user"), "content": content}
+    role = _ROLES.get(message.type, "user")
+    content = _message(message)["response"] if role == "assistant" else message.content
+    turn: dict[str, Any] = {"role": role, "content": content}
     if calls := getattr(message, "tool_calls", None):
         turn["tool_calls"] = [
             {"id": call.get("id"), "type": "function", "function": _function(call.get("name"), call.get("args"))}
@@ -95,10 +99,10 @@ def _mapping(result: Mapping[Any, Any]) -> Returned:
     messages = result.get("messages")
     if isinstance(messages, list | tuple) and messages and _is_message(messages[-1]):
         others = {name: value for name, value in result.items() if name != "messages"}
-        return Returned(_cleaned({**_message(messages[-1]), **others}), tuple(map(as_turn, messages[:-1])))
+        return Returned(_cleaned({**_graph(messages), **others}), tuple(map(as_turn, messages[:-1])))
     choices = result.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) and "message" in choices[0]:
-        return Returned(_spoken(Completion(dict(result), "")))
+        return Returned(_spoken(choices[0]["message"]))
     return Returned(_cleaned(result))
 
 
@@ -109,13 +113,18 @@ def _is_completion(result: Any) -> bool:
 
 def _completion(result: Any) -> dict[str, Any]:
     message = result.choices[0].message
-    said = {name: getattr(message, name, None) for name in ("content", "refusal", "reasoning_content", "reasoning")}
-    calls = [_dumped(call) for call in getattr(message, "tool_calls", None) or ()]
-    return _spoken(Completion({"choices": [{"message": {**said, "tool_calls": calls}}]}, ""))
+    return _spoken({name: getattr(message, name, None) for name in ("content", "refusal", "tool_calls", *FIELDS)})
 
 
-def _spoken(completion: Completion) -> dict[str, Any]:
-    return _fields(completion.text, completion.reasoning, completion.message.get("tool_calls"))
+def _spoken(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a chat message says, whose parts may be objects."""
+    said = {name: _plain(value) for name, value in message.items()}
+    reply = Completion(settled({"choices": [{"message": said}]}, ()), "")
+    return _fields(reply.text, reply.reasoning, said.get("tool_calls"))
+
+
+def _plain(value: Any) -> Any:
+    return [_dumped(item) for item in value] if isinstance(value, list | tuple) else _dumped(value)
 
 
 def _response(result: Any) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def _response(result: Any) -> dict[str, Any]:
     for item in result.output:
         kind = getattr(item, "type", "")
         if kind == "reasoning":
-            thoughts += [str(getattr(part, "text", "")) for part in getattr(item, "summary", None) or ()]
+            thoughts.append(text_of(item))
         elif kind == "message":
             refusals += [str(part.refusal) for part in item.content if getattr(part, "type", "") == "refusal"]
         else:
@@ -139,15 +148,31 @@ def _is_message(value: Any) -> bool:
 def _message(message: Any) -> dict[str, Any]:
     """A LangChain message; its content is a text or a list of texts and parts."""
     content = message.content
-    thoughts = [str((getattr(message, "additional_kwargs", None) or {}).get("reasoning_content") or "")]
+    thoughts = [thought_of(getattr(message, "additional_kwargs", None) or {})]
     if isinstance(content, list):
-        thoughts += [str(part.get("thinking") or part.get("reasoning") or "") for part in content if _thinks(part)]
-        content = "".join(part if isinstance(part, str) else content_text([part]) for part in content if not _thinks(part))
+        thoughts += [text_of(part) for part in content if is_thought(part)]
+        content = "".join(
+            part if isinstance(part, str) else content_text([part]) for part in content if not is_thought(part)
+        )
     return _fields(str(content), "\n".join(filter(None, thoughts)), getattr(message, "tool_calls", None))
 
 
-def _thinks(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning")
+def _graph(messages: Sequence[Any]) -> dict[str, Any]:
+    """The last message of a graph's state, and what the model thought since it was asked."""
+    said = _message(messages[-1])
+    steps = takewhile(lambda message: getattr(message, "type", "") != "human", reversed(messages[:-1]))
+    thoughts = [_message(step).get("reasoning") for step in steps if _is_message(step) and _ROLES[step.type] == "assistant"]
+    thought = "\n".join(filter(None, [*reversed(thoughts), said.get("reasoning")]))
+    return {**said, "reasoning": thought} if thought else said
+
+
+def _agent(result: Any) -> dict[str, Any]:
+    """What an agent put out, and what its model thought in this run."""
+    said = getattr(result, "new_messages", result.all_messages)()
+    parts = [part for message in said for part in getattr(message, "parts", ())]
+    thoughts = [str(part.content) for part in parts if getattr(part, "part_kind", "") == "thinking" and part.content]
+    output = _inner(result.output)
+    return {**output, "reasoning": "\n".join(thoughts)} if thoughts and "reasoning" not in output else output
 
 
 def _inner(output: Any) -> dict[str, Any]:

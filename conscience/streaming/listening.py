@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from conscience.backends.streams import so_far
 from conscience.messages.chunks import Chunks
 from conscience.messages.completion import Completion, Message
+from conscience.messages.thinking import begins_in_words
 from conscience.streaming.windows import window_end
 
 LOOKS = 2
@@ -109,7 +110,8 @@ class PartialAnswer:
             return None
         completion = so_far(chunks, self._messages)
         text = completion.text
-        if not text.startswith(released) or (self._thinks_aloud and not completion.reasoning):
+        thinking = not completion.reasoning and (self._thinks_aloud or begins_in_words(text))
+        if thinking or not text.startswith(released):
             return None
         end = window_end(text, len(released))
         if end is None:

@@ -18,6 +18,7 @@ import dspy
 from conscience._base.flow import Flow, IOStep, StageStarted, run_async
 from conscience._calls.call import Call
 from conscience._dspy.lm import ChatPredict
+from conscience.backends.backend import Backend
 from conscience.backends.bound import BoundBackend
 from conscience.backends.streams import ended, heard_by
 from conscience.errors import BackendError, BudgetExceeded, ReviewError
@@ -68,6 +69,13 @@ def _held_because(generate: Generate, inputs: Mapping[str, Any]) -> str:
     return ""
 
 
+def _thinks_aloud(backend: Backend) -> bool:
+    """Whether thinking stands, or may stand, where the answer does: it was seen to, or the model thinks and no table says
+    that its server tells the two apart."""
+    seen = backend.transports[0].habits.knows("thinking aloud")
+    return bool(seen) or (backend.thinks and not backend.supports("reasoning"))
+
+
 def _refuse_sync() -> Any:
     raise AssertionError("a stream is driven async")
 
@@ -86,7 +94,7 @@ class _Windows:
     async def draft(self) -> tuple[Draft, Verdict | None]:
         """See ``windowed``."""
         backend = self.writer.backend
-        answer = PartialAnswer(thinks_aloud=backend.thinks and not backend.supports("reasoning"))
+        answer = PartialAnswer(thinks_aloud=_thinks_aloud(backend))
         with heard_by(answer):
             writing = asyncio.ensure_future(run_async(self.generate.draft(self.inputs, self.writer)))
         last: tuple[Draft, Verdict] | None = None

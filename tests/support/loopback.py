@@ -199,9 +199,9 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
 
-    def backend(self, **options: Any) -> Any:
-        """A backend that reaches this server through LiteLLM."""
+    def backend(self, model: str = "openai/fake", **options: Any) -> Any:
+        """A backend that reaches this server as its provider, through LiteLLM."""
         from conscience import Backend
 
         options = {"cache": False, "retries": 1, "timeout": 20.0, **options}
-        return Backend("openai/fake", api_base=self.url, api_key="sk-test-secret-0123", **options)
+        return Backend(model, api_base=self.url, api_key="sk-test-secret-0123", **options)

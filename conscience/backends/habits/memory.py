@@ -162,6 +162,7 @@ _LINES = {
     ("logprobs", False): "gives no log-probabilities",
     ("thinking", True): "thinks before it answers",
     ("thinking first", True): "its first token is thinking",
+    ("thinking aloud", True): "its thinking stands in its answer's text",
 }
 _NOTHING: Mapping[str, Legal] = MappingProxyType({})
 _habits: dict[tuple[str, str], Habits] = {}

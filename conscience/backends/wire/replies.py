@@ -20,6 +20,7 @@ import orjson
 from conscience._dspy.lm import LMError, lm_errors
 from conscience.backends.wire.connection import Reply
 from conscience.messages.completion import Body
+from conscience.messages.thoughts import thought_of
 
 FINISH_REASONS: Mapping[str, str] = {
     **{name: name for name in ("stop", "length", "tool_calls", "function_call", "content_filter")},
@@ -243,11 +244,10 @@ def _message(message: Mapping[str, Any], model: str) -> dict[str, Any]:
     content = kept.get("content")
     if content is not None and not isinstance(content, str) and not _is_parts(content):
         raise _unreadable(f"the answer's content is a {type(content).__name__}", model)
-    thought = kept.pop("reasoning", None)
-    if isinstance(thought, str) and "reasoning_content" not in kept:
+    thought = thought_of(kept)
+    kept = {name: value for name, value in kept.items() if name not in ("reasoning", "reasoning_content")}
+    if thought:
         kept["reasoning_content"] = thought
-    if not isinstance(kept.get("reasoning_content", ""), str):
-        del kept["reasoning_content"]
     thought_first = isinstance(content, str) and content.startswith("<") and "reasoning_content" not in kept
     if thought_first and (split := _THOUGHT.match(str(content))) is not None:
         kept["reasoning_content"], kept["content"] = split[1], split[2]

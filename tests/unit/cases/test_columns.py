@@ -52,6 +52,11 @@ READ: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"messages": [*CHAT, {"role": "assistant", "content": "r"}]}, {"request": tuple(CHAT), "response": "r"}),
     ({"messages": [CHAT[1], {"role": "assistant", "content": "r"}], "label": "safe"}, {"request": "q", "label": "aligned"}),
     ({"messages": CHAT}, {"request": tuple(CHAT), "response": None}),
+    ({"messages": [CHAT[1], {"role": "assistant", "content": "r", "reasoning": "t"}]}, {"response": "r", "reasoning": "t"}),
+    ({"messages": [CHAT[1], {"role": "assistant", "content": "<think>t</think>r"}]}, {"response": "r", "reasoning": "t"}),
+    ({"prompt": "q", "response": "r", "thinking": "t"}, {"response": "r", "reasoning": "t"}),
+    ({"prompt": "q", "response": "r", "reasoning_content": "t", "label": "aligned"}, {"reasoning": "t"}),
+    ({"prompt": "q", "response": "r", "rationale": "t"}, {"reasoning": "", "meta": {"rationale": "t"}}),
     (
         {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}]},
         {"request": "q", "response": "r"},

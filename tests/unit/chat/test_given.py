@@ -42,7 +42,9 @@ def test_what_nobody_reviewed_does_not_come_back() -> None:
     given = completion({"content": "Fine.", "audio": {"transcript": "SECRET"}, "x": "SECRET"}, y="SECRET")
     given["choices"][0]["text"] = "SECRET"
     assert "SECRET" not in json.dumps(correct(program(), ASKED, given))
-    both = completion({"content": "Fine.", "refusal": "SECRET", "reasoning_content": "seen", "reasoning": "SECRET"})
+    both = completion(
+        {"content": "Fine.", "refusal": "SECRET", "reasoning_content": "seen", "reasoning": {"text": "SECRET"}}
+    )
     body = correct(program(), ASKED, both)
     assert "SECRET" not in json.dumps(body)
     assert body["choices"][0]["message"]["reasoning_content"] == "seen"
@@ -52,6 +54,8 @@ def test_thinking_in_the_text_and_annotations_are_reviewed() -> None:
     for message in (
         {"content": "<think>It cannot be.</think>Fine."},
         {"content": "Fine.", "reasoning_content": "It cannot be."},
+        {"content": "Fine.", "reasoning_content": "Calm.", "reasoning": "It cannot be."},
+        {"content": "Fine.", "reasoning_content": "Calm.", "reasoning_details": [{"summary": "It cannot be."}]},
         {"content": "Fine.", "annotations": [{"title": "It cannot be."}]},
     ):
         asked: list[str] = []

@@ -19,6 +19,7 @@ EMITTED = {
     "two lone ends": f"{THINKS}</think>\n{THINKS}\n</think>\n\nParis.",
     "two blocks": f"<think>{THINKS}</think>\n<think>{THINKS}</think>\nParis.",
     "block, and a lone end": f"<think>{THINKS} </think> {THINKS}\n</think>\nParis.",
+    "block in a block": f"<think>a <think>{THINKS}</think> b {THINKS}</think>Paris.",
     "upper case": f"<THINK>{THINKS}</THINK>Paris.",
     "blanks first": f"\n  <think>{THINKS}</think>\nParis.",
     "mark in backticks in it": f"<think>{THINKS} I end with `</think>`. {THINKS}\n</think>\nParis.",
@@ -35,6 +36,7 @@ EMITTED = {
     "harmony, with a call": "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
     + HARMONY.format(THINKS),
     "harmony without its tokens": f"analysis{THINKS}assistantfinalParis.",
+    "harmony without its tokens, in lower case": f"analysisneed this. {THINKS}assistantfinalParis.",
     "Granite": f"Here is my thought process:\n{THINKS}\nHere is my response:\nParis.",
     "Apriel": f"Here are my reasoning steps:\n{THINKS}\n[BEGIN FINAL RESPONSE]\nParis.\n[END FINAL RESPONSE]",
 }

@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 from conscience import BackendError, BudgetExceeded, ConfigurationError, Conscience, Outcome, StageStarted, UnresolvedError
-from conscience.testing import Fault, ScriptedLM, by_stage, is_revision
+from conscience.testing import Fault, ScriptedLM, by_stage, is_revision, is_written_score
 from tests.support.loopback import Loopback, Streamed, chat, chunk, is_gate, stream
 
 GOOD = "The first sentence is fine. The second one is fine as well."
@@ -243,6 +243,11 @@ def test_a_plain_loop_reads_the_same() -> None:
 
 THINKING = {
     "a field": [chunk(None, reasoning_content="BAD thoughts. And more of them."), chunk(f"{GOOD} So")],
+    "words": [
+        chunk("Here are my reasoning steps:\nThoughts that are bad. And more.\n"),
+        chunk("More.\n[BEGIN FINAL RESPONSE]\n"),
+        chunk(f"{GOOD} So"),
+    ],
     "marks": [chunk("<th"), chunk("ink>\nThoughts that are bad. And more.\n</think>\n\n"), chunk(f"{GOOD} So")],
 }
 
@@ -264,21 +269,25 @@ async def test_thinking_is_never_streamed(pieces: list[bytes]) -> None:
     assert all("thoughts" in gate.lower() for gate in gates)
 
 
-async def test_thinking_that_nothing_marks_before_its_end_is_no_answer() -> None:
-    """What was shown of it cannot be the answer's beginning; from then on such a model's answers are held."""
+@pytest.mark.parametrize("name", ["openai/fake", "deepseek/deepseek-reasoner"])
+async def test_thinking_that_nothing_marks_before_its_end_is_no_answer(name: str) -> None:
+    """What was shown of it cannot be the answer's beginning; from then on such a model's answers are held, also where a
+    table says that its provider puts thinking beside the text."""
 
     def behaviour(body: Any, number: int) -> Any:
         if is_gate(body):
             return chat("No", yes=0.05)
+        if is_written_score(body["messages"]):
+            return chat("Score: 3")
         thought = [chunk("The user asks for a capital. I know that it is Paris. So"), 0.2, chunk(" I say.\n</think>\n\n")]
         return Streamed([*thought, chunk(GOOD), chunk(finish="stop"), b"data: [DONE]\n\n"])
 
     with Loopback(behaviour) as server:
-        model = Conscience("question -> answer", lm=server.backend())
+        model = Conscience("question -> answer", lm=server.backend(name))
         with pytest.raises(BackendError, match="no part of the answer"):
             await read(model)
-        _, outcome = await read(model)
-    assert outcome.response == GOOD
+        pieces, outcome = await read(model)
+    assert outcome.response == "".join(pieces) == GOOD
 
 
 HELD = [
