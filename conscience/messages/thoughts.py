@@ -17,6 +17,9 @@ PARTS = frozenset({"thinking", "reasoning", "reasoning_content", "redacted_think
 _TEXTS = ("thinking", "reasoning", "reasoning_content", "text", "summary", "content")
 """Where a part has its text, or parts that have."""
 
+DEEPEST = 8
+"""Parts in parts that are read; what is deeper is nobody's form."""
+
 
 def is_thought(part: Any) -> bool:
     """Whether a part of a content is thinking."""
@@ -34,15 +37,16 @@ def each_once(message: Mapping[str, Any]) -> list[str]:
     return _distinct(text_of(message.get(name)) for name in FIELDS)
 
 
-def text_of(value: Any) -> str:
+def text_of(value: Any, deepest: int = DEEPEST) -> str:
     """All text in a part, or in a list of parts; these may be objects, as SDKs have them."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
-        return "".join(map(text_of, value))
-    if isinstance(value, Mapping):
-        return "\n".join(_distinct(text_of(value.get(name)) for name in _TEXTS))
-    return text_of(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, type) else ""
+        return "".join(text_of(item, deepest - 1) for item in value) if deepest else ""
+    inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
+    if not isinstance(inner, Mapping) or not deepest:
+        return ""
+    return "\n".join(_distinct(text_of(inner.get(name), deepest - 1) for name in _TEXTS))
 
 
 def _distinct(texts: Iterator[str]) -> list[str]:

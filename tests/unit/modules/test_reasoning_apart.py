@@ -13,7 +13,7 @@ import pytest
 from conscience import Conscience
 from conscience.messages.chunks import Chunks
 from conscience.messages.completion import Completion
-from conscience.messages.thoughts import FIELDS
+from conscience.messages.thoughts import FIELDS, text_of
 from conscience.testing import ScriptedLM
 from tests.support.loopback import Loopback, chat, is_gate
 from tests.support.scripts import fields
@@ -118,6 +118,16 @@ def test_what_two_fields_say_is_read_once() -> None:
     outcome = Conscience(lambda request: {"choices": [{"message": said}]}, lm=judge())(request="q")
     assert outcome.draft is not None
     assert outcome.draft.reasoning == "So it is."
+
+
+def test_parts_without_end_are_no_thought() -> None:
+    deep: Any = PLOT
+    for _ in range(400):
+        deep = {"text": [deep]}
+    round_about = Some()
+    round_about.text = round_about.summary = [round_about] * 3
+    for thought in (deep, round_about, type, 7):
+        assert text_of(thought) == ""
 
 
 class OnlyTheAnswer(dspy.Module):  # type: ignore[misc]
