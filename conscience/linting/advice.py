@@ -77,8 +77,8 @@ OF_RULES: Mapping[str, str] = {
     "sh-eval": 'Run the words as they are, as "$@", without eval.',
     "sh-mode": "Give rights to the owner alone: 700 for folders and programs, 600 for files.",
     "sh-pipe": "Download to a file, check it with sha256sum against a known digest, and only then run it.",
+    "sh-psql": "Give psql the value as -v name=\"$value\", and the statement with :'name' on standard input.",
     "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
-    "sh-sql": "Give psql the value as -v name=\"$value\", and the statement with :'name' on standard input.",
     "sh-temp": 'Make the file with mktemp: file="$(mktemp)".',
     "sh-tls": "Leave the check on: curl --cacert FILE, wget --ca-certificate=FILE, or ssh with the host in known_hosts.",
 }
