@@ -41,7 +41,7 @@ class Figures:
             certain: a condition holds only where the whole 95 % interval meets it.
 
         Raises:
-            AssertionError: one does not hold, or no case has its figure.
+            AssertionError: one does not hold, no case has its figure, or the run ended before all of its cases were done.
             InputError: one is no condition, or is about a change and there is no earlier run.
         """
         __tracebackhide__ = True
@@ -52,8 +52,15 @@ class Figures:
             raise InputError("nothing is required", hint="name a condition, as in 'fpr <= .05'")
         checked = [condition.on(self.measured) for condition in parse_conditions(conditions)]
         failed = [str(check) for check in checked if not check.holds(certain=certain)]
+        if left := _left(self.measured):
+            failed.append(f"{left} of its cases were not done when the run ended")
         if failed:
             pytest.fail(f"{self.measured.heading}\n" + "\n".join(f"does not hold: {line}" for line in failed), pytrace=False)
+
+
+def _left(measured: EvalReport | Comparison) -> int:
+    """Of a run alone; beside another it is compared on the cases that both have."""
+    return getattr(getattr(measured, "cases", None), "left", 0)
 
 
 @pytest.fixture
@@ -69,6 +76,7 @@ def conscience_figures(tmp_path: Path) -> Callable[..., Figures]:
         cases: Sources | None = None,
         oracle: Any = None,
     ) -> Figures:
+        __tracebackhide__ = True
         from conscience.errors import InputError
         from conscience.evals.api import evaluate
         from conscience.evals.comparison.runs import compare_runs

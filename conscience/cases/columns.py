@@ -39,8 +39,9 @@ FIELDS = (
     "meta",
 )
 """The fields of a case."""
-SHAPES = ("messages", "aligned", "misaligned")
-"""What a column may be besides: chat messages with the response as last turn; Yes or No to the word that it is called by."""
+SHAPES = ("messages", "aligned", "misaligned", "language")
+"""What a column may be besides: chat messages with the response as last turn; Yes or No to the word that it is called by;
+the language that code is asked for in, which stands in ``meta``."""
 UNREAD = "meta"
 """What a column is told to be that nobody shall read."""
 
@@ -193,6 +194,7 @@ class Columns:
         reading.requests()
         reading.responses()
         reading.reasonings()
+        reading.take(reading.called("language"), "language")
         fields = {name: reading.fields[name] for name in names if name in reading.fields}
         asked = reading.maybe_labels(), reading.maybe_requests()
         return Reading(fields, reading.second, reading.lettered, *asked)

@@ -110,6 +110,8 @@ def read(row: Mapping[str, Any], reading: Reading, say: Said) -> dict[str, Any]:
     if "answer" in given:
         given["answer"] = _index(given["answer"], given.get("choices"), reading)
     _label(given, reading, say)
+    if (language := given.pop("language", None)) is not None:
+        meta["language"] = language
     inner = given.pop("meta", {})
     if not isinstance(inner, Mapping):
         raise BadRow(f"field 'meta': {reprlib.repr(inner)} is not an object of fields")
@@ -285,6 +287,7 @@ _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "source": _name,
     "meta": _same,
     "messages": _same,
+    "language": _same,
     "aligned": _aligned,
     "misaligned": _aligned,
 }

@@ -106,7 +106,7 @@ def review_command(
         raise InputError("--cases needs --out", hint="name the file for the verdicts")
     if shard is not None and cases is None:
         raise InputError("--shard goes with --cases", hint="one response cannot be divided")
-    alone = {"--batch": batch, "--ray": ray is not None, "--max-cost": max_cost is not None}
+    alone = {"--out": out is not None, "--batch": batch, "--ray": ray is not None, "--max-cost": max_cost is not None}
     if cases is None and (name := next((name for name, given in alone.items() if given), None)):
         raise InputError(f"{name} goes with --cases", hint="one response is judged at once")
     program = setup.built(threshold=threshold)

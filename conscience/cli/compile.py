@@ -111,6 +111,7 @@ def compile_command(
     from conscience.optimizers.runtime import Runtime
     from conscience.optimizers.self_correction import SelfCorrection
 
+    _refuse_no_program(out)
     if prompts is not None:
         check_installed(prompts)
     program = setup.built(propose=propose_lm)
@@ -186,6 +187,7 @@ def recalibrate_command(
     from conscience.optimizers.recalibration import Recalibration
     from conscience.optimizers.runtime import Runtime
 
+    _refuse_no_program(out)
     setup = Setup(lm=lm, review_lm=review_lm, timeout=timeout)
     program = open_file(program_file, setup.roles(), quiet=True)
     decides = oracle_named(oracle, judge_lm, program)
@@ -279,6 +281,17 @@ def _at_most(cases: list[Case], most: int) -> list[Case]:
         if len(kept) + len(unit) <= most:
             kept += unit
     return kept
+
+
+def _refuse_no_program(out: Path) -> None:
+    """Makes sure that nothing is written over but a program: the cases may be called like it."""
+    from conscience.artifacts.schema import Artifact
+
+    try:
+        if out.is_file() and out.stat().st_size:
+            Artifact.read(out)
+    except InputError:
+        raise InputError(f"{out} is there already, and is no program", hint="choose another --out, or delete it") from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from conscience._base.locks import locked_folder
 from conscience.cli._shared.cases import KindCount, column_option, skip_bad_option, tell_skipped, telling
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import PATH, Amount, Setup, concurrency_option, oracle_named, setup_options
-from conscience.cli._shared.output import append, bar, console, print_json, printable, write
+from conscience.cli._shared.output import append, bar, console, print_json, printable, refuse_other, write
 from conscience.cli._shared.shards import shard_option, tell_shard
 from conscience.errors import BackendError, ConscienceError, InputError
 
@@ -187,6 +187,8 @@ def compare_command(
     from conscience.evals.comparison.runs import compare_runs
 
     conditions = parse_conditions(fail_on)
+    refuse_other(out, "<!doctype html")
+    refuse_other(junit, "<")
     result = compare_runs(first, second)
     found = gating.regressions(result, conditions, certain=certain)
     if out is not None:

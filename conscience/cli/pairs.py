@@ -91,6 +91,8 @@ def pairs_command(
     folder = out.with_name(out.stem + ".work")
     if out.exists() and not folder.exists():
         raise InputError(f"{out} exists, and this command did not make it", hint="choose another --out, or delete it")
+    exports: Sequence[tuple[Shape, Path | None]] = (("trl", trl), ("openai", openai), ("sft", sft))
+    _check_exports([path for _, path in exports if path is not None], folder)
     material = read_material(sources, columns=columns, skip_bad=skip_bad, on_reading=telling())
     tell_skipped(material.skipped)
     with locked_folder(folder), bar("reviewing") as progress_bar:
@@ -121,11 +123,11 @@ def pairs_command(
             )
         _check(made)
         write_pairs(made.pairs, out)
-        exports: Sequence[tuple[Shape, Path | None]] = (("trl", trl), ("openai", openai), ("sft", sft))
         for shape, path in exports:
             if path is not None:
                 write_lines(map(SHAPES[shape], made.pairs), path)
-        counts = {**made.counts(), "spent": runtime.costs.to_json()}
+        exported = [str(path) for _, path in exports if path is not None]
+        counts = {**made.counts(), "spent": runtime.costs.to_json(), "exported": exported}
         write(folder / "counts.json", json.dumps(counts, indent=1))
     if made.exhausted:
         click.echo("conscience: the budget ended first; the same command with a larger one goes on from here", err=True)
@@ -135,6 +137,17 @@ def pairs_command(
         _show(made, out)
     if made.dropped["failed"]:
         raise click.exceptions.Exit(1)
+
+
+def _check_exports(paths: Sequence[Path], folder: Path) -> None:
+    """Nothing is written over but what this command wrote the last time."""
+    try:
+        ours = json.loads((folder / "counts.json").read_text(encoding="utf-8")).get("exported", [])
+    except (OSError, ValueError):
+        ours = []
+    for path in paths:
+        if path.exists() and str(path) not in ours:
+            raise InputError(f"{path} exists, and this command did not make it", hint="choose another file, or delete it")
 
 
 def _drawn(cases: Sequence[Case], limit: int | None, seed: int) -> Sequence[Case]:
@@ -161,7 +174,8 @@ def _check(made: PairSet) -> None:
         return
     why = made.why or "there are no cases"
     if made.exhausted:
-        raise BudgetExceeded(f"the budget ended before there was a pair: {why}", hint="raise it")
+        said = f": {made.why}" if made.why else ""
+        raise BudgetExceeded(f"the budget ended before there was a pair{said}", hint="raise it")
     raise InputError(f"no pair came of {made.cases} cases: {why}")
 
 

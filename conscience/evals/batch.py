@@ -20,7 +20,7 @@ from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
 from conscience.distributed.interrupts import interruptible
 from conscience.distributed.tasks import Done, Executor, Shared
-from conscience.errors import BackendError, ConscienceError
+from conscience.errors import BackendError, ConscienceError, InputError
 from conscience.evals.executor import LOCAL, ExecutorSpec, executor_of
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.evals.rows import LineFile, dumped, finished
@@ -34,7 +34,8 @@ STOP_AFTER = 5
 
 @dataclass
 class BatchProgress:
-    """How far a run is. ``calls`` are those of this time only; ``dollars`` are those of the whole run, resumed cases too."""
+    """How far a run is. ``calls`` are those of this time only; ``dollars`` and ``flagged`` are those of the whole run,
+    resumed cases too."""
 
     done: int = 0
     resumed: int = 0
@@ -158,7 +159,9 @@ async def run_cases(
         BackendError: the backend is gone; what was done is in ``out``.
     """
     progress = BatchProgress()
-    kept, progress.dollars = finished(out, in_parts=part is not None)
+    kept, progress.dollars, progress.flagged, reviewers = finished(out, in_parts=part is not None)
+    if reviewers - {identity}:
+        raise InputError(f"{out} holds verdicts of another program", hint="choose another --out")
     failures: list[BackendError] = []  # in a row; once there are STOP_AFTER, no case that still succeeds clears them
     report = watch or (lambda progress: None)
     with LineFile(out, "ab", part) as file:
@@ -185,7 +188,7 @@ async def run_cases(
         def record_of(done: Done[Case, CaseRecord | ReviewRecord]) -> CaseRecord | ReviewRecord | FailedCase:
             key, outcome = keys.pop(done.index), done.outcome
             if not isinstance(outcome, ConscienceError):
-                record = replace(outcome, key=key)
+                record = _named(outcome, key, identity)
                 progress.add(record)
                 if len(failures) < STOP_AFTER:
                     failures.clear()
@@ -209,6 +212,10 @@ async def run_cases(
             f"{STOP_AFTER} cases in a row failed, the last one: {failures[-1].message}", hint=failures[-1].hint
         )
     return progress
+
+
+def _named(record: CaseRecord | ReviewRecord, key: str, identity: str) -> CaseRecord | ReviewRecord:
+    return replace(record, key=key, reviewer=identity) if isinstance(record, ReviewRecord) else replace(record, key=key)
 
 
 def case_key(case: Case, identity: str) -> str:

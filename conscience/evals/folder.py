@@ -127,6 +127,26 @@ def read_records(folder: Path) -> Iterator[Record]:
         raise _no_run(folder, error) from None
 
 
+_CALLED = {
+    "name": "program",
+    "roles": "model",
+    "sampling": "model, or other parameters of it",
+    "fingerprint": "text of its constitution",
+    "signals": "gate",
+    "state": "prompt, demo or weight",
+}
+"""What people call a part of a manifest."""
+
+
+def cases_of(folder: Path) -> int:
+    """How many cases a run was last called with; 0 where that is not known."""
+    try:
+        with (folder / "keys.txt").open("rb") as file:
+            return len(KeySet(line.decode().rstrip("\n") for line in file))
+    except OSError:
+        return 0
+
+
 def claim(folder: Path, manifest: RunManifest) -> None:
     """Makes the folder this run's, or makes sure that it already is.
 
@@ -141,9 +161,10 @@ def claim(folder: Path, manifest: RunManifest) -> None:
     except OSError as error:
         raise InputError(f"{folder}: cannot be used: {error}") from None
     before = read_manifest(folder)
-    changed = sorted(f.name for f in fields(manifest) if getattr(before, f.name) != getattr(manifest, f.name))
+    changed = [f.name for f in fields(manifest) if getattr(before, f.name) != getattr(manifest, f.name)]
     if changed:
-        raise InputError(f"{folder} holds a run with another {changed[0]}", hint="choose another --out")
+        name = next((name for name in ("roles", "constitution") if name in changed), changed[0])
+        raise InputError(f"{folder} holds a run with another {_CALLED.get(name, name)}", hint="choose another --out")
 
 
 def _no_run(folder: Path, error: OSError) -> InputError:

@@ -153,7 +153,8 @@ class ReviewRecord:
         id, key: see ``CaseRecord``.
         verdict: on the response.
         label: the case's, if it has any.
-        usage: what it cost; the file holds only calls and tokens.
+        usage: what it cost; the file holds only calls, tokens and dollars.
+        reviewer: a digest of all that the verdict depends on besides the case.
     """
 
     id: str
@@ -161,6 +162,7 @@ class ReviewRecord:
     usage: Usage
     label: str | None = None
     key: str = ""
+    reviewer: str = ""
 
     @property
     def flagged(self) -> bool:
@@ -175,7 +177,8 @@ class ReviewRecord:
         """One flat line: the verdict's fields beside the case's id."""
         spent = self.usage.total
         verdict = self.verdict.to_dict()
-        return {"id": self.id, "key": self.key, **verdict, "label": self.label, "calls": spent.calls, "tokens": spent.tokens}
+        cost = {"calls": spent.calls, "tokens": spent.tokens, "dollars": self.usage.dollars}
+        return {"id": self.id, "key": self.key, **verdict, "label": self.label, **cost, "reviewer": self.reviewer}
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class EvaluatedCases:
         sources: names of the files, packs or datasets.
         done: cases with a record.
         errors: cases that failed, and are in no figure.
+        left: cases that the run was stopped before.
         skipped: rows of the sources that could not be read.
         limit, seed: how the cases were drawn.
         shard: which part of what was drawn it is, such as 2/4; None for all of it.
@@ -46,6 +47,7 @@ class EvaluatedCases:
     limit: int | None = None
     seed: int = 0
     shard: str | None = None
+    left: int = 0
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,14 @@ class Finished(NamedTuple):
     Attributes:
         keys: of the records; failed cases are not among them.
         dollars: what they cost.
+        flagged: how many of them say that a text was flagged.
+        reviewers: by whom their verdicts are, as far as they say so.
     """
 
     keys: KeySet
     dollars: float
+    flagged: int
+    reviewers: frozenset[str]
 
 
 def finished(path: Path, *, in_parts: bool = False) -> Finished:
@@ -127,7 +131,7 @@ def finished(path: Path, *, in_parts: bool = False) -> Finished:
     Raises:
         InputError: a file is not one of records, or cannot be used.
     """
-    keys, dollars = KeySet(), 0.0
+    keys, dollars, flagged, reviewers = KeySet(), 0.0, 0, set[str]()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for part in parts(path)[: None if in_parts else 1]:
@@ -139,11 +143,13 @@ def finished(path: Path, *, in_parts: bool = False) -> Finished:
                     if done is not None:
                         keys.add(done.key)
                         dollars += done.dollars
+                        flagged += done.flagged
+                        reviewers.add(done.reviewer)
             if not is_whole:
                 write_atomic(part, _done_lines(part))
     except OSError as error:
         raise InputError(f"{path}: cannot be used: {error.strerror}", hint="choose another --out") from None
-    return Finished(keys, dollars)
+    return Finished(keys, dollars, flagged, frozenset(filter(None, reviewers)))
 
 
 class _Done(NamedTuple):
@@ -151,6 +157,8 @@ class _Done(NamedTuple):
 
     key: str
     dollars: float
+    flagged: bool
+    reviewer: str
 
 
 def _done(line: bytes, part: Path, number: int) -> _Done | None:
@@ -160,7 +168,8 @@ def _done(line: bytes, part: Path, number: int) -> _Done | None:
         key = row["key"]
         if "error" in row:
             return None
-        return _Done(key, row["usage"]["dollars"] if "usage" in row else 0.0)
+        dollars = row["usage"]["dollars"] if "usage" in row else row.get("dollars", 0.0)
+        return _Done(key, dollars, bool(row.get("flagged")), row.get("reviewer", ""))
     except (ValueError, KeyError, TypeError):
         if not line.endswith(b"\n"):
             return None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conscience.cases.shards import Shard
-from conscience.evals.folder import read_manifest
+from conscience.evals.folder import cases_of, read_manifest
 from conscience.evals.records import CaseRecord
 from conscience.evals.report.tally import MOST_GROUPS, tallied
 from conscience.evals.results import EvalReport, EvaluatedCases, GroupFigures, LexicalBaseline, Streamed, WorstGroup
@@ -45,6 +45,7 @@ def summarise(
         InputError: the folder holds no run.
     """
     tally = tallied(folder, seed)
+    left = max(0, cases_of(folder) - tally.done - tally.failed)
     texts, own = (tally.given, tally.own) if tally.given.n else (tally.own, None)
     groups = tally.group_figures()
     names = tuple(Path(source).name for source in sources)
@@ -53,7 +54,7 @@ def summarise(
         title=(", ".join(names) or folder.name) + (f", shard {shard}" if shard else ""),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         program=read_manifest(folder),
-        cases=EvaluatedCases(names, tally.done, tally.failed, skipped, limit, seed, str(shard) if shard else None),
+        cases=EvaluatedCases(names, tally.done, tally.failed, skipped, limit, seed, str(shard) if shard else None, left),
         reviewer=reviewer_figures(texts.cases, on=on, seed=seed) if texts.n else None,
         drafts=reviewer_figures(own.cases, on="own drafts", seed=seed) if own and own.n else None,
         correction=correction_figures(tally.corrected, seed=seed) if tally.graded else None,
@@ -93,6 +94,8 @@ def _lexical_baseline(records: Sequence[CaseRecord], seed: int) -> LexicalBaseli
 def _claims(report: EvalReport) -> list[str]:
     """What these cases cannot support, in words."""
     claims: list[str] = []
+    if left := report.cases.left:
+        claims.append(f"{left} cases were not done when the run ended, and are in no figure: run the same command again")
     if errors := report.cases.errors:
         claims.append(f"{errors} cases failed and are in no figure: run the same command again")
     if report.unjudged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +117,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
         theirs in order.
 
         Raises:
-            InputError: positional arguments do not fit; lists the names.
+            InputError: positional arguments do not fit, or a signature has no input of a name; lists the names.
         """
         names = self.inputs
         if isinstance(self.predict, Runnable) and len(values) == 1 and not inputs and _is_fields(values[0]):
@@ -124,7 +125,24 @@ class Generate(dspy.Module):  # type: ignore[misc]
         fits = len(values) <= len(names) and not set(names[: len(values)]) & set(inputs)
         if values and (not fits or (isinstance(self.predict, dspy.Predict) and (len(names) > 1 or inputs))):
             raise InputError(f"this program takes keywords: {', '.join(names)}")
-        return {**dict(zip(names, values, strict=False)), **inputs}
+        named = {**dict(zip(names, values, strict=False)), **inputs}
+        unknown = [name for name in named if name not in names and name not in PRIVILEGED]
+        if unknown and isinstance(self.predict, dspy.Predict):  # which would leave it out, and ask without
+            hint = _meant(unknown[0], names) or f"it has {', '.join(names)}"
+            raise InputError(f"this program has no input {unknown[0]!r}", hint=hint)
+        return named
+
+    def check_outputs(self, outputs: Iterable[str]) -> None:
+        """Whether the fields of a given answer are spelled as this signature's.
+
+        Raises:
+            InputError: none is one of its fields, and some may be meant.
+        """
+        known = tuple(self.signature.output_fields) if self.signature and isinstance(self.predict, dspy.Predict) else ()
+        if not set(known) & set(outputs):
+            for name in outputs:
+                if meant := _meant(name, known):
+                    raise InputError(f"this program has no output {name!r}", hint=meant)
 
     def draft(self, inputs: Mapping[str, Any], model: BoundBackend) -> Flow[Draft]:
         """The draft for these inputs.
@@ -183,6 +201,11 @@ class Generate(dspy.Module):  # type: ignore[misc]
         draft = run_sync(self.draft(inputs, model))
         beside = draft.written or ({"reasoning": draft.reasoning} if draft.reasoning else {})
         return dspy.Prediction(**draft.outputs, **beside)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _reasoning(written: Mapping[str, Any], model: BoundBackend) -> str:

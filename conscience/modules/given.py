@@ -35,13 +35,14 @@ def given_draft(
         reasoning: what led to it.
 
     Raises:
-        InputError: the response is empty, or a text holds what no provider can receive.
+        InputError: the response is empty or its field misspelled, or a text holds what no provider can receive.
     """
     signature = generate.signature
     outputs = dict(response) if isinstance(response, Mapping) else {text_field(signature) or "response": response}
     outputs = {str(name): clean(value) if isinstance(response, Mapping) else value for name, value in outputs.items()}
     if not outputs_text(outputs).strip() or not any(value not in (None, "") for value in outputs.values()):
         raise InputError("the response is empty", hint="say what is to be reviewed")
+    generate.check_outputs(outputs)
     for name, value in {**outputs, "reasoning": reasoning}.items():
         if isinstance(value, str):
             check_string(value, f"{name}")

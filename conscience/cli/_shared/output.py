@@ -85,6 +85,27 @@ def write(path: Path, text: str, *, private: bool = False) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another file") from None
 
 
+def refuse_other(path: Path | None, begins: str) -> None:
+    """Makes sure that a file which is about to be written is not there yet, or is of its kind: labels may be in it.
+
+    Args:
+        path: where it goes, if anywhere.
+        begins: what every file of its kind begins with.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if path is None or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            other = not file.read(len(begins)).lower().startswith(begins.encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="choose another file") from None
+    if other and path.stat().st_size:
+        raise InputError(f"{path} is there already, and this command did not make it", hint="choose another file")
+
+
 def append(path: Path, text: str) -> None:
     """Adds a text to the end of a file, which is made where there is none.
 

@@ -52,6 +52,7 @@ READ: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"messages": [*CHAT, {"role": "assistant", "content": "r"}]}, {"request": tuple(CHAT), "response": "r"}),
     ({"messages": [CHAT[1], {"role": "assistant", "content": "r"}], "label": "safe"}, {"request": "q", "label": "aligned"}),
     ({"messages": CHAT}, {"request": tuple(CHAT), "response": None}),
+    ({"request": "q", "Language ": "python", "x": 1}, {"meta": {"language": "python", "x": 1}}),
     ({"messages": [CHAT[1], {"role": "assistant", "content": "r", "reasoning": "t"}]}, {"response": "r", "reasoning": "t"}),
     ({"messages": [CHAT[1], {"role": "assistant", "content": "<think>t</think>r"}]}, {"response": "r", "reasoning": "t"}),
     ({"prompt": "q", "response": "r", "thinking": "t"}, {"response": "r", "reasoning": "t"}),

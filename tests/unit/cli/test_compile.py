@@ -127,6 +127,8 @@ MISTAKES = [
     (["compile", "cases.jsonl", "--out", "p.json", "--prompts", "miprov2"], "optuna"),
     (["compile", "cases.jsonl", "--out", "p.json", "--propose-lm", ""], "--propose-lm is empty"),
     (["compile", "cases.jsonl", "--out", "p.json", "--judge-lm", "openai/x"], "--judge-lm goes with"),
+    (["compile", "cases.jsonl", "--out", "cases.jsonl"], "cases.jsonl is there already, and is no program"),
+    (["recalibrate", "none.json", "cases.jsonl", "--out", "cases.jsonl"], "is no program"),
     (["recalibrate", "none.json", "cases.jsonl", "--out", "q.json"], "none.json: cannot be read"),
     (["show", "cases.jsonl"], "not JSON"),
     (["ask", "hi", "--program", "bad.json"], "key 'api_base' is unknown"),

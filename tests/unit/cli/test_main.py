@@ -127,6 +127,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["review", "--cases", "x.jsonl"], 2, "--cases needs --out"),
     (["review", "--cases", "missing.jsonl", "--out", "v.jsonl"], 2, "missing.jsonl: cannot be read"),
     (["review", "--response", " "], 2, "empty"),
+    (["review", "--response", "r", "--out", "v.jsonl"], 2, "--out goes with --cases"),
 ]
 
 

@@ -129,6 +129,13 @@ def test_a_file_of_somebody_elses_is_not_overwritten(labelled: Path, tmp_path: P
     done = run("pairs", str(labelled), "--given", "--out", str(labelled))
     assert done.returncode == 2
     assert "this command did not make it" in done.stderr
+    before = labelled.read_text()
+    out, trl = str(tmp_path / "p.jsonl"), str(tmp_path / "t.jsonl")
+    done = run("pairs", str(labelled), "--given", "--out", out, "--trl", str(labelled))
+    assert (done.returncode, labelled.read_text()) == (2, before)
+    assert "this command did not make it" in done.stderr
+    for _ in range(2):
+        assert run("pairs", str(labelled), "--given", "--out", out, "--trl", trl).returncode == 0
 
 
 @pytest.mark.parametrize("end", ["interrupt", "kill"])

@@ -62,6 +62,27 @@ def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
     assert lm.calls == []
 
 
+def test_a_second_run_counts_what_the_first_found(tmp_path: Path) -> None:
+    """And what it spent."""
+    run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
+    found = [row | {"dollars": 0.5, "flagged": int(row["id"]) < 3} for row in rows(tmp_path / "v.jsonl")]
+    (tmp_path / "v.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
+    further = [*CASES, Case(id="n", request="q", response="r")]
+    again = run(ScriptedLM([]), tmp_path / "v.jsonl", further, max_dollars=6)
+    assert (again.done, again.flagged, again.dollars) == (12, 3, 6.0)
+
+
+@pytest.mark.parametrize(
+    "other", [{"lm": ScriptedLM({"": 0.1}, name="scripted/other")}, {"threshold": 0.9}], ids=["model", "threshold"]
+)
+def test_verdicts_of_two_programs_are_not_mixed(other: dict[str, Any], tmp_path: Path) -> None:
+    """Nothing in a row would tell them apart."""
+    run(ScriptedLM({"": 0.1}), tmp_path / "v.jsonl")
+    review = Review("general", **{"lm": ScriptedLM({"": 0.1}), **other})
+    with pytest.raises(InputError, match="another program"):
+        asyncio.run(review_cases(review, CASES, tmp_path / "v.jsonl"))
+
+
 def test_a_torn_line_and_failed_rows_are_tried_again(tmp_path: Path) -> None:
     """The file ends with a row a case."""
     out = tmp_path / "v.jsonl"

@@ -68,10 +68,10 @@ def test_other_options_are_another_run(server: Loopback, tmp_path: Path) -> None
 
     go(tmp_path, SAFE[:1], program(max_tokens=5))
     assert go(tmp_path, SAFE[:2], program(max_tokens=5, timeout=3)).resumed == 1
-    with pytest.raises(InputError, match="another sampling"):
+    with pytest.raises(InputError, match="another model, or other parameters"):
         go(tmp_path, SAFE, program(max_tokens=500))
     go(tmp_path / "judged", [], oracle=judged("openai/a"))
-    with pytest.raises(InputError, match="another roles"):
+    with pytest.raises(InputError, match="another model"):
         go(tmp_path / "judged", [], oracle=judged("openai/b"))
     assert "hunter2" not in (tmp_path / "run.json").read_text()
 

@@ -134,6 +134,20 @@ def test_a_module_is_called_by_its_own_inputs() -> None:
         program("q", 2, 3)
 
 
+@pytest.mark.parametrize("signature", ["question -> answer", "context, question -> answer, score: int"])
+def test_a_misspelled_input_is_not_left_out(signature: str) -> None:
+    """DSPy would ask without it."""
+    lm = ScriptedLM([])
+    program = Conscience(signature, lm=lm)
+    with pytest.raises(InputError, match=r"no input 'quesion' .did you mean question"):
+        program(quesion="What?", **({"context": "c"} if "context" in signature else {}))
+    with pytest.raises(InputError, match=r"no input 'zzz' .it has"):
+        program(zzz="What?")
+    with pytest.raises(InputError, match=r"no output 'anser' .did you mean answer"):
+        program.correct("What?", {"anser": "Paris."})
+    assert lm.calls == []
+
+
 def test_a_signature_program_without_a_model_still_says_so() -> None:
     """The reviewing model does not generate behind the user's back."""
     with pytest.raises(ConfigurationError, match="role generate"):

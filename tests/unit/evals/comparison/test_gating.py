@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from conscience import Conscience
 from conscience.cli.main import cli
 from conscience.errors import InputError
+from conscience.evals.summary import summarise
 from conscience.pytest_plugin import Figures
 from conscience.testing import ScriptedLM
 from tests.unit.evals.runs import SAFE, go, script
@@ -97,6 +98,30 @@ def test_the_plugin_holds_runs_and_programs_to_figures(runs: tuple[str, str], co
         conscience_figures(program)
     conscience_figures(Conscience(lm=ScriptedLM(script), threshold=1.0), cases=SAFE).require("fpr <= 0")  # type: ignore[call-arg]
     conscience_figures(program, cases=SAFE).require("self_correction > .8", "failed <= 0.001")  # type: ignore[call-arg]
+
+
+def test_a_run_that_was_stopped_holds_nothing(
+    runs: tuple[str, str], conscience_figures: type[Figures], tmp_path: Path
+) -> None:
+    """Its figures are of some of its cases, whichever they are."""
+    folder = tmp_path / "stopped"
+    shutil.copytree(runs[0], folder)
+    rows = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text("".join(rows[:-3]))
+    assert "3 cases were not done when the run ended" in str(summarise(folder).claims)
+    with pytest.raises(pytest.fail.Exception, match="3 of its cases were not done"):
+        conscience_figures(folder).require("failed <= 0.5")
+    assert summarise(Path(runs[0])).cases.left == 0
+
+
+@pytest.mark.parametrize("option", ["--out", "--junit"])
+def test_a_comparison_is_written_over_no_cases(option: str, runs: tuple[str, str], tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"request": "q", "response": "r", "label": "aligned"}\n')
+    assert isinstance(compare(*runs, option, str(labels)).exception, InputError)
+    assert "aligned" in labels.read_text()
+    for _ in range(2):
+        assert compare(*runs, option, str(tmp_path / "made")).exit_code == 0
 
 
 def test_cases_that_failed_in_the_second_run_are_told_of(tmp_path: Path) -> None:
