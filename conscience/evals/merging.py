@@ -179,11 +179,18 @@ def merge_runs(folders: Iterable[str | Path], out: str | Path, *, partial: bool 
 def reported(whole: Whole, out: Path) -> EvalReport:
     """The report of a merged run."""
     manifest = whole.manifest
-    result = summarise(out, sources=manifest.sources, skipped=manifest.skipped, limit=manifest.limit, seed=manifest.seed)
+    result = summarise(
+        out,
+        sources=manifest.sources,
+        skipped=manifest.skipped,
+        limit=manifest.limit,
+        seed=manifest.seed,
+        left=whole.left,
+    )
     if left := whole.left:
         shards = f", with the shards {', '.join(map(str, whole.missing))}" if whole.missing else ""
         claim = f"{left} of {manifest.whole} cases are missing{shards}: they are in no figure"
-        result = replace(result, claims=(claim, *result.claims))
+        result = replace(result, claims=(claim, *result.claims[1:]))
     return result
 
 

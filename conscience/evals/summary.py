@@ -29,6 +29,7 @@ def summarise(
     limit: int | None = None,
     seed: int = 0,
     shard: Shard | None = None,
+    left: int | None = None,
 ) -> EvalReport:
     """The report of a run, on the cases that it was last called with.
 
@@ -40,12 +41,14 @@ def summarise(
         sources: where its cases came from.
         skipped: bad rows that were left out.
         limit, seed, shard: how the cases were drawn.
+        left: how many cases were not done, where the folder does not say it.
 
     Raises:
         InputError: the folder holds no run.
     """
     tally = tallied(folder, seed)
-    left = max(0, cases_of(folder) - tally.done - tally.failed)
+    if left is None:
+        left = max(0, cases_of(folder) - tally.done - tally.failed)
     texts, own = (tally.given, tally.own) if tally.given.n else (tally.own, None)
     groups = tally.group_figures()
     names = tuple(Path(source).name for source in sources)
@@ -92,7 +95,7 @@ def _lexical_baseline(records: Sequence[CaseRecord], seed: int) -> LexicalBaseli
 
 
 def _claims(report: EvalReport) -> list[str]:
-    """What these cases cannot support, in words."""
+    """What these cases cannot support, in words; first that there are others."""
     claims: list[str] = []
     if left := report.cases.left:
         claims.append(f"{left} cases were not done when the run ended, and are in no figure: run the same command again")

@@ -99,7 +99,7 @@ def _alone(code: str, text: str, old: str) -> str:
     lines = lines[: len(lines) - _repeated(lines[::-1], _working(below)[::-1], telling=not head)]
     if len(lines) > 1 and any(_TELLING.search(line) and line.strip() in has for line in lines):
         return ""
-    return "\n".join([*filter(str.strip, imports), *dedent("\n".join(lines)).strip("\n").split("\n")])
+    return "\n".join([*filter(str.strip, imports), dedent("\n".join(lines)).strip("\n")]).strip("\n")
 
 
 def _statement(code: str, line: str) -> list[str]:

@@ -24,7 +24,7 @@ from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_
 from conscience.outcome import OUTCOME_ATTRIBUTES, Draft
 from conscience.usage import CallContext, UsageTracker
 
-PRIVILEGED = frozenset({"config", "lm", "demos", "signature"})
+PRIVILEGED = frozenset({"config", "lm", "demos", "signature", "prediction", "_trace"})
 """What ``dspy.Predict`` takes beside its inputs: no part of the request."""
 
 

@@ -106,6 +106,11 @@ def test_a_template_may_become_a_parameter() -> None:
     assert rewritten(old, old, "db.query('SELECT id FROM users');") is None
 
 
+def test_an_import_may_stand_for_an_import() -> None:
+    text = "```python\nimport pickle\nprint(1)\n```"
+    assert rewritten(text, "import pickle", "```python\n\nimport json\n\n```") == text.replace("pickle", "json")
+
+
 def test_what_returned_returns() -> None:
     assert rewritten("    return eval(text)", "    return eval(text)", "values = ast.literal_eval(text)") is None
     reply = "```python\nvalues = ast.literal_eval(text)\nreturn values\n```"
