@@ -194,7 +194,7 @@ def test_a_figure_is_the_same_in_a_report_and_beside_another_run(tmp_path: Path)
     alone, both = summarise(tmp_path / "a"), compare_runs(tmp_path / "a", tmp_path / "a")
     for name in Condition.figures():
         one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, both))
-        assert (one and round(one.value, 9)) == (two and round(two.value, 9)), name
+        assert (one and one.value) == pytest.approx(two and two.value), name
 
 
 def test_scores_are_compared_in_pairs(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_bare_number_is_of_all_that_the_second_run_drafted(tmp_path: Path) -> 
     for name in Condition.figures():
         one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, runs))
         if one is not None and two is not None and name != "auroc":
-            assert round(one.value, 9) == round(two.value, 9), name
+            assert one.value == pytest.approx(two.value), name
     assert on(runs, "fpr>=.5").holds()
 
 
@@ -253,7 +253,7 @@ def test_an_outage_counts_alike_in_a_report_and_beside_another_run(tmp_path: Pat
         one, two = (on(measured, f"{name}>=.5").measured for measured in (alone, both))
         assert one is not None
         assert two is not None
-        assert round(one.value, 9) == round(two.value, 9), name
+        assert one.value == pytest.approx(two.value), name
     assert alone.correction is not None
     assert alone.correction.self_correction_accuracy.n == alone.cases.done
     assert alone.correction.draft_accuracy.n == alone.cases.done - alone.unjudged
