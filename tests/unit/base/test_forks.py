@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import litellm
 import pytest
+from litellm.litellm_core_utils import logging_callback_manager
 
 from conscience import Backend
 from conscience._base.forks import ForkLock
@@ -46,6 +48,14 @@ def idle_once(idle: IdleTime) -> bool:
 
 embeddings.register_embedder("forked", lambda texts: [[1.0] for _ in texts])
 LIMITER, TRACKER, IDLE, LM = RateLimiter(60, 60), UsageTracker(), IdleTime(), ScriptedLM({"": "Paris."})
+
+
+def mocked() -> str:
+    """An answer by LiteLLM, of no server."""
+    answer = litellm.completion("openai/fake", [{"role": "user", "content": "?"}], mock_response="Paris.")
+    return str(answer.choices[0].message.content)
+
+
 LOCKS: dict[str, tuple[Any, Callable[[], Any], Any]] = {
     "a rate limiter's": (LIMITER._lock, lambda: (LIMITER.claim(), LIMITER.record(3))[1], None),
     "a usage tracker's": (TRACKER._lock, lambda: TRACKER.enter("review", CallUsage(calls=1)), None),
@@ -53,6 +63,12 @@ LOCKS: dict[str, tuple[Any, Callable[[], Any], Any]] = {
     "wrapped LMs'": (backends._wrapped_lock, lambda: Backend.of(LM).name, "scripted/lm"),
     "the embedders'": (embeddings._lock, lambda: embeddings.embed("forked", ["a"]), [[1.0]]),
     "the embedded servers'": (local._lock, lambda: local.shutdown(), None),
+    "LiteLLM's, on its callbacks": (logging_callback_manager._callback_lists_lock, mocked, "Paris."),
+    "LiteLLM's, on its clients": (
+        litellm.in_memory_llm_clients_cache._write_lock,
+        lambda: litellm.in_memory_llm_clients_cache.set_cache("forked", 1),
+        None,
+    ),
     "a scripted LM's": (
         LM._played._lock,
         lambda: Backend(LM, cache=False).complete([{"role": "user", "content": "?"}], {}).text,
