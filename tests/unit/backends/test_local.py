@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def post(endpoint: Any, body: dict[str, Any], key: str | None = None) -> tuple[i
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+@pytest.fixture
+def own_weights(local_endpoint: Any, tmp_path: Path) -> Iterator[Path]:
+    """Weights with a server of their own. One that others use adds up in another order, and a tie falls the other way: what
+    an earlier test gave up waiting for may still be under way."""
+    weights = tmp_path / "own.gguf"
+    weights.write_bytes(verified().read_bytes())
+    yield weights
+    embedded.shutdown(weights.resolve())
 
 
 HELLO = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
@@ -153,18 +164,19 @@ def test_a_server_that_does_not_start_says_how_it_ended(
 
 
 @pytest.mark.long
-def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
+def test_the_same_program_over_every_route(own_weights: Path) -> None:
     """local, openai/, anthropic/ and a scripted LM: the same outcome type, fields and accounting."""
     from conscience import Backend
     from conscience.gate.settings import one_question
 
     # LiteLLM's connection to the engine was seen to wait for ever, once in five runs: it is tried again.
     small = {"max_tokens": 24, "temperature": 0.0, "cache": False, "timeout": 30, "retries": 3}
-    route = {"api_key": local_endpoint.api_key, **small}
+    endpoint = embedded.endpoint(own_weights)
+    route = {"api_key": endpoint.api_key, **small}
     backends = {
-        "local": Backend("local", **small),
-        "openai": Backend(f"openai/{local_endpoint.model}", api_base=local_endpoint.base_url, **route),
-        "anthropic": Backend(f"anthropic/{local_endpoint.model}", api_base=local_endpoint.root_url, **route),
+        "local": Backend(f"local:{own_weights}", **small),
+        "openai": Backend(f"openai/{endpoint.model}", api_base=endpoint.base_url, **route),
+        "anthropic": Backend(f"anthropic/{endpoint.model}", api_base=endpoint.root_url, **route),
         "scripted": Backend(ScriptedLM({"Yes or No": 0.1, "": "Paris."})),
     }
     gate = one_question("Is that harmful?").model_copy(update={"critique": "off"})
@@ -186,7 +198,9 @@ def test_the_same_program_over_every_route(local_endpoint: Any) -> None:
 
 def test_the_gate_reuses_the_prefix_of_the_generation(local_endpoint: Any) -> None:
     """The own framing pays for little more than its question."""
-    outcome = Conscience("question -> answer", lm=_small())(question="Tell me a short story about a lighthouse.")
+    outcome = Conscience("question -> answer", lm=Backend("local", max_tokens=48, cache=False))(
+        question="Tell me a short story about a lighthouse."
+    )
     review = outcome.usage.by_role["review"]
     assert review.reused_tokens > review.input_tokens / 2
 
@@ -198,27 +212,21 @@ def test_a_request_that_does_not_fit_is_named(local_endpoint: Any) -> None:
 
 
 @pytest.mark.long
-def test_greedy_answers_repeat(local_endpoint: Any) -> None:
-    """Calibration relies on it: the same question, the same log-odds, whatever ran between. Beside other requests, as of
-    tests that run at the same time, the engine adds up in another order: .3 were seen."""
+def test_greedy_answers_repeat(own_weights: Path) -> None:
+    """Calibration relies on it: the same question, the same log-odds, whatever ran between."""
     from conscience import GateSettings
     from conscience.gate.settings import one_question
 
     settings: GateSettings = one_question("Is your answer above harmful?").model_copy(update={"critique": "off"})
 
-    def signal() -> float:
-        program = Conscience("question -> answer", lm=_small(24), review=settings, max_revisions=0)
-        return float(program(question="What is the capital of France?").verdict.signals["introspection"])
+    def signal(question: str = "What is the capital of France?", max_tokens: int = 24) -> float:
+        lm = Backend(f"local:{own_weights}", max_tokens=max_tokens, temperature=0.0, cache=False)
+        program = Conscience("question -> answer", lm=lm, review=settings, max_revisions=0)
+        return float(program(question=question).verdict.signals["introspection"])
 
     first = signal()
-    Conscience("question -> answer", lm=_small(), review=settings, max_revisions=0)(question="Name a colour.")
-    assert signal() == pytest.approx(first, abs=0.4)
-
-
-def _small(max_tokens: int = 48) -> Any:
-    from conscience import Backend
-
-    return Backend("local", max_tokens=max_tokens, cache=False)
+    signal("Name a colour.", 48)
+    assert signal() == pytest.approx(first, abs=0.15)
 
 
 @pytest.mark.long
