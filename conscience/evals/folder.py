@@ -107,12 +107,8 @@ def read_records(folder: Path) -> Iterator[Record]:
         InputError: the folder holds no run or one of another format, or something else among its rows.
     """
     read_manifest(folder)
-    path, keys = folder / "rows.jsonl", folder / "keys.txt"
+    path, last_call = folder / "rows.jsonl", _last_call(folder)
     try:
-        last_call = None
-        if keys.exists():
-            with keys.open(encoding="utf-8") as file:
-                last_call = KeySet(line.rstrip("\n") for line in file)
         path.stat()  # a folder without rows holds no run
         for place, line in lines(path):
             if not line.endswith(b"\n"):
@@ -140,11 +136,18 @@ _CALLED = {
 
 def cases_of(folder: Path) -> int:
     """How many cases a run was last called with; 0 where that is not known."""
+    return len(_last_call(folder) or ())
+
+
+def _last_call(folder: Path) -> KeySet | None:
+    """The keys of the cases that a run was last called with; None where that is not known."""
     try:
-        with (folder / "keys.txt").open("rb") as file:
-            return len(KeySet(line.decode().rstrip("\n") for line in file))
-    except OSError:
-        return 0
+        with (folder / "keys.txt").open(encoding="utf-8") as file:
+            return KeySet(line.rstrip("\n") for line in file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _no_run(folder, error) from None
 
 
 def claim(folder: Path, manifest: RunManifest) -> None:

@@ -46,13 +46,13 @@ class AnswerForm:
         Raises:
             ValueError: the text is not in this form.
         """
-        found = _read(self.adapter, self.signature, text)
-        if found is None:
+        try:
+            _, fields = _read(self.adapter, self.signature, text)
+        except ValueError:
             name = self._only_text()
             if name is None or self._has_marks(text) or not text.strip():
-                raise ValueError(f"the text does not hold the fields {', '.join(self.signature.output_fields)}")
+                raise
             return {name: text}
-        _, fields = found
         renamed = {name: fields[inner] for name, inner in self.names.items() if inner in fields}
         return {**{name: value for name, value in fields.items() if name not in self.names.values()}, **renamed}
 
@@ -99,16 +99,21 @@ def parsed(adapter: Any, signature: type[dspy.Signature], text: str) -> dict[str
     return fields
 
 
-def _read(adapter: Any, signature: type[dspy.Signature], text: str) -> tuple[type[dspy.Signature], dict[str, Any]] | None:
+def _read(adapter: Any, signature: type[dspy.Signature], text: str) -> tuple[type[dspy.Signature], dict[str, Any]]:
     """The fields in a text, and the signature that has them: the given one, or it without its reasoning, which DSPy takes
-    out where a model thinks by itself. None where it is in no such form."""
+    out where a model thinks by itself.
+
+    Raises:
+        ValueError: it is in no such form.
+    """
     answer = [name for name, field in signature.output_fields.items() if not _is_reasoning(name, field.annotation)]
-    for form in (signature, _only(signature, answer)) if 0 < len(answer) < len(signature.output_fields) else (signature,):
-        try:
-            return form, parsed(adapter, form, text)
-        except ValueError:
-            continue
-    return None
+    try:
+        return signature, parsed(adapter, signature, text)
+    except ValueError:
+        if not 0 < len(answer) < len(signature.output_fields):
+            raise
+        alone = _only(signature, answer)
+        return alone, parsed(adapter, alone, text)
 
 
 def _is_reasoning(name: str, annotation: Any) -> bool:
@@ -119,9 +124,12 @@ def written_by(signatures: Iterable[type[dspy.Signature]], text: str, outputs: M
     """The form in which the text holds every one of these outputs, under its own name or another; None where it does not."""
     for signature in signatures:
         for adapter in adapters():
-            found = _read(adapter, signature, text)
-            if found is not None and (names := _names(found[1], outputs)) is not None:
-                return AnswerForm(found[0], adapter, names)
+            try:
+                form, fields = _read(adapter, signature, text)
+            except ValueError:
+                continue
+            if (names := _names(fields, outputs)) is not None:
+                return AnswerForm(form, adapter, names)
     return None
 
 
@@ -130,9 +138,12 @@ def made_of(signatures: Iterable[type[dspy.Signature]], text: str, name: str) ->
     has none."""
     for signature in signatures:
         for adapter in adapters():
-            found = _read(adapter, signature, text)
-            if found is not None and (field := text_field(found[0])) is not None:
-                return AnswerForm(found[0], adapter, {name: field})
+            try:
+                form, _ = _read(adapter, signature, text)
+            except ValueError:
+                continue
+            if (field := text_field(form)) is not None:
+                return AnswerForm(form, adapter, {name: field})
     return None
 
 

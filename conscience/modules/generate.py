@@ -18,7 +18,7 @@ from conscience.errors import ConfigurationError, EmptyAnswer, InputError
 from conscience.messages.requests import check_request
 from conscience.modules.callables import ONLY, Runnable, arguments, as_callable, input_names
 from conscience.modules.origin import limits, origin
-from conscience.modules.outputs import reasoning_text, split_reasoning
+from conscience.modules.outputs import reasoning_text, split_reasoning, whole_reasoning
 from conscience.modules.results import readable, understood
 from conscience.modules.task import as_signature, asks_plainly, is_plain, plain_messages, says_something
 from conscience.outcome import OUTCOME_ATTRIBUTES, Draft
@@ -181,7 +181,7 @@ class Generate(dspy.Module):  # type: ignore[misc]
         return Draft(
             request=request,
             outputs=outputs,
-            reasoning=_reasoning(written, model),
+            reasoning=whole_reasoning(written, _thoughts(model)),
             messages=source.messages,
             text=source.text,
             context=source.context,
@@ -208,17 +208,10 @@ def _meant(name: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def _reasoning(written: Mapping[str, Any], model: BoundBackend) -> str:
-    """All reasoning behind an answer: what the model thought and wrote of it on the way, each thing once, then what was
-    returned of it."""
-    said = reasoning_text(written)
+def _thoughts(model: BoundBackend) -> list[str]:
+    """What the model thought on the way to an answer, and what its steps wrote of it."""
     thoughts = [exchange.completion.reasoning for exchange in model.exchanges]
-    thoughts += [reasoning_text(split_reasoning(prediction)[1]) for _, _, prediction in model.steps]
-    kept: list[str] = []
-    for thought in thoughts:
-        if not any(thought in other for other in (said, *kept)):
-            kept.append(thought)
-    return "\n\n".join(filter(None, [*kept, said]))
+    return thoughts + [reasoning_text(split_reasoning(prediction)[1]) for _, _, prediction in model.steps]
 
 
 def _is_fields(value: Any) -> bool:

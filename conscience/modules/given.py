@@ -14,7 +14,7 @@ from conscience.messages.rendering import Request, outputs_text
 from conscience.messages.requests import check_request, check_string, turns
 from conscience.modules.forms import AnswerForm, form_of
 from conscience.modules.generate import Generate
-from conscience.modules.outputs import beside, reasoning_text, split_reasoning, text_field
+from conscience.modules.outputs import split_reasoning, text_field, whole_reasoning
 from conscience.modules.results import readable
 from conscience.modules.task import asks_plainly, plain_messages, task_text
 from conscience.outcome import Draft
@@ -59,7 +59,7 @@ def given_draft(
     return Draft(
         request=asked,
         outputs=outputs,
-        reasoning=beside(reasoning, reasoning_text(written)),
+        reasoning=whole_reasoning(written, [reasoning]),
         messages=messages,
         text=outputs_text(outputs) if form is None else form.write({n: v for n, v in shown.items() if n in form.names}),
         context=task_text(signature) if signature is not None else "",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dspy
 
-from conscience.messages.completion import Completion
 from conscience.messages.rendering import value_text
 
 REASONING_FIELDS = ("reasoning", "rationale", "trajectory")
@@ -30,14 +29,15 @@ def split_reasoning(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     return answer, written
 
 
-def whole_reasoning(written: Mapping[str, Any], reply: Completion | None) -> str:
-    """All reasoning behind an answer, as one text: what its fields hold, and what the model thought before it wrote them."""
-    return beside(reply.reasoning if reply is not None else "", reasoning_text(written))
-
-
-def beside(thought: str, written: str) -> str:
-    """What was thought and what was written of it, one after the other; the first is left out where the second says it."""
-    return "\n\n".join(filter(None, [thought if thought not in written else "", written]))
+def whole_reasoning(written: Mapping[str, Any], thoughts: Iterable[str]) -> str:
+    """All reasoning behind an answer, as one text: what was thought on the way to it, each thing once, and what its fields
+    hold."""
+    said = reasoning_text(written)
+    kept: list[str] = []
+    for thought in thoughts:
+        if not any(thought in other for other in (said, *kept)):
+            kept.append(thought)
+    return "\n\n".join(filter(None, [*kept, said]))
 
 
 def reasoning_text(written: Mapping[str, Any]) -> str:

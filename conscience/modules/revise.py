@@ -187,7 +187,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             draft,
             outputs=outputs,
             written=written,
-            reasoning=whole_reasoning(written, reply),
+            reasoning=whole_reasoning(written, [reply.reasoning] if reply is not None else []),
             text=said if form is None or (whole and not released) else form.write(outputs),
         ).with_form(form, reply)
 
@@ -227,7 +227,7 @@ def _by_line(
     outputs = _told_anew(draft.outputs, outputs)
     written = _kept(draft, verdict.findings)
     text = form.write(outputs) if form is not None else str(next(iter(outputs.values())))
-    mended = replace(draft, outputs=outputs, written=written, reasoning=whole_reasoning(written, None), text=text)
+    mended = replace(draft, outputs=outputs, written=written, reasoning=whole_reasoning(written, []), text=text)
     return mended.with_form(form)
 
 
