@@ -41,7 +41,10 @@ class PerCase:
         Args:
             price: dollars for a million tokens in and out, in place of what the run's calls cost.
         """
-        report = EvalReport.from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        try:
+            report = EvalReport.from_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{folder}: no report of a run can be read there: {error}") from None
         roles, done = report.overhead.by_role.values(), report.cases.done
         dollars = sum(role.dollars for role in roles)
         if not done:
