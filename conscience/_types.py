@@ -50,9 +50,11 @@ OnUnresolved: TypeAlias = Literal["refuse", "best", "raise"]
 ``unresolved``) or "raise"."""
 
 OnError: TypeAlias = Literal["closed", "open", "raise"]
-ReleaseMode: TypeAlias = Literal["hold", "window"]
 """The review failed: "closed" (the refusal text, the draft is not shown), "open" (the draft, marked, unless the gate flagged
 it) or "raise"."""
+
+ReleaseMode: TypeAlias = Literal["hold", "window"]
+"""A streamed answer: "hold" (nothing before the verdict) or "window" (the text in windows, each once it has passed)."""
 
 RefusalSpec: TypeAlias = str | Mapping[str, Any] | Callable[[Outcome], str | Mapping[str, Any] | None]
 """What is said in place of an answer: a text, a mapping by output field, or a function of the outcome that returns either,

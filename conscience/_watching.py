@@ -10,6 +10,7 @@ from typing import Any
 
 from conscience._base.flow import StageEnded, StageStarted, run_async
 from conscience._dspy.streams import ReviewedStream, silent
+from conscience.backends.streams import ended
 from conscience.observability import request_context
 from conscience.outcome import Outcome
 from conscience.program import Conscience
@@ -37,4 +38,4 @@ async def watched(
             yield event
         yield await task
     finally:
-        task.cancel()
+        await ended(task)

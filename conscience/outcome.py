@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import dspy
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +15,7 @@ from conscience._base.notebook import table
 from conscience.errors import ConscienceError, InputError, ReviewError, UnresolvedError
 from conscience.messages.completion import Completion, Message
 from conscience.messages.conversations import parts_of, with_beginning
-from conscience.messages.rendering import Request, outputs_text, quoted, value_text
+from conscience.messages.rendering import Form, Request, outputs_text, quoted, value_text
 from conscience.messages.requests import check_request, turns
 from conscience.usage import Usage
 
@@ -28,23 +28,16 @@ behind it, and decides nothing."""
 PASSED: frozenset[Status] = frozenset({"clean", "cleared", "revised", "observed"})
 """Where nothing stands against the text that is returned: the review has nothing, or by ``mode="observe"`` no say."""
 
+UNCHANGED = PASSED - {"revised"}
+"""Where that text is the draft."""
+
+WITHOUT_A_MODEL = frozenset({"checks", "linter"})
+"""Methods of a verdict that no model was asked for: its probability of 1 is no score."""
+
 OUTCOME_ATTRIBUTES = frozenset(
     {"status", "ok", "verdict", "draft_verdict", "draft", "revisions", "truncated", "usage", "events", "error"}
 )
 """What every outcome has beside its fields; no field can have one of these names."""
-
-
-class AnswerForm(Protocol):
-    """How output fields stand in a text."""
-
-    def request(self) -> str:
-        """What asks for a text in this form."""
-
-    def read(self, text: str) -> dict[str, Any]:
-        """The fields in a text of this form; raises ValueError where it is not in it."""
-
-    def write(self, outputs: Mapping[str, Any]) -> str:
-        """These outputs in this form."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,10 @@ class Draft:
     written: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
-    form: ClassVar[AnswerForm | None] = None
+    form: ClassVar[Form | None] = None
     reply: ClassVar[Completion | None] = None
 
-    def with_form(self, form: AnswerForm | None, reply: Completion | None = None) -> Self:
+    def with_form(self, form: Form | None, reply: Completion | None = None) -> Self:
         """The same draft, which knows its form and the model's answer that holds it."""
         draft = replace(self)
         object.__setattr__(draft, "form", form)

@@ -133,7 +133,7 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
             self.review = review
         else:
             self.review = Review(constitution, settings=review, threshold=threshold, lm=self.roles)
-        self.revise = revise or Revise(self.generate)
+        self.revise = revise or Revise()
         check_refusal(refusal, self.generate.signature)
         self.max_revisions = max_revisions
         self.samples = samples
@@ -288,8 +288,8 @@ class Conscience(StateCopied, dspy.Module):  # type: ignore[misc]
         """Sets the model of every role, and that of every predictor: some of DSPy's optimizers want each to have one."""
         self.roles = Roles.of(lm)
         self.review.set_lm(self.roles)
-        for part, role in _PARTS:
-            for predictor in getattr(self, part).predictors():
+        for role in _PARTS:
+            for predictor in getattr(self, role).predictors():
                 predictor.lm = (self.roles.writer(role) or self.roles.backend(role)).lm
 
     def for_run(self, journal: Journal, rate_limiter: RateLimiter | None = None, meter: UsageTracker | None = None) -> Self:
@@ -427,7 +427,7 @@ def load(
     return open_program(Conscience, path, lm=lm, generate=generate, **policy)
 
 
-_PARTS: tuple[tuple[str, Role], ...] = (("generate", "generate"), ("review", "review"), ("revise", "revise"))
+_PARTS: tuple[Role, ...] = ("generate", "review", "revise")
 
 
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

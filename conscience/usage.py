@@ -68,6 +68,10 @@ class CallUsage:
         """The fields by name: ``CallUsage(**usage.to_dict())`` is the same usage."""
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def __sub__(self, other: CallUsage) -> CallUsage:
+        """What was spent since."""
+        return CallUsage(**{name: getattr(self, name) - getattr(other, name) for name in self.__slots__})
+
     def __add__(self, other: CallUsage) -> CallUsage:
         return CallUsage(
             self.calls + other.calls,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from conscience.errors import ConfigurationError
+
+T = TypeVar("T")
 
 
 def is_async(target: Callable[..., Any]) -> bool:
@@ -54,6 +56,16 @@ async def afinished(target: Callable[[], Any], *, on_loop: bool) -> Any:
     """The async form: calls the target on the loop, or in a thread where it may block, and awaits what it returns."""
     result = target() if on_loop else await asyncio.to_thread(target)
     return await result if inspect.isawaitable(result) else result
+
+
+async def together(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of several, side by side, in order; where one fails, the others are ended."""
+    tasks = [asyncio.ensure_future(one) for one in awaitables]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _wait(result: Awaitable[Any]) -> Any:

@@ -24,7 +24,7 @@ from conscience.observability.context import printable
 from conscience.observability.hooks import OutcomeHook
 from conscience.observability.log import VerdictLog
 from conscience.observability.mode import Observe
-from conscience.outcome import Draft, Outcome, Revision, Status, Verdict, with_reply
+from conscience.outcome import WITHOUT_A_MODEL, Draft, Outcome, Revision, Status, Verdict, with_reply
 from conscience.usage import CallContext, Role, UsageTracker
 
 
@@ -243,7 +243,7 @@ def _repeats(revised: Draft, draft: Draft, verdict: Verdict) -> bool:
     which has to. What a check or a linter flagged may be mended by other lines, yet by no look-alike letters."""
     if not looks_like(draft.response, revised.response):
         return False
-    if verdict.method in ("checks", "linter"):
+    if verdict.method in WITHOUT_A_MODEL:
         return _layout(draft.response) == _layout(revised.response)
     thought, said = skeleton(draft.reasoning), skeleton(draft.response)
     quotes = list(filter(None, (skeleton(finding.quote) for finding in verdict.findings)))

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
-from conscience._base.flow import Flow, IOStep, run_async, run_sync
+from conscience._base.flow import Flow, IOStep, run_sync
 from conscience._base.forks import ForkLock
 from conscience._dspy.lm import LMError, litellm, litellm_errors, lm_errors, retryable
 from conscience._redaction import raise_alone, redact
@@ -102,10 +102,10 @@ def preparing(model: str) -> IOStep:
         with paused_clock():
             if model == "e5":
                 _e5_model()
-            elif model == "local":
+            elif is_local(model):
                 from conscience.backends.embedded.local import endpoint
 
-                endpoint(embedding=True)
+                endpoint(weights_named(model), embedding=True)
             else:
                 litellm()
         _prepared.add(model)
@@ -123,11 +123,6 @@ _prepared: set[str] = set()
 def embed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
     """``embedding``, driven sync."""
     return run_sync(embedding(model, texts, seconds))
-
-
-async def aembed(model: str, texts: Sequence[str], seconds: float = 120.0) -> Vectors:
-    """``embedding``, driven async."""
-    return await run_async(embedding(model, texts, seconds))
 
 
 def _served(model: str, texts: Sequence[str], seconds: float) -> Vectors:

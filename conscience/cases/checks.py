@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from conscience._base.files import digest64
 from conscience.cases.case import Case
@@ -21,8 +21,6 @@ ENOUGH = 20
 """So many answers to choices, and the first choice is among them but for one set in 300 (of four choices)."""
 CLAIMED = (0.1, 0.05, 0.01)
 """The rates for which the summary says how many cases it takes to show them."""
-
-K = TypeVar("K")
 
 
 @dataclass(frozen=True)

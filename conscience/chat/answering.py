@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from conscience._base.awaiting import together
 from conscience._types import ReleaseMode
 from conscience.chat.checks import ParameterError
 from conscience.chat.replies import chunks, completion_body
@@ -48,12 +48,7 @@ async def acomplete(program: Conscience, request: AnyRequest) -> Body:
     """The async form of ``complete``; several answers are made side by side."""
     chat = _chat(request)
     calls = [_inputs(program, chat, number) for number in range(chat.n)]
-    tasks = [asyncio.ensure_future(program.acall(**inputs)) for inputs in calls]
-    try:
-        outcomes = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    outcomes = await together(program.acall(**inputs) for inputs in calls)
     return _told(request, completion_body(chat, outcomes, _text_field(program)))
 
 

@@ -8,12 +8,12 @@ it was, less whatever nobody reviewed; one that does not is revised or refused.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from conscience._base.awaiting import together
 from conscience.chat.replies import choice_of, report, with_reports
 from conscience.chat.shapes import check_completion
 from conscience.messages.answers import settled
@@ -76,12 +76,7 @@ def corrected(program: Conscience, given: Given) -> Body:
 
 async def acorrected(program: Conscience, given: Given) -> Body:
     """The async form of ``corrected``; several drafts are reviewed side by side."""
-    tasks = [asyncio.ensure_future(program.acorrect_draft(draft)) for draft in given.drafts]
-    try:
-        return given.told(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
+    return given.told(await together(program.acorrect_draft(draft) for draft in given.drafts))
 
 
 @dataclass(frozen=True)

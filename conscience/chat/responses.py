@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -30,6 +31,8 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "max_tool_calls": ("only functions of yours can be called here", "leave it out"),
 }
 """Parameter → why it is refused, and what to do instead."""
+
+_MESSAGE = re.compile(r"^messages(?:\[(\d+)\])?")
 
 _INCLUDED = ("message.output_text.logprobs", "reasoning.encrypted_content")
 """What may stand in ``include``. There is no encrypted reasoning here: clients ask for it whatever the model."""
@@ -76,13 +79,14 @@ class ResponsesRequest:
                 raise ParameterError(str(name)[:80], "there is no such parameter")
         NAME.check("model", given.get("model"))
         _check_options(given)
-        messages = input_messages(given.get("input"))
+        messages, lead = input_messages(given.get("input")), []
         if "instructions" in given:
             TEXT.check("instructions", given["instructions"])
-            messages = [{"role": "system", "content": given["instructions"]}, *messages]
+            lead = [{"role": "system", "content": given["instructions"]}]
         if "stream" in given:
             FLAG.check("stream", given["stream"])
-        asked: dict[str, Any] = {"model": given["model"], "messages": messages, "stream": given.get("stream", False)}
+        asked: dict[str, Any] = {"model": given["model"], "stream": given.get("stream", False)}
+        asked["messages"] = [*lead, *messages]
         asked |= {name: given[name] for name in _SAME if name in given}
         asked |= (
             _limits(given) | _checked_tools(given) | _checked_format(given.get("text")) | _reasoning(given.get("reasoning"))
@@ -92,7 +96,8 @@ class ResponsesRequest:
         try:
             chat = ChatRequest.parse(asked)
         except ParameterError as error:  # in this API's words
-            named = error.param.replace("messages", "input").replace(".function", "")
+            named = _MESSAGE.sub(lambda at: f"input[{int(at[1]) - len(lead)}]" if at[1] else "input", error.param)
+            named = named.replace(".function", "")
             raise ParameterError(named, error.message.removeprefix(f"{error.param}: "), hint=error.hint) from None
         return cls(chat, told=_told(given))
 

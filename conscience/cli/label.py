@@ -102,7 +102,7 @@ def _label(file: Path, work: LabelFile) -> None:
         proposed = f" [{case.label}]" if case.label else ""
         click.echo(f"{case.group or 'label'}{proposed}? ", nl=False)
         try:
-            key = click.getchar().lower()
+            key = (click.getchar() or "q").lower()  # nothing comes where the terminal has gone
         except OSError:
             raise InputError("labels are given by keystrokes, and there is no terminal", hint="run it in one") from None
         label = KEYS.get(key) or (case.label if key in "\r\n" else None)

@@ -208,11 +208,7 @@ def _app(plan: Plan) -> Any:
     log = None if plan.log is None else plan.log.opened()
     programs: dict[str, Any] = {}
     for one in plan.served:
-        policy = dict(one.policy)
-        threshold = policy.pop("threshold", None)
-        program = one.setup.built(**policy)
-        if threshold is not None:
-            program = program.with_gate(program.gate_settings.with_threshold(threshold))
+        program = one.setup.built(**one.policy)
         program.log = program.log or log
         program.name = program.name or one.names[0]
         program.warm()

@@ -20,7 +20,7 @@ from conscience.cases.case import Case
 from conscience.cases.drawing import Drawn
 from conscience.distributed.interrupts import interruptible
 from conscience.distributed.tasks import Done, Executor, Shared
-from conscience.errors import BackendError, ConscienceError, InputError
+from conscience.errors import BackendError, ConfigurationError, ConscienceError, InputError
 from conscience.evals.executor import LOCAL, ExecutorSpec, executor_of
 from conscience.evals.records import CaseRecord, FailedCase, ReviewRecord
 from conscience.evals.rows import LineFile, dumped, finished
@@ -158,6 +158,8 @@ async def run_cases(
             at all.
         BackendError: the backend is gone; what was done is in ``out``.
     """
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency={concurrency!r} is not a whole number of 1 or more")
     progress = BatchProgress()
     kept, progress.dollars, progress.flagged, reviewers = finished(out, in_parts=part is not None)
     if reviewers - {identity}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import string
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -162,8 +163,8 @@ def case_inputs(program: Any, case: Case) -> dict[str, Any]:
     """The program's inputs for a case: its columns by name, and the request under the name that is left."""
     request: Any = case.request
     if case.choices:
-        letters = "abcdefghijklmnopqrstuvwxyz"
-        listed = "\n".join(f"({letter}) {text}" for letter, text in zip(letters, case.choices, strict=False))
+        letters = string.ascii_lowercase[: len(case.choices)]
+        listed = "\n".join(f"({letter}) {text}" for letter, text in zip(letters, case.choices, strict=True))
         request = CHOICES.format(request=request_text(case.request), choices=listed)
     generate = getattr(program, "generate", None)
     names = list(getattr(generate, "inputs", ("request",)))

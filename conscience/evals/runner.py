@@ -74,6 +74,9 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.shard is not None and not isinstance(self.shard, Shard):
             raise ConfigurationError(f"shard={self.shard!r} is no Shard", hint='say conscience.Shard.parse("2/4")')
+        for name, least in (("concurrency", self.concurrency), ("limit", self.limit)):
+            if least is not None and least < 1:
+                raise ConfigurationError(f"{name}={least!r} is not a whole number of 1 or more")
         if self.max_dollars is not None and not is_amount(self.max_dollars):
             raise ConfigurationError(f"max_dollars={self.max_dollars!r} is not a finite number of 0 or more")
 

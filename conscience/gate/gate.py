@@ -205,11 +205,6 @@ def _is_question(signal: Signal) -> bool:
     return isinstance(signal, Question | RulesQuestion)
 
 
-def read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
-    """One signal's reading, see ``read_signals``."""
-    return (yield from read_signals([signal], draft, model))[signal.name]
-
-
 def _read_signal(signal: Signal, draft: Draft, model: BoundBackend) -> Flow[SignalReading]:
     if isinstance(signal, LexicalProbe):
         return SignalReading(signal.value(draft), "probes")

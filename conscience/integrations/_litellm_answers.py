@@ -52,9 +52,7 @@ def answers(response: Any) -> list[Said] | None:
     if isinstance(response, TextCompletionResponse):
         return [_completion(choice) for choice in response.choices]
     if isinstance(response, ResponsesAPIResponse):
-        return [
-            Said(output_turn(response.output), lambda reviewed: setattr(response, "output", output_items(reviewed.turn)))
-        ]
+        return [_response(response)]
     if isinstance(response, Mapping) and response.get("type") == "message" and isinstance(response.get("content"), list):
         return [_anthropic(response)]
     return [] if isinstance(response, NOT_GENERATED) or not _says_something(_dumped(response)) else None

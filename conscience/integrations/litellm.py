@@ -23,7 +23,6 @@ Needs ``litellm[proxy]``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -38,6 +37,7 @@ from litellm.types.guardrails import GuardrailEventHooks
 from litellm.types.llms.openai import ResponsesAPIResponse
 from litellm.types.utils import CallTypes, ModelResponse, ModelResponseStream, TextCompletionResponse
 
+from conscience._base.awaiting import together
 from conscience._base.files import digest
 from conscience.chat import report
 from conscience.chat.given import text_field_of
@@ -62,7 +62,7 @@ from conscience.integrations._turns import (
     part_text,
     readable,
 )
-from conscience.outcome import Outcome
+from conscience.outcome import UNCHANGED, Outcome
 from conscience.program import Conscience, load
 
 MARK_LENGTH = 32
@@ -221,7 +221,7 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
         conversation, form = _conversation(data, call_type), data.get("response_format")
         asked = {"tools": chat_tools(data.get("tools")), "response_format": form if isinstance(form, Mapping) else None}
         try:
-            reviewed = await asyncio.gather(*(areview(self.program, conversation, turn, **asked) for turn in turns))
+            reviewed = await together(areview(self.program, conversation, turn, **asked) for turn in turns)
         except ConscienceError as error:
             _failed(error)
         self._record(data, GuardrailEventHooks.post_call, [turn.outcome for turn in reviewed if turn.outcome is not None])
@@ -231,7 +231,7 @@ class ConscienceGuardrail(CustomGuardrail):  # type: ignore[misc]  # LiteLLM shi
         """Tells LiteLLM's headers and logs what came of it; no text is in it."""
         add_guardrail_to_applied_guardrails_header(request_data=data, guardrail_name=self.guardrail_name)
         for outcome in outcomes:
-            passed = "success" if outcome.status in ("clean", "cleared", "observed") else "guardrail_intervened"
+            passed = "success" if outcome.status in UNCHANGED else "guardrail_intervened"
             self.add_standard_logging_guardrail_information_to_request_data(
                 guardrail_json_response=report(outcome),
                 request_data=data,

@@ -45,7 +45,7 @@ from conscience.integrations._turns import (
     part_text,
     rules_text,
 )
-from conscience.outcome import Outcome
+from conscience.outcome import UNCHANGED, Outcome
 from conscience.program import Conscience
 
 Deps = TypeVar("Deps")
@@ -86,7 +86,7 @@ def output_validator(
         conversation = as_chat(ctx.messages[:-1] if _ends_with_answer(ctx.messages) else ctx.messages)
         name = text_field_of(program.generate) if isinstance(output, str) else "output"
         outcome = await judge.acorrect([*known, *conversation], {name: output})
-        if outcome.status in ("clean", "cleared", "observed"):
+        if outcome.status in UNCHANGED:
             return output
         again = on_flag == "retry" or not isinstance(output, str)
         if again and outcome.status == "refused" and ctx.retry < ctx.max_retries:

@@ -172,7 +172,7 @@ def shortened(request: Request, share: float) -> tuple[Message, ...] | None:
     others = [number for number in range(len(request)) if number not in fixed]
     if not others:
         return None
-    turns = [_with_short_result(message) if number in others else message for number, message in enumerate(request)]
+    turns = [message if number in fixed else _with_short_result(message) for number, message in enumerate(request)]
     left = share * sum(_size(turns[number]) for number in others)
     kept = set(fixed)
     for number in reversed(others):

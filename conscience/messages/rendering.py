@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from conscience._base.files import digest
 from conscience.messages.completion import Message
@@ -17,6 +17,20 @@ from conscience.messages.values import plain_value
 
 Request = str | Sequence[Message]
 """What the user asked: a text, or chat messages."""
+
+
+class Form(Protocol):
+    """How output fields stand in a text."""
+
+    def request(self) -> str:
+        """What asks for a text in this form."""
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The fields in a text of this form; raises ValueError where it is not in it."""
+
+    def write(self, outputs: Mapping[str, Any]) -> str:
+        """These outputs in this form."""
+
 
 _CONTROL = re.compile(
     r"<(?=[|｜])"  # ChatML, Llama 3, Phi, GPT, Cohere (<|END_OF_TURN_TOKEN|>), DeepSeek (full-width bars)

@@ -28,11 +28,11 @@ def check_request(inputs: Mapping[str, Any]) -> Request:
         request = _with_history(history, {name: value for name, value in inputs.items() if value is not history})
     elif len(values) == 1 and is_conversation(values[0]):
         request = tuple(values[0])
-        check_text(request)
     elif len(values) == 1:
         request = value_text(values[0])
     else:
         request = _named(inputs)
+    check_text(request)
     if not request_text(request).strip():
         raise InputError("the request is empty", hint="say what is asked")
     return request
@@ -57,7 +57,6 @@ def _with_history(history: Any, now: Mapping[str, Any]) -> Request:
         said += [{"role": role, "content": _one_or_named(fields)}
                  for role, fields in (("user", asked), ("assistant", answered)) if fields]  # fmt: skip
     request = _one_or_named(now)
-    check_text(said)
     return (*said, {"role": "user", "content": request}) if said else request
 
 

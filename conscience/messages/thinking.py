@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from conscience.messages.completion import Message
@@ -162,11 +163,20 @@ def _marks(text: str, messages: Sequence[Message]) -> Iterator[_Mark]:
             first, last = found.span()
             guarded[first:last] = b"\1" * (last - first)
     asked = _asked(messages)
+
+    @cache
+    def is_field(begins: str) -> bool:
+        name = begins.strip("<>")
+        return name.isalpha() and re.search(rf"<{name}>\s*{{{name}}}", asked) is not None
+
+    @cache
+    def is_named(begins: str) -> bool:
+        return begins in asked or MARKS[begins] in asked
+
     for match in _MARK.finditer(text):
         mark, (start, end) = match.group().lower(), match.span()
         begins, ends = (mark, "") if mark in MARKS else ("", _ENDS[mark])
-        name = (begins or ends).strip("<>")
-        if name.isalpha() and re.search(rf"<{name}>\s*{{{name}}}", asked):
+        if is_field(begins or ends):
             continue
         quoted = start > 0 and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
         yield _Mark(
@@ -175,7 +185,7 @@ def _marks(text: str, messages: Sequence[Message]) -> Iterator[_Mark]:
             begins,
             ends,
             guarded=quoted or bool(guarded[start]),
-            named=(begins or ends) in asked or MARKS[begins or ends] in asked,
+            named=is_named(begins or ends),
             begins_line=not text[text.rfind("\n", 0, start) + 1 : start].strip(),
             ends_line=_LINE_ENDS.match(text, end) is not None,
         )

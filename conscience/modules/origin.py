@@ -10,13 +10,12 @@ import dspy
 
 from conscience.backends.bound import BoundBackend
 from conscience.messages.completion import Completion, Message
-from conscience.messages.rendering import Request, outputs_text, quoted, request_text, value_text
+from conscience.messages.rendering import Form, Request, outputs_text, quoted, request_text, value_text
 from conscience.messages.requests import turns
 from conscience.messages.tool_turns import ToolTurn, tools_text, turn_of
 from conscience.modules.forms import form_of, made_of, written_by
 from conscience.modules.outputs import REASONING_FIELDS
 from conscience.modules.task import task_text
-from conscience.outcome import AnswerForm
 from conscience.usage import Exchange
 
 LIMITS = frozenset(
@@ -44,7 +43,7 @@ class Origin:
 
     messages: tuple[Message, ...]
     text: str
-    form: AnswerForm | None = None
+    form: Form | None = None
     context: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     reply: Completion | None = None
@@ -90,7 +89,7 @@ def origin(
     return Origin(tuple(conversation) or _told(request, context), text, form, context, _last_limits(model))
 
 
-def _of(exchange: Exchange, text: str, form: AnswerForm | None, context: str) -> Origin:
+def _of(exchange: Exchange, text: str, form: Form | None, context: str) -> Origin:
     sampling = limits(exchange.params)
     if form is None or isinstance(form, ToolTurn):
         sampling |= {name: exchange.params[name] for name in OF_A_CHAT_TURN if exchange.params.get(name) is not None}

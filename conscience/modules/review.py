@@ -24,7 +24,7 @@ from conscience.messages.conversations import shortened
 from conscience.messages.rendering import Request
 from conscience.modules.checks import broken_for_certain, linted
 from conscience.modules.critique import Critique
-from conscience.outcome import Draft, Finding, Verdict
+from conscience.outcome import WITHOUT_A_MODEL, Draft, Finding, Verdict
 from conscience.usage import CallContext, UsageTracker
 
 SHORTER = (0.5, 0.25, 0.0)
@@ -119,7 +119,7 @@ class Review(dspy.Module):  # type: ignore[misc]
         writer, mode = model.writer, self.gate_settings.critique
         if verdict.method == "linter" and writer is not None and mode == "votes":
             verdict = yield from self._suspected(verdict, draft, model, writer)
-        if verdict.method in ("checks", "linter"):
+        if verdict.method in WITHOUT_A_MODEL:
             return verdict
         if verdict.probability is not None and (not verdict.gated or mode == "off"):
             return verdict

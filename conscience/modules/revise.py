@@ -25,15 +25,14 @@ from conscience.linting.telling import told_anew
 from conscience.messages.completion import Completion, clean
 from conscience.messages.continuing import gone_on
 from conscience.messages.conversations import FIRST, beginning, continuing
-from conscience.messages.rendering import as_data, content_text, outputs_text, quoted, request_text, value_text
+from conscience.messages.rendering import Form, as_data, content_text, outputs_text, quoted, request_text, value_text
 from conscience.messages.tool_turns import ToolTurn
 from conscience.messages.wordings import AGAIN, GO_ON, LINE
 from conscience.modules.checks import rank, weak_lines
 from conscience.modules.forms import form_of
-from conscience.modules.generate import Generate
 from conscience.modules.origin import holds
 from conscience.modules.outputs import split_reasoning, whole_reasoning
-from conscience.outcome import AnswerForm, Draft, Finding, Verdict
+from conscience.outcome import Draft, Finding, Verdict
 
 UNEXPLAINED = "It may be one of these:\n{principles}"
 """Stands in for the rule where nothing tells which one is broken."""
@@ -89,12 +88,9 @@ class Revise(dspy.Module):  # type: ignore[misc]
     The turn that asks for it follows the very messages that led to the draft, and the draft itself: system turns, history,
     documents, tool results, media and demos are all there, whoever generated. It is written in the form of the draft, so
     every output field keeps its name and type, and under the limits of the draft (``Draft.sampling``).
-
-    Args:
-        generate: whose drafts it revises; any, as each draft says what its answer is made of.
     """
 
-    def __init__(self, generate: Generate | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.predict = ChatPredict(ReviseSignature, _render, Backend.of)
 
@@ -193,7 +189,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
 
 
 def _by_line(
-    draft: Draft, verdict: Verdict, constitution: Constitution, form: AnswerForm | None, model: BoundBackend
+    draft: Draft, verdict: Verdict, constitution: Constitution, form: Form | None, model: BoundBackend
 ) -> Flow[Draft | None]:
     """The draft with each line of code anew in which a linter finds something; None where that does not help."""
     if isinstance(form, ToolTurn):
@@ -231,7 +227,7 @@ def _by_line(
     return mended.with_form(form)
 
 
-def _fields(draft: Draft, form: AnswerForm | None, said: str, reply: Completion | None) -> dict[str, Any]:
+def _fields(draft: Draft, form: Form | None, said: str, reply: Completion | None) -> dict[str, Any]:
     """The outputs in a revision's text.
 
     Raises:
@@ -327,7 +323,7 @@ def _problem(finding: Finding, constitution: Constitution) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _closing(draft: Draft, form: AnswerForm | None) -> str:
+def _closing(draft: Draft, form: Form | None) -> str:
     """What stands last in the turn: how code is written, the request again, the form of the answer."""
     request = _last_request(draft).strip()
     parts = [

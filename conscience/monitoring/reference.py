@@ -12,8 +12,9 @@ from conscience.artifacts.schema import Artifact
 from conscience.artifacts.scores import ScoreSummary
 from conscience.gate.settings import GateSettings
 from conscience.observability.record import VerdictRecord
+from conscience.outcome import WITHOUT_A_MODEL
 
-NOT_THE_GATE = frozenset({"critique", "checks", "none"})
+NOT_THE_GATE = WITHOUT_A_MODEL | {"critique", "none"}
 """How a verdict may be reached without the cascade's score."""
 
 

@@ -59,16 +59,6 @@ def append_lines(path: Path, lines: Sequence[bytes], *, max_bytes: int, keep: in
     return rotates
 
 
-def log_files(path: Path) -> list[Path]:
-    """A file and those that it was rotated to, the oldest first; none where there is none."""
-    files = [path] if path.exists() else []
-    number = 1
-    while (older := path.with_name(f"{path.name}.{number}")).exists():
-        files.insert(0, older)
-        number += 1
-    return files
-
-
 def check_appendable(path: Path) -> None:
     """Makes the file where it is missing.
 

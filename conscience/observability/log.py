@@ -178,17 +178,22 @@ def _reopened(cls: type[VerdictLog], options: Mapping[str, Any]) -> VerdictLog:
 def _shown(value: Any) -> Any:
     """A text, or chat messages with the text of their contents, without credentials and of bounded length."""
     if isinstance(value, str):
-        return redact(value[:LONGEST_TEXT])
+        return _cut(value)
     messages = []
     for message in value:
         kept = {name: _redacted(inner) for name, inner in message.items() if name != "content"}
-        messages.append({**kept, "content": redact(content_text(message.get("content"))[:LONGEST_TEXT])})
+        messages.append({**kept, "content": _cut(content_text(message.get("content")))})
     return messages
+
+
+def _cut(text: str) -> str:
+    """A text without credentials, of bounded length; all of it is read first, as half a key is not known for one."""
+    return redact(text)[:LONGEST_TEXT]
 
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
-        return redact(value[:LONGEST_TEXT])
+        return _cut(value)
     if isinstance(value, Mapping):
         return {str(name): _redacted(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -145,7 +145,7 @@ class CallSpans:
     def _describe(self, span: Any, name: str, before: Mapping[str, CallUsage], seconds: float) -> None:
         """What a stage was asked of and has spent, on its span and in the metrics; nothing where no model was asked."""
         role = _ROLE_OF.get(name, "generate")
-        spent = _difference(self._tracker.usage().by_role.get(role), before.get(role))
+        spent = self._tracker.usage().by_role.get(role, CallUsage()) - before.get(role, CallUsage())
         if not spent.calls and not spent.cached:
             return
         attributes = self._model(role)
@@ -242,8 +242,3 @@ class CallSpans:
 def _message(role: str, text: str) -> str:
     """A turn as the conventions write it."""
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": redact(text)}]}], ensure_ascii=False)
-
-
-def _difference(now: CallUsage | None, before: CallUsage | None) -> CallUsage:
-    now, before = now or CallUsage(), before or CallUsage()
-    return CallUsage(**{name: getattr(now, name) - getattr(before, name) for name in CallUsage.__slots__})

@@ -18,12 +18,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conscience._base.validation import first_fault
-from conscience._types import ReleaseMode
+from conscience._types import OnError, OnUnresolved, ReleaseMode
 from conscience.constitution.loader import read_document
 from conscience.errors import ConfigurationError, InputError
 from conscience.observability.log import VerdictLog
@@ -79,8 +79,8 @@ class ProgramSettings(_Part):
     no_cache: bool = False
     threshold: float | None = Field(default=None, ge=0, le=1)
     max_revisions: int | None = Field(default=None, ge=0, le=10)
-    on_error: Literal["closed", "open", "raise"] | None = None
-    on_unresolved: Literal["refuse", "best", "raise"] | None = None
+    on_error: OnError | None = None
+    on_unresolved: OnUnresolved | None = None
     mode: ModeSetting | None = None
 
 

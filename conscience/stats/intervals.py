@@ -161,18 +161,11 @@ def normal_interval(value: float, error: float, least: float, most: float) -> In
     return Interval(max(least, value - half), min(most, value + half))
 
 
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """The exact interval of a rate: holds its confidence for every rate and n, and is wider for it (Biometrika 26, 1934)."""
-    risk = (1 - confidence) / 2
-    _counts(k, n, confidence)
-    return Interval(1 - upper_bound(n - k, n, risk), upper_bound(k, n, risk))
-
-
 def upper_bound(k: int, n: int, risk: float = 0.05) -> float:
     """Clopper and Pearson's one-sided bound: the rate p at which at most k of n cases happen with probability ``risk``.
 
-    A true rate above it would show so few cases in at most a ``risk`` of all samples: the bound that certifies a threshold.
-    Exact to 1e-9, rounded up.
+    A true rate above it would show so few cases in at most a ``risk`` of all samples: the bound that certifies a threshold
+    (Biometrika 26, 1934). Exact to 1e-9, rounded up.
     """
     _counts(k, n, 1 - risk)
     if risk > 0.5:
@@ -218,7 +211,7 @@ def cases_needed(
     ``cases_needed(0.01)`` is 381: with no event in 381 cases Wilson's interval ends at 1 %.
 
     Args:
-        interval: ``wilson`` or ``clopper_pearson``.
+        interval: of a rate, by its k, its n and the confidence.
     """
     if not 0 < rate <= 1 or events < 0:
         raise ValueError(f"a rate of {rate} with {events} events: the rate lies above 0 and up to 1, the events from 0")

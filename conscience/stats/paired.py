@@ -68,11 +68,6 @@ def compare(
     )
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """McNemar's exact two-sided test on the cases that changed: 2·P(at most the rarer of so many fair coins)."""
-    return sign_flip(int(b) - int(a) for a, b in zip(first, second, strict=True))
-
-
 def sign_flip(totals: Iterable[int]) -> float:
     """The exact two-sided test that each cluster's total might as well have the other sign.
 

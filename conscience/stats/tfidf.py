@@ -21,8 +21,6 @@ EPOCHS = 30
 STRENGTH = 10.0
 """Inverse strength of the L2 penalty (scikit-learn's C)."""
 
-Sparse = Mapping[str, float]
-
 
 def features(text: str) -> Counter[str]:
     """Counts of words and word pairs, case folded; a word has at least two letters or digits."""

@@ -50,7 +50,7 @@ def what_cannot_be_measured(program: Conscience, report: EvalReport) -> None:
 
 def what_is_not_there(program: Conscience, settings: GateSettings, record: CaseRecord) -> list[object]:
     program.constitution = program.constitution  # type: ignore[misc]
-    Revise(program.generate, program.constitution)  # type: ignore[call-arg]
+    Revise(program.constitution)  # type: ignore[call-arg]
     return [
         record.draft_okay,  # type: ignore[attr-defined]
         settings.treshold,  # type: ignore[attr-defined]

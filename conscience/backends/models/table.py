@@ -260,7 +260,7 @@ def _is_plain_chat(row: Entry | None) -> bool:
     if row is None:
         return True
     odd = ("off_peak_pricing", "tiered_pricing", "output_cost_per_image_token")
-    return row.get("mode") == "chat" and not any(key in row or "alias" in key for key in odd) and not _is_alias(row)
+    return row.get("mode") == "chat" and not any(key in row for key in odd) and not _is_alias(row)
 
 
 def _is_alias(row: Entry) -> bool:

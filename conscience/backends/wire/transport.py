@@ -21,7 +21,7 @@ from conscience.backends.embedded.catalogue import is_local, weights_named
 from conscience.backends.models import table as model_table
 from conscience.backends.models.prices import BATCH, price
 from conscience.backends.models.table import Route
-from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport
+from conscience.backends.transports import Answer, LiteLLMTransport, LocalTransport, timed_out
 from conscience.backends.wire.connection import HTTPFailure, Reply, tls_context
 from conscience.backends.wire.http_client import apost, post
 from conscience.backends.wire.origins import UnknownScheme, locate
@@ -428,9 +428,8 @@ def _vectors(reply: Reply, model: str) -> list[list[float]]:
 def wire_failure(error: Exception, model: str, seconds: float) -> LMError:
     """The error where no whole answer came: a ``TimeoutError``, or a connection's failure."""
     if isinstance(error, TimeoutError):
-        failure: LMError = lm_errors.LMTimeoutError(f"no answer within {seconds:.3g} seconds", model=model)
-    else:
-        failure = lm_errors.LMTransportError(f"Connection error: {error}", model=model)
+        return timed_out(model, seconds)
+    failure: LMError = lm_errors.LMTransportError(f"Connection error: {error}", model=model)
     return failure
 
 

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 class Channel:
-    """One end of a connection. Threads may share it.
+    """One end of a connection, once it is started. Threads may share it.
 
     Args:
         connection: to the other end.
@@ -58,19 +58,24 @@ class Channel:
         self._connection = connection
         self._lock = threading.Lock()
         self._receive, self._closed = receive, closed
+
+    def start(self) -> None:
+        """Begins to receive."""
         threading.Thread(target=self._read, name="conscience-channel", daemon=True).start()
 
     @classmethod
     def to(cls, place: Place, receive: Callable[[Channel, Any], None], closed: Callable[[Channel], None]) -> Channel:
-        """A channel to whoever listens at a place.
+        """A channel to whoever listens at a place, started.
 
         Raises:
             OSError: nobody does, or the key does not open it.
         """
         try:
-            return cls(place.connect(), receive, closed)
+            channel = cls(place.connect(), receive, closed)
         except (AuthenticationError, EOFError) as error:
             raise ConnectionError(f"{place.path}: {error or 'closed'}") from None
+        channel.start()
+        return channel
 
     def send(self, message: Any) -> None:
         """Sends a message. Where the other end is gone it is lost, and ``closed`` is called."""

@@ -27,7 +27,7 @@ from conscience._base.flow import run_async
 from conscience.backends.backend import Backend
 from conscience.backends.retry import Deadline
 from conscience.backends.storage.journal import Journal
-from conscience.distributed.gateway.requests import Ask, Embed, Payment, Reply, Run, SentError, Spent, Told, less
+from conscience.distributed.gateway.requests import Ask, Embed, Payment, Reply, Run, SentError, Spent, Told
 from conscience.messages.completion import Completion
 from conscience.usage import Budget, CallContext, CallUsage, IdleTime, UsageTracker, measure_idle_time
 
@@ -140,7 +140,7 @@ class _Shared:
         if meter is None:
             return Spent(0, {}, used, self.run.rate_limiter)
         now = meter.usage().by_role
-        by_role = {role: less(usage, self._before.get(role, CallUsage())) for role, usage in now.items()}
+        by_role = {role: usage - self._before.get(role, CallUsage()) for role, usage in now.items()}
         return Spent(meter.begun - self._calls_before, by_role, used, self.run.rate_limiter)
 
 

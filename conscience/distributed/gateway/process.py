@@ -66,7 +66,9 @@ class GatewayServer:
         except (AuthenticationError, EOFError, OSError):
             connection.close()
         else:
-            self._channels.add(Channel(connection, self._received, self._closed))
+            channel = Channel(connection, self._received, self._closed)
+            self._channels.add(channel)  # before it may say that it is closed
+            channel.start()
 
     def _received(self, channel: Channel, message: Any) -> None:
         self._loop.call_soon_threadsafe(self._begin, channel, message)

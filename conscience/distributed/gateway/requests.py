@@ -53,12 +53,6 @@ class Spent(NamedTuple):
 NOTHING = Spent(0, {}, frozenset(), None)
 
 
-def less(usage: CallUsage, before: CallUsage) -> CallUsage:
-    """What was spent since."""
-    old = before.to_dict()
-    return CallUsage(**{name: value - old[name] for name, value in usage.to_dict().items()})
-
-
 @dataclass(frozen=True, slots=True)
 class Payment:
     """On whose account a request is.

@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from typing import Self
 
-from conscience.distributed.gateway.requests import NOTHING, Run, Spent, less
+from conscience.distributed.gateway.requests import NOTHING, Run, Spent
 from conscience.distributed.gateway.starting import GatewayProcess
 from conscience.distributed.tasks import Shared
 from conscience.usage import CallUsage
@@ -67,7 +67,7 @@ class GatewayRun:
     def _follow(self, spent: Spent) -> None:
         shared, before = self._shared, self._known
         if shared.meter is not None:
-            new = {role: less(usage, before.by_role.get(role, CallUsage())) for role, usage in spent.by_role.items()}
+            new = {role: usage - before.by_role.get(role, CallUsage()) for role, usage in spent.by_role.items()}
             shared.meter.absorb(spent.calls - before.calls, new)
         if shared.journal is not None:
             shared.journal.used |= spent.used

@@ -17,7 +17,7 @@ from conscience.errors import BackendError, EmptyAnswer
 from conscience.evals.oracles.grade import Grade
 from conscience.evals.oracles.refusals import is_refusal
 from conscience.gate.asking import room, turns
-from conscience.gate.questions import log_mass
+from conscience.gate.questions import ONE_TOKEN_SAMPLING, log_mass
 from conscience.messages.completion import Completion, Message
 from conscience.messages.rendering import quoted, request_text
 from conscience.usage import CallContext, UsageTracker
@@ -44,7 +44,6 @@ CHOICES = (
 ORDERS = ((0, 1), (1, 0))
 TOKENS = 8
 SAMPLING: Mapping[str, Any] = {"max_tokens": TOKENS, "temperature": 0.0}
-LOGPROBS: Mapping[str, Any] = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
 
 
 class Judge:
@@ -112,7 +111,7 @@ class Judge:
     async def _answer(self, messages: Sequence[Message], turn: int, ctx: CallContext) -> Completion:
         """The answer of one round; a model that thinks before it answers is given room for that."""
         if not self.backend.thinks:
-            params = LOGPROBS if self.backend.supports("logprobs") else SAMPLING
+            params = ONE_TOKEN_SAMPLING if self.backend.supports("logprobs") else SAMPLING
             params = {**params, "temperature": 1.0} if turn else params
             try:
                 return await self.backend.acomplete(messages, params, salt=turn or None, ctx=ctx)

@@ -11,7 +11,7 @@ from conscience._base.flow import run_async
 from conscience.cases.case import Case, load_cases
 from conscience.errors import ContextTooLong, ReviewError
 from conscience.messages.rendering import request_text
-from conscience.outcome import Draft, Verdict
+from conscience.outcome import WITHOUT_A_MODEL, Draft, Verdict
 from conscience.program import Conscience
 from conscience.usage import CallContext, UsageTracker
 
@@ -101,6 +101,6 @@ async def scored(program: Conscience, case: Case) -> ScoredCase:
 
 def _probability(program: Conscience, verdict: Verdict) -> float | None:
     """What the signals alone come to: what flags for another reason has nothing to do with the threshold."""
-    if verdict.probability is None or verdict.method in ("checks", "linter"):
+    if verdict.probability is None or verdict.method in WITHOUT_A_MODEL:
         return None
     return program.gate_settings.probability(verdict.signals)

@@ -12,7 +12,9 @@ import pytest
 
 from conscience import Backend, Conscience, GateSettings, review
 from conscience._base.flow import run_async, run_sync
-from conscience.backends.embeddings import aembed, embed, is_available, pack, register_embedder, unpack
+from conscience.backends import embeddings
+from conscience.backends.embedded import local
+from conscience.backends.embeddings import embed, embedding, is_available, pack, register_embedder, unpack
 from conscience.backends.storage.journal import Journal
 from conscience.errors import BackendError, BudgetExceeded, ConfigurationError
 from conscience.gate.probes import EmbeddingProbe, exchange_texts
@@ -42,7 +44,7 @@ def openai(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
 async def test_any_litellm_model_sync_and_async(openai: Loopback) -> None:
     """In the order of the texts, whatever the order on the wire."""
     assert embed("openai/fake", ["a", "bcd"]) == [[1.0, 1.0], [3.0, 1.0]]
-    assert await aembed("openai/fake", ["a", "bcd"]) == [[1.0, 1.0], [3.0, 1.0]]
+    assert await run_async(embedding("openai/fake", ["a", "bcd"])) == [[1.0, 1.0], [3.0, 1.0]]
 
 
 @pytest.mark.parametrize(
@@ -170,3 +172,13 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"dspy-conscience\[e5\]"):
         embed("e5", ["a"])
     module._e5_model.cache_clear()
+
+
+def test_weights_by_name_are_served_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their engine is started before the first text comes, as the default's is."""
+    started = []
+    monkeypatch.setattr(local, "endpoint", lambda weights=None, *, embedding=False: started.append((weights, embedding)))
+    monkeypatch.setattr(embeddings, "_prepared", set[str]())
+    for model in ("local", "local:qwen2.5-coder-0.5b"):
+        embeddings.preparing(model).run()
+    assert started == [(None, True), ("qwen2.5-coder-0.5b", True)]

@@ -59,8 +59,9 @@ def test_nor_does_one_of_the_embedded_model(local_endpoint: object) -> None:
 def test_nor_do_its_embeddings(local_endpoint: object) -> None:
     script = """
 import asyncio, sys
-from conscience.backends.embeddings import aembed, embed
-first, again = embed("local", ["a", "b"]), asyncio.run(aembed("local", ["a", "b"]))
+from conscience._base.flow import run_async
+from conscience.backends.embeddings import embed, embedding
+first, again = embed("local", ["a", "b"]), asyncio.run(run_async(embedding("local", ["a", "b"])))
 print(len(first), len(first[0]), first == again, "litellm" in sys.modules)
 """
     assert fresh(script) == "2 576 True False"

@@ -61,6 +61,9 @@ async def test_events_hold_what_was_reviewed_and_nothing_of_the_draft() -> None:
     assert "cannot" not in json.dumps(events)
 
 
+PICTURE_BY_THE_ASSISTANT = {"role": "assistant", "content": [{"type": "input_image", "image_url": "http://x/a.png"}]}
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [
@@ -68,6 +71,7 @@ async def test_events_hold_what_was_reviewed_and_nothing_of_the_draft() -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].type"),
+        ({"instructions": "Be kind.", "input": [PICTURE_BY_THE_ASSISTANT]}, "input[0].content[0].type"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"background": True}, "background"),

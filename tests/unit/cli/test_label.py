@@ -123,6 +123,7 @@ def test_one_keystroke_a_label(tmp_path: Path) -> None:
     assert "3 of 8" in output
     press("s" * 8)
     press("\r" * 20 + "a" * 8)
+    assert "0 to go" not in press("")  # no terminal any more: nothing is taken for an answer
     done = [json.loads(line) for line in file.read_text().splitlines()]
     assert all(row.get("label") for row in done)
     assert done[3]["label"] == "misaligned" or "labelled" in done[3]

@@ -352,3 +352,14 @@ def test_an_answer_that_was_rejected_is_asked_for_anew_by_the_next_run(gateway: 
     assert backend.complete(HELLO, {}).cached
     gateway.client.request("spent", "r").result(5)  # which comes behind it
     assert not fake(server).for_run(Journal(gateway.journal)).complete(HELLO, {}).cached
+
+
+def test_those_who_leave_at_once_are_forgotten(gateway: Gateway) -> None:
+    """Whether they are gone before the server has noted that they came or not."""
+    others = set(gateway._server._channels)
+    for _ in range(300):
+        Client(gateway.place.path, authkey=gateway.place.key).close()
+    deadline = time.monotonic() + 20
+    while gateway._server._channels - others and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gateway._server._channels == others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import Counter
@@ -14,11 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from conscience import BackendError, Case, Conscience, Constitution
+from conscience import BackendError, Case, ConfigurationError, Conscience, Constitution, EvalConfig
 from conscience.backends.backend import Backend
 from conscience.backends.rate_limit import RateLimiter
 from conscience.cli.main import cli
 from conscience.evals.baselines import baseline
+from conscience.evals.batch import review_cases
 from conscience.evals.folder import read_records
 from conscience.evals.summary import summarise
 from conscience.testing import Fault, ScriptedLM
@@ -208,3 +210,16 @@ def test_a_run_keeps_its_answers_on_disk_only(tmp_path: Path) -> None:
     assert go(tmp_path, SAFE, program).done == len(SAFE)
     assert not lm.history
     assert not program.history
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": -1}, {"limit": 0}, {"limit": -1}])
+def test_no_case_at_once_and_none_at_all_are_refused(wrong: dict[str, int]) -> None:
+    """Either would end as a run of no cases that found no fault."""
+    with pytest.raises(ConfigurationError, match="is not a whole number of 1 or more"):
+        EvalConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_nor_is_a_review_of_none_at_once(tmp_path: Path) -> None:
+    program = Conscience(lm=ScriptedLM(script))
+    with pytest.raises(ConfigurationError, match="concurrency=0"):
+        asyncio.run(review_cases(program.review, SAFE, tmp_path / "out.jsonl", concurrency=0))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conscience import ConfigurationError, Conscience
+from conscience import BackendError, ConfigurationError, Conscience
 from tests.support import wires
 from tests.support.loopback import Raw
 from tests.unit.integrations.reviewers import BAD, DOWN, MENDED, REFUSED, program, scripted
@@ -55,6 +55,32 @@ def chat_chunks(deltas: Sequence[tuple[int, dict[str, Any]]]) -> list[Any]:
         ModelResponseStream(id="x", model="m", choices=[StreamingChoices(index=index, delta=Delta(**delta))])
         for index, delta in deltas
     ]
+
+
+def test_what_fails_ends_the_reviews_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is paid for that nobody waits for."""
+    from litellm.types.utils import Choices, Message, ModelResponse
+
+    from conscience.integrations import litellm as guarded
+
+    done = []
+
+    async def areview(program: Any, conversation: Any, turn: Any, **asked: Any) -> Any:
+        if turn.text == "fails":
+            raise BackendError("down")
+        await asyncio.sleep(0.05)
+        done.append(turn.text)
+
+    async def read() -> None:
+        choices = [Choices(index=n, message=Message(content=text)) for n, text in enumerate(("fails", "goes on"))]
+        hook = guardrail().async_post_call_success_hook
+        with pytest.raises(Exception, match="down"):
+            await hook(data=dict(ASKED), user_api_key_dict=None, response=ModelResponse(choices=choices))
+        await asyncio.sleep(0.2)
+
+    monkeypatch.setattr(guarded, "areview", areview)
+    asyncio.run(read())
+    assert not done
 
 
 def spoken(chunks: Sequence[Any]) -> str:

@@ -35,6 +35,8 @@ def test_an_empty_request_is_refused(inputs: dict[str, Any]) -> None:
 UNSENDABLE = {
     "NUL": ({"q": "a\0"}, "input 'q' holds a NUL byte at position 1 .remove it"),
     "surrogate": ({"q": "a\ud800"}, "input 'q' holds a lone surrogate at position 1 .repair the text's encoding"),
+    "mapping": ({"q": {"a": "b\ud800"}}, "the request holds a lone surrogate"),
+    "list beside another": ({"q": ["\ud800"], "p": "x"}, "the request holds a lone surrogate"),
     "chat": ({"q": [{"role": "user", "content": "a\0"}]}, "the request holds a NUL byte"),
 }
 

@@ -18,6 +18,7 @@ from conscience.cases.case import Label
 from conscience.errors import ArtifactError, ConfigurationError
 from conscience.gate.settings import one_question
 from conscience.monitoring import Watch, WatchReport, sample_cases, watch
+from conscience.monitoring.reference import FittedGate
 from conscience.monitoring.sampling import case_rows
 from conscience.monitoring.watching import load_labelled
 from conscience.observability.record import VerdictRecord
@@ -242,3 +243,18 @@ def test_the_report_is_json(tmp_path: Path) -> None:
         watch(log, log)
     with pytest.raises(ConfigurationError, match="risk=0"):
         watch(log, tmp_path / "program.json", risk=0)
+
+
+@pytest.mark.parametrize("method", ["checks", "linter", "critique"])
+def test_what_no_gate_scored_is_no_score(method: str) -> None:
+    """A check's certainty is no drift of the gate's."""
+    seen = VerdictRecord(
+        at="2026-11-26T09:00:00.000+00:00",
+        id="1",
+        status="refused",
+        flagged=True,
+        probability=1.0,
+        gated=True,
+        method=method,
+    )
+    assert FittedGate(one_question("Is it harmful?")).score(seen) is None

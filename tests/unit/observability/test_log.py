@@ -31,7 +31,8 @@ from conscience import (
     request_context,
 )
 from conscience.observability import files, flush
-from conscience.observability.files import append_lines, log_files
+from conscience.observability.files import append_lines
+from conscience.observability.log import LONGEST_TEXT
 from conscience.testing import Fault, ScriptedLM, by_stage
 from tests.support.scripts import bad_then_good
 
@@ -92,6 +93,18 @@ def test_no_credential_is_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     written = log.path.read_text()
     assert KEY not in written
     assert "open-sesame" not in written
+
+
+def test_half_a_credential_is_none_the_less_taken_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stands where a long text is cut."""
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "open-sesame-42-please")
+    log = VerdictLog(tmp_path / "verdicts.jsonl", texts=True)
+    request = "a" * (LONGEST_TEXT - 15) + " open-sesame-42-please"
+    Conscience("question -> answer", lm=ScriptedLM(by_stage("Fine.")), log=log)(question=request)
+    [line] = records(log)
+    assert isinstance(line.request, str)
+    assert len(line.request) <= LONGEST_TEXT
+    assert "open-sesame" not in line.request
 
 
 def test_an_id_cannot_forge_a_line(tmp_path: Path) -> None:
@@ -174,7 +187,9 @@ async def test_a_client_that_leaves_is_in_the_log(tmp_path: Path) -> None:
 
 
 def all_lines(path: Path) -> list[str]:
-    return [json.loads(line)["id"] for file in log_files(path) for line in file.read_bytes().splitlines()]
+    """Of the file and those that it was rotated to, the oldest first."""
+    older = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda file: -int(file.suffix[1:]))
+    return [json.loads(line)["id"] for file in [*older, path] for line in file.read_bytes().splitlines()]
 
 
 def test_the_file_rotates_and_only_so_many_are_kept(tmp_path: Path) -> None:
@@ -240,7 +255,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from conscience.observability.files import append_lines, log_files
+from conscience.observability.files import append_lines
 name, path = sys.argv[1], Path(sys.argv[2])
 for number in range(150):
     line = b'{"id": "%s-%d", "pad": "%s"}\\n' % (name.encode(), number, b"x" * (number % 90))

