@@ -36,12 +36,14 @@ class ConscienceError(Exception):
         verdict: where a program call raised it, the verdict that the outcome would have had, without the critique's words.
         usage: what that call had spent.
         events: the departures from the plain way in that call.
+        in_review: whether an answer was there, and its review failed.
     """
 
     exit_code: ClassVar[int] = 2
     verdict: Any = None  # a Verdict and a Usage, which stand on this file
     usage: Any = None
     events: tuple[str, ...] = ()
+    in_review: bool = False
 
     def __init__(self, message: str, *, hint: str = "", retryable: bool = False) -> None:
         self.message = _one_line(redact(message))

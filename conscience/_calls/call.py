@@ -147,6 +147,7 @@ class Call:
         Raises:
             ConscienceError: the error, where the policy is "raise".
         """
+        error.in_review = True
         if self.on_error == "raise":
             raise error
         self.tracker.note(f"unreviewed: {error.message}")

@@ -329,7 +329,7 @@ def _body(response: Response) -> Body:
         elif part.type == "refusal":
             refusals.append(part.text)
         elif part.type == "tool_call":
-            function = {"name": part.name, "arguments": json.dumps(part.input)}
+            function = {"name": part.name, "arguments": json.dumps(part.input, ensure_ascii=False)}
             calls.append({"id": part.id, "type": "function", "function": function})
     message["content"] = "".join(texts) if texts else None
     if thoughts:

@@ -46,6 +46,8 @@ def backend_failure(
         return ContextTooLong(message, hint="shorten the request, or use a model with a longer context")
     if isinstance(last, lm_errors.LMAuthError | lm_errors.LMConfigurationError):
         return BackendError(message, hint="check the key and what it may use", gone=True)
+    if isinstance(last, lm_errors.LMBillingError):
+        return BackendError(message, hint="check the account: its quota or its money is spent", gone=True)
     if isinstance(last, lm_errors.LMUnsupportedModelError):
         return BackendError(message, hint="check the model's name", gone=True)
     unreachable = isinstance(last, lm_errors.LMTransportError) or "connection error" in last.message.lower()

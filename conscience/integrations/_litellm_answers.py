@@ -28,7 +28,7 @@ from litellm.types.utils import (
 )
 
 from conscience.integrations._responses import output_items, output_turn
-from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, part_text
+from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, other_tokens, part_text
 
 NOT_GENERATED = (EmbeddingResponse, ImageResponse, RerankResponse, TranscriptionResponse)
 """Answers in which no model says anything of its own."""
@@ -85,7 +85,8 @@ def _choice(choice: Choices) -> Said:
                 setattr(choice, name, None)
 
     turn, beside = _message_turn(message), getattr(choice, "provider_specific_fields", None)
-    return Said(replace(turn, reasoning=turn.reasoning + part_text(beside)) if beside else turn, put)
+    more = (part_text(beside) if beside else "") + other_tokens(getattr(choice, "logprobs", None), turn.text)
+    return Said(replace(turn, reasoning=turn.reasoning + more), put)
 
 
 def finish_reason(reviewed: ReviewedTurn) -> str:
@@ -99,7 +100,8 @@ def _completion(choice: Any) -> Said:
     def put(reviewed: ReviewedTurn) -> None:
         choice.text, choice.finish_reason, choice.logprobs = reviewed.turn.text, finish_reason(reviewed), None
 
-    return Said(Turn(choice.text or ""), put)
+    text = choice.text or ""
+    return Said(Turn(text, other_tokens(getattr(choice, "logprobs", None), text)), put)
 
 
 def _anthropic(response: Any) -> Said:
@@ -167,7 +169,8 @@ READ = frozenset({"role", "content", "tool_calls", "function_call", "reasoning_c
 def _message_turn(message: Any) -> Turn:
     """What a chat message says, or what one delta of it does; all that it has beside its text and calls led to these."""
     content = getattr(message, "content", None) or ""
-    calls = [_call(call) for call in getattr(message, "tool_calls", None) or ()]
+    asked = getattr(message, "tool_calls", None) or ()
+    calls = [_call(call) for call in asked]
     if (old := getattr(message, "function_call", None)) is not None:
         calls.append(ToolCall.of(_field(old, "name"), _field(old, "arguments") or ""))
     thoughts = [getattr(message, "reasoning_content", None) or ""]
@@ -177,11 +180,17 @@ def _message_turn(message: Any) -> Turn:
         name: value for name, value in (beside.get("provider_specific_fields") or {}).items() if name not in READ and value
     }
     told = {name: value for name, value in beside.items() if value}
+    dumped = [_dumped(call) for call in asked if _field(call, "function") is not None]
+    if more := [kept for call in dumped if (kept := {n: v for n, v in call.items() if n not in OF_A_CALL and v})]:
+        told["tool_calls"] = more
     return Turn(
         content if isinstance(content, str) else "".join(map(part_text, content)),
         "".join([*dict.fromkeys(thoughts), part_text(told) if told else ""]),
         tuple(calls),
     )
+
+
+OF_A_CALL = frozenset({"id", "index", "type", "function"})
 
 
 def _call(call: Any) -> ToolCall:
@@ -205,10 +214,13 @@ class _Choice:
 
     text: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
+    tokens: list[Any] = field(default_factory=list)
     calls: dict[int, list[str]] = field(default_factory=lambda: defaultdict(lambda: ["", "", ""]))
 
-    def add(self, delta: Any) -> None:
+    def add(self, delta: Any, logprobs: Any) -> None:
         said = _message_turn(delta)
+        told = _dumped(logprobs) or {}
+        self.tokens += [*(told.get("content") or ()), *(told.get("refusal") or ())]
         self.text.append(said.text)
         self.thoughts.append(said.reasoning)
         positions = [_field(call, "index") or 0 for call in getattr(delta, "tool_calls", None) or ()]
@@ -218,7 +230,8 @@ class _Choice:
 
     def turn(self) -> Turn:
         calls = (ToolCall(*parts) for _, parts in sorted(self.calls.items()))
-        return Turn("".join(self.text), "".join(self.thoughts), tuple(calls))
+        text = "".join(self.text)
+        return Turn(text, "".join([*self.thoughts, other_tokens(self.tokens, text)]), tuple(calls))
 
 
 def streamed_turns(chunks: Sequence[ModelResponseStream]) -> dict[int, Turn]:
@@ -226,7 +239,7 @@ def streamed_turns(chunks: Sequence[ModelResponseStream]) -> dict[int, Turn]:
     choices: dict[int, _Choice] = defaultdict(_Choice)
     for chunk in chunks:
         for choice in chunk.choices:
-            choices[choice.index].add(choice.delta)
+            choices[choice.index].add(choice.delta, getattr(choice, "logprobs", None))
     return {index: choice.turn() for index, choice in sorted(choices.items())}
 
 
@@ -251,10 +264,13 @@ def stream_with(chunks: Sequence[ModelResponseStream], changed: Mapping[int, Rev
 def streamed_texts(chunks: Sequence[TextCompletionResponse]) -> dict[int, Turn]:
     """What each choice of a stream of text completions says."""
     texts: dict[int, list[str]] = defaultdict(list)
+    tokens: dict[int, list[Any]] = defaultdict(list)
     for chunk in chunks:
         for choice in chunk.choices:
             texts[choice.index].append(choice.text or "")
-    return {index: Turn("".join(pieces)) for index, pieces in sorted(texts.items())}
+            tokens[choice.index] += (_dumped(getattr(choice, "logprobs", None)) or {}).get("tokens") or ()
+    said = {index: "".join(pieces) for index, pieces in sorted(texts.items())}
+    return {index: Turn(text, other_tokens(tokens[index], text)) for index, text in said.items()}
 
 
 def texts_with(

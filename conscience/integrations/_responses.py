@@ -20,7 +20,7 @@ from openai.types.responses import (
 from pydantic import BaseModel
 
 from conscience._dspy.streams import words
-from conscience.integrations._turns import ToolCall, Turn, part_text
+from conscience.integrations._turns import ToolCall, Turn, other_tokens, part_text
 
 
 def output_turn(output: Sequence[Any]) -> Turn:
@@ -30,7 +30,9 @@ def output_turn(output: Sequence[Any]) -> Turn:
         item = _plain(item)
         kind = item.get("type")
         if kind == "message":
-            texts += [part.get("text") or part.get("refusal") or "" for part in item.get("content") or ()]
+            for part in item.get("content") or ():
+                texts.append(part.get("text") or part.get("refusal") or "")
+                thoughts.append(other_tokens(part.get("logprobs"), texts[-1]))
         elif kind == "reasoning":
             thoughts += [part.get("text", "") for name in ("summary", "content") for part in item.get(name) or ()]
         elif kind == "function_call":

@@ -113,6 +113,29 @@ def part_text(part: Any) -> str:
     return f"{text}\n{json.dumps(_without_media(beside), ensure_ascii=False, default=str)}" if beside else text
 
 
+def other_tokens(told: Any, text: str) -> str:
+    """What the tokens of an answer say whose log-probabilities are told beside it, where that is not the text: servers that
+    take the thinking out of an answer leave it there.
+
+    Args:
+        told: as a provider has it: its tokens as objects or texts, in a list or in lists by name.
+        text: of the answer.
+    """
+    told = told.model_dump() if hasattr(told, "model_dump") else told
+    lists = [told.get(name) for name in ("content", "refusal", "tokens")] if isinstance(told, Mapping) else [told]
+    tokens = [token for one in lists if isinstance(one, list) for token in one]
+    said = b"".join(map(_token_bytes, tokens)).decode(errors="replace")
+    return "" if said.strip() == text.strip() else said
+
+
+def _token_bytes(token: Any) -> bytes:
+    if not isinstance(token, Mapping):
+        return str(token).encode(errors="replace")
+    known = token.get("bytes")  # of a letter that several tokens make
+    is_known = isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known)
+    return bytes(known) if is_known and known else str(token.get("token") or "").encode(errors="replace")
+
+
 def _without_media(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: "…" if name in MEDIA else _without_media(inner) for name, inner in value.items()}

@@ -34,7 +34,17 @@ from conscience._dspy.streams import words
 from conscience._types import ReleaseMode
 from conscience.chat import report
 from conscience.errors import ConfigurationError
-from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, areview, chat_tools, part_text, readable, review
+from conscience.integrations._turns import (
+    ReviewedTurn,
+    ToolCall,
+    Turn,
+    areview,
+    chat_tools,
+    other_tokens,
+    part_text,
+    readable,
+    review,
+)
 from conscience.messages.thoughts import FIELDS, thought_of
 from conscience.outcome import Outcome
 from conscience.program import Conscience
@@ -272,7 +282,9 @@ def read_turn(message: AIMessage) -> Turn:
     calls = [ToolCall.of(call["name"], call["args"], call["id"]) for call in asked]
     if (old := beside.get("function_call")) is not None:
         calls.append(ToolCall.of(old.get("name"), old.get("arguments")))
-    return Turn("\n".join(filter(None, texts)), "\n".join(filter(None, thoughts)), tuple(calls))
+    text = "\n".join(filter(None, texts))
+    thoughts.append(other_tokens(message.response_metadata.get("logprobs"), text))
+    return Turn(text, "\n".join(filter(None, thoughts)), tuple(calls))
 
 
 READ = frozenset({*FIELDS, "refusal", "audio", "function_call", "tool_calls", "parsed"})

@@ -42,6 +42,7 @@ from conscience.integrations._turns import (
     areview,
     chat_tool,
     judge_of,
+    other_tokens,
     part_text,
     rules_text,
 )
@@ -209,6 +210,7 @@ def _turn(response: ModelResponse) -> Turn:
             calls.append(ToolCall(part.tool_name, part.args_as_json_str(), part.tool_call_id))
         else:
             thoughts.append(_described(part))
+    thoughts.append(other_tokens((response.provider_details or {}).get("logprobs"), "".join(texts)))
     return Turn("".join(texts), "\n".join(filter(None, thoughts)), tuple(calls))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from conscience.messages.thoughts import is_thought, text_of, thought_of
 
 Missing = Literal["cut", "filtered", "nothing"]
 """Why a reply holds no answer: its tokens ended before the first word, the provider held it back, or it is just empty."""
+
+_PARTING = re.compile(r"\A(?:[ \t]*\r?\n)+")
+"""Blank lines that part an answer from the thinking before it. All else is the answer's own: code may begin indented."""
 
 _SAID_OTHERWISE = ("tool_calls", "function_call", "audio", "images")
 
@@ -76,7 +80,7 @@ def _choice(choice: Any, messages: Sequence[Message]) -> Any:
         thoughts.append(thinking)
     thinking = "\n".join(filter(None, thoughts))
     if thinking and isinstance(content, str):
-        content = content.strip()  # of the lines that part the two
+        content = _PARTING.sub("", content)
     if content == message.get("content") and thinking == (message.get("reasoning_content") or ""):
         return choice
     beside = {"reasoning_content": thinking} if thinking else {}

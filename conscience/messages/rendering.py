@@ -32,6 +32,9 @@ class Form(Protocol):
         """These outputs in this form."""
 
 
+_ESCAPED = re.compile(r"\\\\|((?:\\u[0-9a-fA-F]{4})+)")
+"""A backslash that is one, or letters by their numbers."""
+
 _CONTROL = re.compile(
     r"<(?=[|｜])"  # ChatML, Llama 3, Phi, GPT, Cohere (<|END_OF_TURN_TOKEN|>), DeepSeek (full-width bars)
     r"|<(?=/?s>)|\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT|THINK|IMG)\])"  # Llama 2, Mistral
@@ -115,11 +118,24 @@ def _turn(message: Message) -> str:
 
 
 def called_tools(message: Message) -> list[str]:
-    """The calls of tools in a turn, each as ``called tool name(arguments)``; ``function_call`` is what they once were."""
+    """The calls of tools in a turn, each as ``called tool name(arguments)``; ``function_call`` is what they once were. The
+    arguments are shown as the tool will read them, with the letters that JSON may write as ``\\u0042``."""
     calls = [call.get("function") or {} for call in message.get("tool_calls") or ()]
     if isinstance(message.get("function_call"), Mapping):
         calls.append(message["function_call"])
-    return [f"called tool {function.get('name', '')}({function.get('arguments', '')})" for function in calls]
+    return [f"called tool {function.get('name', '')}({_spelled_out(function.get('arguments', ''))})" for function in calls]
+
+
+def _spelled_out(arguments: Any) -> str:
+    return _ESCAPED.sub(_letters, str(arguments))
+
+
+def _letters(escaped: re.Match[str]) -> str:
+    """What JSON's escapes stand for; they stay where that is no letter by itself, or would end the text that it is in."""
+    if not escaped[1]:
+        return escaped[0]
+    letters = str(json.loads(f'"{escaped[1]}"'))
+    return "".join(one if one.isprintable() and one not in '"\\' else json.dumps(one)[1:-1] for one in letters)
 
 
 def outputs_text(outputs: Mapping[str, Any]) -> str:

@@ -113,6 +113,9 @@ def internal() -> ApiError:
 def api_error(error: ConscienceError) -> ApiError:
     """What a program call's error is to a client."""
     match error:
+        case BackendError(in_review=True):
+            again = _AGAIN if error.retryable else _NOT_AGAIN
+            return _upstream("The answer could not be reviewed, so it is not shown.", "review_failed", again)
         case InputError():
             return invalid(str(error), code="invalid_value", param=getattr(error, "param", None))
         case UnresolvedError():  # a verdict, where the policy is "raise"

@@ -61,6 +61,8 @@ _STATUSES = {
     **dict.fromkeys((408, 504), lm_errors.LMTimeoutError),
     429: lm_errors.LMRateLimitError,
 }
+_FAILURES = ("error", "errors", "base_resp")
+"""Names under which a body with status 200 tells what went wrong."""
 LONGEST_MESSAGE = 2000
 LARGEST_COUNT = 1 << 53
 MANY = 64
@@ -102,9 +104,11 @@ def _kind(status: int | None, message: str, code: str) -> Any:
         return named
     if status != 429 and status is not None and status >= 400 and _is_too_long(message):
         return lm_errors.ContextWindowExceededError
-    if status is not None and status >= 500 and status != 504:
+    if status is None or (status >= 500 and status != 504):  # None: it came inside of an answer
         return lm_errors.LMServerError
-    return _STATUSES.get(status or 0, lm_errors.LMProviderError)
+    if status < 400:  # a redirection, which no POST follows
+        return lm_errors.LMUnsupportedModelError
+    return _STATUSES.get(status, lm_errors.LMProviderError)
 
 
 def _is_too_long(message: str) -> bool:
@@ -175,7 +179,8 @@ def readable(body: Mapping[str, Any], model: str) -> Body:
     """
     choices = body.get("choices")
     if not isinstance(choices, list):
-        words = (_detail(body) or {}).get("message", "")
+        failed = {name: body[name] for name in _FAILURES if body.get(name)}  # any other word may be the model's answer
+        words = (_detail(failed) or {}).get("message", "")
         raise _unreadable(f"the answer holds no list of choices{': ' if words else ''}{words}", model)
     kept = {name: value for name, value in body.items() if value is not None}
     kept["object"] = "chat.completion"
@@ -274,7 +279,7 @@ def _tool_call(call: Any) -> dict[str, Any] | None:
         return None
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        arguments = "" if arguments is None else json.dumps(arguments)
+        arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
     signed = call.get("provider_specific_fields")  # Gemini's signature of its thoughts
     return {
         **({"provider_specific_fields": signed} if isinstance(signed, dict) and signed else {}),

@@ -65,7 +65,7 @@ def api_of(method: str, url: str) -> Literal["chat", "responses"] | None:
     Raises:
         ConfigurationError: it leads to a model's text past the review.
     """
-    path = "/" + url.partition("?")[0].partition("#")[0].strip("/")
+    path = "/" + url.partition("?")[0].partition("#")[0].strip("/").casefold()  # as some gateways read it
     if method.lower() == "post":
         for end, api in REVIEWED.items():
             if path.endswith(end):

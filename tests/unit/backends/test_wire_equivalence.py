@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conscience import Backend
+from conscience import Backend, BackendError
 from conscience._dspy.lm import LMError
 from conscience.backends.models import table as model_table
 from conscience.backends.transports import LiteLLMTransport
@@ -116,6 +116,23 @@ def test_a_failure_is_the_same_over_both_wires(quirky: Loopback, name: str) -> N
     words = FAILURES[name]
     if isinstance(words, Raw) and words.text.startswith('{"error"'):
         assert json.loads(words.text)["error"]["message"] in ours.message
+
+
+@pytest.mark.parametrize("name", ["402", "429 out of quota", "redirected", "an error inside of an answer"])
+def test_what_no_caller_can_help_is_not_the_callers_fault(quirky: Loopback, name: str) -> None:
+    """An account without money, a wrong address: any other call would meet the same."""
+    others = {"redirected": Raw(307, "{}"), "an error inside of an answer": {"error": "the runner was killed"}}
+    quirky.behaviour = lambda body, number: {**FAILURES, **others}[name]
+    with pytest.raises(BackendError) as caught:
+        quirky.backend(cache=False, retries=0).complete(ASKED, {})
+    assert caught.value.gone
+    assert caught.value.retryable == (name == "an error inside of an answer")
+
+
+def test_a_body_that_is_not_read_is_not_quoted(quirky: Loopback) -> None:
+    """Its words may be the model's answer, which nobody has reviewed."""
+    quirky.behaviour = lambda body, number: {"message": "Take two parts of it."}
+    assert "parts" not in failure(light(quirky)).message
 
 
 @pytest.mark.parametrize("name", BETTER)

@@ -168,6 +168,7 @@ def test_a_reviewed_model_keeps_what_is_true_of_a_revision() -> None:
         AIMessage("Fine.", additional_kwargs={"reasoning": {"summary": [{"type": "summary_text", "text": BAD}]}}),
         AIMessage("Fine.", additional_kwargs={"reasoning_details": [{"text": BAD}], "thinking": "Calm."}),
         AIMessage("Fine.", additional_kwargs={"citations": [{"title": BAD}]}),
+        AIMessage("Fine.", response_metadata={"logprobs": {"content": [{"token": BAD}, {"token": "Fine."}]}}),
         AIMessage("", additional_kwargs={"audio": {"transcript": BAD}}),
         AIMessage("", additional_kwargs={"function_call": {"name": "act", "arguments": f'{{"what": "{BAD}"}}'}}),
         AIMessage("", invalid_tool_calls=[{"name": "act", "args": f"{{{BAD}", "id": "1", "error": None}]),

@@ -335,3 +335,21 @@ def test_an_answer_is_judged_in_the_light_of_its_request(route: str) -> None:
     seen = repr(lm.calls[0][0])
     for text in ("You are a vet.", "Umbrella?", "It rains.", "Take one."):
         assert seen.count(text) == 1, (text, seen)
+
+
+def choice_of(content: str, tokens: Sequence[str] = (), **call: Any) -> Any:
+    from litellm.types.utils import ChoiceLogprobs, Choices, Message
+
+    asked = [{"id": "1", "type": "function", "function": {"name": "act", "arguments": "{}"}, **call}] if call else None
+    told = ChoiceLogprobs(content=[{"token": token, "logprob": -0.1, "top_logprobs": []} for token in tokens])
+    return Choices(message=Message(content=content, tool_calls=asked), logprobs=told)
+
+
+def test_what_stands_beside_a_text_and_a_call_is_reviewed() -> None:
+    """Tokens of thoughts that a server has taken out, and further fields of a call."""
+    from litellm.types.utils import ModelResponse
+
+    for choice in (choice_of("Fine.", [BAD, " Fine."]), choice_of("Fine.", extra=BAD), choice_of("Fine.", ["Fi", "ne."])):
+        shown = whole(ModelResponse(choices=[choice]), program(max_revisions=0)).model_dump_json()
+        assert BAD not in shown
+    assert '"token":"Fi"' in shown  # those of the answer itself stay

@@ -421,6 +421,13 @@ def test_what_is_no_program_for_a_chat_is_refused_at_once() -> None:
         OpenAI(api_key=KEY, program=3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/Chat/Completions"])
+def test_a_path_as_a_gateway_may_read_it_is_reviewed(client: OpenAI, path: str) -> None:
+    """Whoever writes it in other letters."""
+    reply = client.post(path, body={"model": "m", "messages": UNSAFE}, cast_to=openai.types.chat.ChatCompletion)
+    assert reply.conscience.status == "revised"  # type: ignore[attr-defined]
+
+
 def test_azure_works_alike() -> None:
     with Loopback(behaviour) as server:
         client = AzureOpenAI(azure_endpoint=server.url, api_key=KEY, api_version="2024-10-21")

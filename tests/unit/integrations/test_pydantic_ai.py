@@ -220,6 +220,16 @@ async def test_a_reviewed_model_streams_what_was_reviewed() -> None:
         assert stream.usage.output_tokens
 
 
+async def tells(details: dict[str, Any]) -> bool:
+    """Whether a reviewed model hands on what a provider tells beside an answer."""
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse([TextPart("Fine.")], provider_details=details)
+
+    result = await Agent(ReviewedModel(FunctionModel(answer), program())).run("Hello?")
+    return result.all_messages()[-1].provider_details == details  # type: ignore[union-attr]
+
+
 async def test_a_reviewed_model_changes_nothing_that_passes() -> None:
     """Its thoughts stay with it, and are reviewed with it."""
     parts = [ThinkingPart("Hm.", signature="s"), TextPart("Fine.")]
@@ -228,6 +238,8 @@ async def test_a_reviewed_model_changes_nothing_that_passes() -> None:
     assert list(response.parts) == parts
     assert response.metadata is not None
     assert response.metadata["conscience"]["status"] == "clean"
+    assert await tells({"logprobs": [{"token": "Fi"}, {"token": "ne."}]})
+    assert not await tells({"logprobs": [{"token": BAD}, {"token": "Fine."}]})  # of thoughts that are not shown
     thought = [ThinkingPart(f"Why not {BAD}?"), TextPart("Fine.")]
     result = await Agent(ReviewedModel(says(thought), program())).run("Hello?")
     assert BAD not in repr(result.all_messages())

@@ -61,3 +61,19 @@ def test_a_single_user_turn_is_its_text() -> None:
     assert request_text([{"role": "user", "content": "hi"}]) == "hi"
     parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:"}}]
     assert request_text([{"role": "user", "content": parts}]) == "see\n(image_url)"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (r'{"x": "\u0042ad"}', '{"x": "Bad"}'),
+        (r'{"x": "\u042f\u0434 \ud83d\ude00"}', '{"x": "Яд 😀"}'),
+        (r'{"x": "\\u0042ad"}', r'{"x": "\\u0042ad"}'),  # a backslash, and no letter
+        (r'{"x": "\u0022\u005c\u000a\ud800"}', r'{"x": "\"\\\n\ud800"}'),
+        (r'{"x": "\u00', r'{"x": "\u00'),
+    ],
+)
+def test_arguments_are_shown_as_the_tool_reads_them(written: str, shown: str) -> None:
+    """JSON may write any letter by its number; what is shown is the same JSON still."""
+    call = {"id": "1", "type": "function", "function": {"name": "act", "arguments": written}}
+    assert request_text([{"role": "assistant", "content": None, "tool_calls": [call]}]).endswith(f"called tool act({shown})")

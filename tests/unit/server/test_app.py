@@ -336,6 +336,12 @@ def test_only_this_machine_is_answered_where_there_is_no_key() -> None:
 
 # Errors ----------------------------------------------------------------------------------------------------------------
 
+
+def in_review(error: ConscienceError) -> ConscienceError:
+    error.in_review = True
+    return error
+
+
 TOLD = [
     (InputError("request: bad"), 400, "invalid_value"),
     (UnresolvedError("still flagged"), 400, "content_filter"),
@@ -346,6 +352,9 @@ TOLD = [
     (BackendError("x", retryable=True), 503, "model_unavailable"),
     (BackendError("x", gone=True), 502, "model_error"),
     (BackendError("x"), 400, "refused_by_model"),
+    (in_review(BackendError("x")), 503, "review_failed"),
+    (in_review(ContextTooLong("x")), 503, "review_failed"),
+    (in_review(EmptyAnswer("x", reason="filtered")), 503, "review_failed"),
     (BudgetExceeded("x"), 503, "budget_exceeded"),
     (ReviewError("x"), 503, "review_failed"),
     (ConfigurationError("OPENAI_API_KEY is not set"), 500, "configuration_error"),
