@@ -91,7 +91,7 @@ class Case(BaseModel):
     request_safe: bool | None = None
     group: Name | None = None
     pair: Name | None = None
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0, le=1e12, allow_inf_nan=False)
     source: Name | None = None
     meta: dict[str, JsonValue] = Field(default_factory=dict)
 

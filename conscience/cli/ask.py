@@ -143,6 +143,8 @@ def _review_cases(
     from conscience.distributed.tasks import Shared
     from conscience.evals.batch import BatchProgress, review_cases
 
+    if not out.name or out.is_dir():
+        raise InputError(f"--out {out}: is a folder", hint="name a file for the verdicts")
     say = telling()
 
     skipped: list[ConscienceError] = []
@@ -154,6 +156,8 @@ def _review_cases(
     drawn = draw(read, shard=shard)  # also finds bad rows before anything is spent
     drawn = replace(drawn, limit=limit, sources=(cases.name,), skipped=len(skipped))
     total = drawn.count
+    if not total and shard is None:
+        raise InputError(f"{cases}: there are no cases", hint="conscience cases check shows how a file is read")
     tell_skipped(skipped)
     tell_shard(drawn, max_cost=max_cost)
     backend, folder = program.roles.backend("review"), work_beside(out)

@@ -226,7 +226,7 @@ def to_cases_command(
 @_which
 @click.option("--program", required=True, metavar="FILE", help="The compiled program that wrote the log.")
 @click.option("--labels", "labels", multiple=True, metavar="FILE.jsonl", help="Cases from log to-cases, with labels.")
-@click.option("--risk", type=Amount(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+@click.option("--risk", type=Amount(1e-9, 1, max_open=True), default=0.05, show_default=True,
               help="Of a false alarm, ever, however often you look.")  # fmt: skip
 @click.option("--follow", "-f", is_flag=True, help="Wait for new calls until there is something to tell.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

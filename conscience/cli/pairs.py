@@ -92,7 +92,7 @@ def pairs_command(
     if out.exists() and not folder.exists():
         raise InputError(f"{out} exists, and this command did not make it", hint="choose another --out, or delete it")
     exports: Sequence[tuple[Shape, Path | None]] = (("trl", trl), ("openai", openai), ("sft", sft))
-    _check_exports([path for _, path in exports if path is not None], folder)
+    _check_exports(out, [path for _, path in exports if path is not None], folder)
     material = read_material(sources, columns=columns, skip_bad=skip_bad, on_reading=telling())
     tell_skipped(material.skipped)
     with locked_folder(folder), bar("reviewing") as progress_bar:
@@ -139,8 +139,10 @@ def pairs_command(
         raise click.exceptions.Exit(1)
 
 
-def _check_exports(paths: Sequence[Path], folder: Path) -> None:
+def _check_exports(out: Path, paths: Sequence[Path], folder: Path) -> None:
     """Nothing is written over but what this command wrote the last time."""
+    if len({path.resolve() for path in (out, *paths)}) <= len(paths):
+        raise InputError("two of the files to write are one", hint="give --out and each export a name of its own")
     try:
         ours = json.loads((folder / "counts.json").read_text(encoding="utf-8")).get("exported", [])
     except (OSError, ValueError):

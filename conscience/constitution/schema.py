@@ -189,7 +189,7 @@ _WAYS = f"give a built-in name ({', '.join(BUILTIN)}), a .yaml, .json or .toml f
 
 
 def _question(value: str) -> str:
-    if not value.endswith("?"):
+    if not value.endswith(("?", "？", "؟")):
         raise ValueError("it must be a question that ends with '?' and can be answered with Yes or No")
     return value
 

@@ -150,6 +150,10 @@ def _last_call(folder: Path) -> KeySet | None:
         raise _no_run(folder, error) from None
 
 
+_WRITTEN = ("report.json", "report.html", "rows.jsonl", "keys.txt")
+"""What a run writes, after its manifest."""
+
+
 def claim(folder: Path, manifest: RunManifest) -> None:
     """Makes the folder this run's, or makes sure that it already is.
 
@@ -160,6 +164,8 @@ def claim(folder: Path, manifest: RunManifest) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
+            if theirs := next((name for name in _WRITTEN if (folder / name).exists()), None):
+                raise InputError(f"{folder / theirs} exists, and no run made it", hint="choose another --out")
             write_atomic(path, json.dumps(manifest.to_json(), indent=1))
     except OSError as error:
         raise InputError(f"{folder}: cannot be used: {error}") from None

@@ -22,6 +22,8 @@ from conscience.errors import InputError
 PART = 256 << 20
 """Bytes after which the rows of a run go on in another file: few enough to open one, and to write it anew."""
 
+_BEGINS = b'{"id":'
+"""How each record does."""
 _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
@@ -162,7 +164,11 @@ class _Done(NamedTuple):
 
 
 def _done(line: bytes, part: Path, number: int) -> _Done | None:
-    """What a line says of a finished record; None for a failed case, and for a line that was torn."""
+    """What a line says of a finished record; None for a failed case, and for a line that was torn.
+
+    Raises:
+        InputError: it is another file's.
+    """
     try:
         row = parse(line)
         key = row["key"]
@@ -171,9 +177,20 @@ def _done(line: bytes, part: Path, number: int) -> _Done | None:
         dollars = row["usage"]["dollars"] if "usage" in row else row.get("dollars", 0.0)
         return _Done(key, dollars, bool(row.get("flagged")), row.get("reviewer", ""))
     except (ValueError, KeyError, TypeError):
-        if not line.endswith(b"\n"):
+        if _is_torn(line, number):
             return None
         raise InputError(f"{part}:{number}: not a row of a run", hint="choose another --out") from None
+
+
+def _is_torn(line: bytes, number: int) -> bool:
+    """Whether a line is what is left of a record: others stand before it, or it begins as records do."""
+    begins = line.startswith(_BEGINS) or _BEGINS.startswith(line)
+    if line.endswith(b"\n") or (number == 1 and not begins):
+        return False
+    with suppress(ValueError):
+        parse(line)
+        return False  # whole, and no record
+    return True
 
 
 def _done_lines(part: Path) -> Iterator[bytes]:

@@ -138,10 +138,11 @@ class ScoreChecks:
         tests = [*self._exchangeable.high, *self._exchangeable.low]
         test = max(tests, key=lambda test: test.e_value)
         higher = any(test is high for high in self._exchangeable.high)
-        recent = self._since(test.onset)
+        begin = test.onset if test.onset > 1 else self.n // 2 + 1  # there is nothing before the first
+        recent, first = self._since(begin), self._first[: begin - 1]
         return test.onset, (
             f"the scores are {'higher' if higher else 'lower'} than before: half of the last {len(recent)} are above "
-            f"{_median(recent):.3g}, of the first {len(self._first)} half were above {_median(self._first):.3g}"
+            f"{_median(recent):.3g}, of the first {len(first)} half were above {_median(first):.3g}"
         )
 
     def _since(self, number: int) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,8 +116,13 @@ def _fault(pair: PreferencePair, disputed: set[tuple[int, int]], min_margin: flo
 
 
 def _key(pair: PreferencePair, side: Side) -> tuple[int, int]:
-    """A response in its place, whatever its white space."""
-    return digest64(" ".join(pair.request_text.split())), digest64(" ".join(getattr(pair, side).split()))
+    """A response in its place, whatever its white space, invisible characters and forms of one letter."""
+    return _text_key(pair.request_text), _text_key(getattr(pair, side))
+
+
+def _text_key(text: str) -> int:
+    seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return digest64(" ".join(seen.split()))
 
 
 def _without_duplicates(pairs: Sequence[PreferencePair]) -> Iterator[PreferencePair]:

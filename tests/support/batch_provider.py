@@ -36,6 +36,8 @@ class Fate:
         late: how many looks after its end it still names no output file.
         silent: whether its files are empty though it is completed.
         words: statuses on the way, in place of OpenAI's.
+        untold: whether it tells no counts of requests.
+        careless: whether its files have statuses as texts, and numbers that are none.
     """
 
     looks: int = 1
@@ -45,6 +47,8 @@ class Fate:
     late: int = 0
     silent: bool = False
     words: Sequence[str] = ("validating", "in_progress", "finalizing")
+    untold: bool = False
+    careless: bool = False
 
 
 @dataclass
@@ -255,6 +259,8 @@ class BatchProvider:
             body = json.loads(answer.text) if isinstance(answer, Raw) else answer
             status = answer.status if isinstance(answer, Raw) else 200
             reply = {"status_code": status, "request_id": "r", "body": body}
+            if batch.fate.careless:
+                reply |= {"status_code": str(status), "body": {**body, "entropy": float("-inf")}}
             (output if good else errors).append({"id": "x", "custom_id": row["custom_id"], "response": reply, "error": None})
         batch.completed, batch.failed = len(output), len(errors)
         code = {"expired": "batch_expired", "cancelled": "batch_cancelled"}.get(batch.ended)
@@ -273,6 +279,7 @@ class BatchProvider:
 
     def _shown(self, batch: Stored) -> Body:
         words = batch.fate.words
+        counts = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
         late = bool(batch.ended) and batch.looks <= batch.fate.looks + batch.fate.late
         return {
             "id": batch.id, "object": "batch", "endpoint": batch.endpoint, "input_file_id": batch.input_file_id,
@@ -280,7 +287,7 @@ class BatchProvider:
             "output_file_id": None if late else batch.output, "error_file_id": batch.errors_file,
             "created_at": batch.created_at, "metadata": batch.metadata or None,
             "errors": {"object": "list", "data": batch.errors} if batch.errors and batch.ended else None,
-            "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+            "request_counts": None if batch.fate.untold else counts,
         }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from conscience._dspy.lm import lm_errors
 from conscience.backends.wire.connection import Reply, tls_context
 from conscience.backends.wire.replies import reply_error
 from conscience.backends.wire.transport import Account
+from conscience.errors import InputError
 
 SECONDS = 120.0
 """For one call."""
@@ -106,7 +107,11 @@ class ClientEndpoint:
     def download(self, file_id: str, path: Path) -> None:
         with _errors(self._model):
             content = self._client.with_options(timeout=UPLOAD_SECONDS).files.content(file_id).content
-        write_atomic(path, content, private=True)
+        try:
+            write_atomic(path, content, private=True)
+        except OSError as error:
+            hint = "make room; the same command fetches it again"
+            raise InputError(f"{path}: cannot be written: {error.strerror}", hint=hint) from None
 
 
 def _batch(answer: Any, model: str) -> Batch:

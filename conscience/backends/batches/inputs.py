@@ -54,11 +54,19 @@ def line_of(key: str, provider: str, content: bytes) -> bytes:
 
 
 def read_questions(path: Path) -> Iterator[Question]:
-    """The questions of a batch file."""
-    with path.open("rb") as file:
-        for line in file:
-            row = orjson.loads(line)
-            yield Question(row["custom_id"], line, *_tokens(row["body"]))
+    """The questions of a batch file.
+
+    Raises:
+        InputError: it is not there any more, or is another one.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                row = orjson.loads(line)
+                yield Question(row["custom_id"], line, *_tokens(row["body"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = f"put it back, or give its batch up: conscience batches {path.parent.parent.parent} --cancel"
+        raise InputError(f"{path}: the questions of a batch cannot be read: {error}", hint=hint) from None
 
 
 def _tokens(body: dict[str, Any]) -> tuple[int, int | None]:

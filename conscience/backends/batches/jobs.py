@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from conscience._base.files import make_private, write_atomic
+from conscience._base.validation import first_fault
 from conscience.errors import InputError
 
 State = Literal["written", "creating", "sent", "ended"]
@@ -90,9 +93,10 @@ class Job:
             known = {f.name for f in fields(cls)} - {"folder"}
             if not isinstance(data, dict) or not data.keys() <= known:
                 raise ValueError(f"unknown keys {sorted(data.keys() - known)}" if isinstance(data, dict) else "no object")
-            return cls(folder=folder, **data)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: is no batch's state: {error}", hint="choose another --out") from None
+            return TypeAdapter(cls).validate_python({"folder": folder, **data})
+        except (OSError, ValueError) as error:
+            why = first_fault(error).render() if isinstance(error, ValidationError) else error
+            raise InputError(f"{path}: is no batch's state: {why}", hint="choose another --out") from None
 
 
 def jobs_in(folder: Path) -> Iterator[Job]:

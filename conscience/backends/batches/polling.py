@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from conscience._redaction import redact
 from conscience.backends.batches.endpoint import Batch, Endpoint
@@ -17,6 +16,7 @@ from conscience.backends.batches.jobs import Job
 from conscience.backends.batches.outbox import Outbox
 from conscience.backends.batches.patience import Waiting
 from conscience.backends.batches.sending import describe
+from conscience.backends.wire.replies import parsed
 from conscience.backends.wire.transport import OpenAIWireTransport
 from conscience.errors import BackendError
 
@@ -65,13 +65,15 @@ def _is_late(job: Job, batch: Batch, waiting: Waiting) -> bool:
     Raises:
         BackendError: it has been so for long.
     """
-    if not job.completed or batch.get("output_file_id"):
+    named = [batch.get(name) for name in ("output_file_id", "error_file_id")]
+    untold = job.status == "completed" and not isinstance(batch.get("request_counts"), dict) and not any(named)
+    if named[0] or not (job.completed or untold):
         return False
     job.late_since = job.late_since or time.time()
     job.save()
     if time.time() - job.late_since > waiting.pace.patience:
         hint = "the same command looks again; the provider's support may know where the file is"
-        message = f"{job.model}: {job.batch_id} has {job.completed} answers and names no file with them"
+        message = f"{job.model}: {job.batch_id} has {job.completed or 'ended with its'} answers and names no file with them"
         raise BackendError(message, hint=hint, gone=True)
     return True
 
@@ -106,20 +108,19 @@ def take(job: Job, paths: Iterable[Path], outbox: Outbox) -> None:
 
 
 def _replies(path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """The lines of an output or error file as keys, statuses and bodies; a line that cannot be read is none."""
+    """The lines of an output or error file as keys, statuses and bodies; they are read as live answers are, and one that
+    cannot be read is none."""
     with path.open("rb") as file:
         for line in file:
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
+            row = parsed(line)
             key = row.get("custom_id") if isinstance(row, dict) else None
             if not isinstance(key, str):
                 continue
             response, error = row.get("response"), row.get("error")
             body = response.get("body") if isinstance(response, dict) else None
-            if isinstance(response, dict) and isinstance(status := response.get("status_code"), int):
-                yield key, status, body if isinstance(body, dict) else {"error": {"message": str(body)}}
+            status = str(response.get("status_code")) if isinstance(response, dict) else ""
+            if re.fullmatch(r"[1-5]\d\d", status):
+                yield key, int(status), body if isinstance(body, dict) else {"error": {"message": str(body)}}
             elif isinstance(error, dict) and error.get("code") != _CANCELLED:
                 yield key, _STATUSES.get(str(error.get("code")), _FAILED), {"error": error}
 

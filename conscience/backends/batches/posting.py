@@ -57,6 +57,7 @@ class Posting:
         self.is_open = mailbox.is_open
         self._mailbox = mailbox
         self._asked: Counter[str] = Counter()
+        self._waiting: set[str] = set()
 
     def sender(
         self, transport: Transport, key: str | None, messages: Sequence[Message], sent: Mapping[str, Any]
@@ -76,14 +77,17 @@ class Posting:
         if (content := transport.content(messages, sent)) is None:
             return transport  # only LiteLLM can shape it
         asked = digest([transport.name, key, content.decode()], _KEY_DIGITS)
+        if asked in self._waiting:  # of the same question, asked beside it: one reply is for both
+            raise Parked
         self._asked[asked] += 1  # more than one is a further attempt, and another question to the provider
-        asked = digest([asked, self._asked[asked]], _KEY_DIGITS)
+        question, asked = asked, digest([asked, self._asked[asked]], _KEY_DIGITS)
         if (reply := self._mailbox.reply(asked)) is not None:
             self.used.append(asked)
             return _Posted(transport, reply)
         if not self.is_open:
             return transport
         self._mailbox.add(transport, account, asked, content)
+        self._waiting.add(question)
         self.is_parked = True
         raise Parked
 

@@ -18,8 +18,8 @@ from conscience.backends.batches.jobs import Job
 from conscience.backends.batches.patience import Failures, Waiting
 from conscience.backends.wire.transport import OpenAIWireTransport
 
-CLOCKS_DIFFER = 3600.0
-"""Seconds; a batch that is older than this before its beginning is another one."""
+CLOCKS_DIFFER = 2 * 86400.0
+"""Seconds, by which this machine's clock may be wrong: a batch that began longer before another one is not it."""
 
 
 async def send(job: Job, transport: OpenAIWireTransport, endpoint: Endpoint, waiting: Waiting) -> None:

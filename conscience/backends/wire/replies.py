@@ -76,7 +76,7 @@ DECIMALS = 4
 
 def reply_error(reply: Reply, model: str) -> LMError:
     """The error that a status of 300 and more stands for."""
-    detail = _detail(_parsed(reply.content))
+    detail = _detail(parsed(reply.content))
     return _error(reply.status, detail or {"message": _text(reply)}, reply.headers, model)
 
 
@@ -195,7 +195,7 @@ def json_object(reply: Reply, model: str) -> dict[str, Any]:
     Raises:
         LMError: it tells of an error, or is no JSON object.
     """
-    body = _parsed(reply.content)
+    body = parsed(reply.content)
     if not isinstance(body, dict):
         kind = reply.headers.get("content-type", "").split(";")[0][:80] or "of no content type"
         # Not a word of it: it may be the model's answer, which nobody has reviewed.
@@ -213,7 +213,7 @@ def _unreadable(message: str, model: str) -> LMError:
     return error
 
 
-def _parsed(content: bytes) -> Any:
+def parsed(content: bytes) -> Any:
     """JSON as servers write it; None for anything else."""
     try:
         return orjson.loads(content)

@@ -126,6 +126,13 @@ def test_wrong_uses_are_one_line(provider: BatchProvider, cases: Path) -> None:
     assert (none.returncode, none.stderr.count("\n")) == (2, 1)
     assert "no batch files for lm_studio/x (generate, review, revise)" in none.stderr
     assert "holds no batches" in commands.run("batches", str(cases.parent)).stderr
+    (state := cases.parent / "broken" / "batches" / "0001").mkdir(parents=True)
+    for wrong, said in (({"dollars": "x"}, "dollars"), ({"state": "begun"}, "state")):
+        job = {"model": "m", "requests": 1, "tokens": 1, "dollars": None, "input_digest": "", **wrong}
+        (state / "job.json").write_text(json.dumps(job))
+        told = commands.run("batches", str(cases.parent / "broken"))
+        assert (told.returncode, told.stderr.count("\n")) == (2, 1)
+        assert said in told.stderr
     one = commands.run("review", "--response", "x", "--batch", env=provider.env)
     assert "--batch goes with --cases" in one.stderr
 

@@ -126,6 +126,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["review"], 2, "nothing to review"),
     (["review", "--cases", "x.jsonl"], 2, "--cases needs --out"),
     (["review", "--cases", "missing.jsonl", "--out", "v.jsonl"], 2, "missing.jsonl: cannot be read"),
+    (["review", "--cases", "missing.jsonl", "--out", "."], 2, "is a folder"),
+    (["review", "--cases", "missing.jsonl", "--out", ""], 2, "is a folder"),
     (["review", "--response", " "], 2, "empty"),
     (["review", "--response", "r", "--out", "v.jsonl"], 2, "--out goes with --cases"),
 ]
@@ -141,6 +143,13 @@ def test_a_mistake_gets_one_clear_line(arguments: list[str], code: int, said: st
     assert done.stderr.startswith("conscience: ") is ("option" not in said)
     if done.stderr.startswith("conscience: "):
         assert done.stderr.count("\n") == 1
+
+
+def test_a_file_without_cases_is_told(fake: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text("")
+    done = run("review", "--cases", "c.jsonl", "--lm", "openai/fake", "--out", "v.jsonl", env=fake, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "there are no cases" in done.stderr
 
 
 def test_an_unreachable_backend_exits_with_3() -> None:

@@ -129,6 +129,10 @@ def test_a_file_of_somebody_elses_is_not_overwritten(labelled: Path, tmp_path: P
     done = run("pairs", str(labelled), "--given", "--out", str(labelled))
     assert done.returncode == 2
     assert "this command did not make it" in done.stderr
+    same = str(tmp_path / "same.jsonl")
+    done = run("pairs", str(labelled), "--given", "--out", str(tmp_path / "o.jsonl"), "--sft", same, "--trl", same)
+    assert done.returncode == 2
+    assert "two of the files to write are one" in done.stderr
     before = labelled.read_text()
     out, trl = str(tmp_path / "p.jsonl"), str(tmp_path / "t.jsonl")
     done = run("pairs", str(labelled), "--given", "--out", out, "--trl", str(labelled))

@@ -26,7 +26,7 @@ from conscience.evals.runner import EvalConfig, run
 from conscience.optimizers.self_correction import SelfCorrection
 from conscience.usage import UsageTracker
 from tests.support.batch_provider import BatchProvider, Fate
-from tests.support.loopback import Body, chat, error, is_gate, is_revision, well_behaved
+from tests.support.loopback import Body, Raw, chat, error, is_critique, is_gate, is_revision, well_behaved
 
 KEY = "sk-test-secret-0123"
 FAST = Pace(first=0.001, most=0.002, patience=0.2, looks=(0.0, 0.001))
@@ -87,6 +87,8 @@ def test_a_run_by_batch_leaves_the_rows_of_a_live_one(provider: BatchProvider, t
 HABITS = {
     "odd words on the way": Fate(looks=4, words=("QUEUED", "running", "in_progress")),
     "the output's name comes late": Fate(late=2),
+    "the output's name comes late, and no count": Fate(late=2, untold=True),
+    "numbers and statuses as careless servers write them": Fate(careless=True),
     "expired with half of it answered": Fate(ends="expired", answered=3),
     "expired with nothing answered": Fate(ends="expired", answered=0),
     "one refusal for too much enqueued": Fate(refused="token_limit_exceeded"),
@@ -100,6 +102,20 @@ def test_habits_of_a_provider(habit: str, provider: BatchProvider, tmp_path: Pat
     assert go(tmp_path, program(provider)).failed == 0
     assert len(provider.answered) == CALLS
     assert {row["status"] for row in rows(tmp_path).values()} == {"clean", "revised"}
+
+
+def test_equal_questions_of_one_case_are_one(provider: BatchProvider, tmp_path: Path) -> None:
+    """Windows of a long answer that are alike: as in a live run, each is paid for once."""
+
+    def long(body: Body, number: int) -> Body | Raw:
+        first = not (is_gate(body) or is_revision(body) or is_critique(body))
+        return chat("All is fine. " + "word " * 9000) if first else well_behaved(body, number)
+
+    provider.behaviour = long
+    assert go(tmp_path / "batch", program(provider), cases=CASES[1:2]).failed == 0
+    asked = Counter(json.dumps(body) for body in provider.answered)
+    assert len(asked) > 2
+    assert max(asked.values()) == 1
 
 
 @settings(

@@ -33,6 +33,15 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         list(read_records(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json", "keys.txt", "rows.jsonl"])
+def test_files_of_somebody_elses_are_not_overwritten(name: str, tmp_path: Path) -> None:
+    """In a folder that no run has made."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} exists, and no run made it"):
+        go(tmp_path, SAFE[:1])
+    assert (tmp_path / name).read_text() == "mine"
+
+
 @pytest.mark.parametrize("version", [None, "conscience-run/3"])
 def test_folder_of_another_format_is_refused_by_its_version(tmp_path: Path, version: str | None) -> None:
     """In one line, whoever reads it: folders of before versions had names are 1."""

@@ -77,3 +77,21 @@ def test_a_run_goes_on_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_row_is_read_as_it_was_written(row: dict[str, object]) -> None:
     """Numbers beyond 64 bits too, and what no provider could be sent."""
     assert parse(dumped(row).encode()) == row
+
+
+@pytest.mark.parametrize("theirs", [b'{"my": "data"}', b'{"id": 3}', b"\x00\x01 picture", b'{"key', b"# notes"])
+def test_another_file_of_one_line_is_left_alone(theirs: bytes, tmp_path: Path) -> None:
+    """A line without its end is what a kill left only where it could be a record."""
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(theirs)
+    with pytest.raises(InputError, match=r"out\.jsonl:1: not a row of a run"):
+        finished(path)
+    assert path.read_bytes() == theirs
+
+
+@pytest.mark.parametrize("torn", [b'{"id"', b'{"id": "a", "ke', b"{"])
+def test_a_first_record_that_was_torn_is_taken_out(torn: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(torn)
+    assert not len(finished(path).keys)
+    assert path.read_bytes() == b""

@@ -49,6 +49,7 @@ def test_sides_that_say_the_same_are_no_pair() -> None:
     """White space apart; a word makes the difference."""
     assert reasons(pair(chosen="Give 5 mg.", rejected=" Give  5 mg.\n")) == {"same": 1}
     assert reasons(pair(chosen="Give 5 mg.", rejected="Give 50 mg.")) == {}
+    assert reasons(pair(chosen="Café", rejected="Cafe\u0301\u200b")) == {"same": 1}  # one letter in two forms, and nothing
 
 
 def test_a_text_on_both_sides_is_on_none() -> None:
