@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -18,6 +19,22 @@ from conscience.linting.weakness import Weakness, line_of
 CORRECTED: Mapping[str, int] = {"B102": 95, "B201": 489, "B307": 95, "B310": 918, "B506": 502, "B701": 79}
 """Rule → a weakness that says more of it than bandit's own: exec and eval run no shell, debug mode injects nothing, urlopen
 takes no path, YAML is no XML, and a template that escapes nothing makes HTML."""
+
+_BY_LINE: Mapping[str, str] = {
+    "B103": r"\b0o?7[05][05]\b",  # a program that others may run, and its owner alone may write
+    "B108": r"\b(?:mkstemp|mkdtemp|\w*Temporary\w+)\(",  # the folder of a name that is drawn
+    "B113": r"\(.*\*\*\w",  # the timeout may be among them
+    "B202": r"\bfilter\s*=\s*(?:tarfile\.)?(?:data|tar)_filter\b",
+    "B310": r"\burlopen\(\s*[\"']https://",
+    "B506": r"\bLoader\s*=\s*Loader\b",
+    "B608": r"(?i)\bIN\s*\(\s*(?:\{\w+\}|[\"']\s*\+\s*\w+)|\bORDER\s+BY\s+\{\w+\}",
+}
+_BY_CODE: Mapping[str, str] = {
+    "B506": r"\bC?SafeLoader\s+as\s+Loader\b",
+    "B608": r"[\"']\?[\"']|[\"']%s[\"']\s*(?:\]\s*)?\*|=\s*\w+\[\w+\]|\.get\((?!\s*(\w+)\s*,\s*\1\s*\))|\b(?:not )?in [A-Z]",
+}
+"""Rule → what shows that a finding is none: in its line, and for some in the code as a whole. Of a statement, marks and
+columns that were looked up are no values."""
 
 
 def can_read_python() -> bool:
@@ -44,8 +61,7 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
         manager.run_tests()
     if manager.skipped:
         return None
-    issues = manager.get_issue_list("MEDIUM", "LOW")
-    return [
+    found = [
         Weakness(
             issue.test_id,
             CORRECTED.get(issue.test_id, issue.cwe.id),
@@ -53,8 +69,18 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
             issue.lineno,
             line_of(code, issue.lineno),
         )
-        for issue in issues
+        for issue in manager.get_issue_list("MEDIUM", "LOW")
     ]
+    return [weakness for weakness in found if not _is_harmless(weakness, code)]
+
+
+def _is_harmless(weakness: Weakness, code: str) -> bool:
+    line = _BY_LINE.get(weakness.rule)
+    return (
+        line is not None
+        and re.search(line, weakness.quote) is not None
+        and bool(re.search(_BY_CODE.get(weakness.rule, ""), code))
+    )
 
 
 @cache

@@ -262,3 +262,28 @@ def test_prose_is_no_code() -> None:
     """Not even where it begins as code does."""
     for text in ("We import goods.\n\nfrom there, no.", "Use def f(): x", "import it\n\nif you must."):
         assert blocks_in(text) == []
+
+
+HARMLESS = [
+    "import os\nos.chmod(path, 0o755)",
+    "import tempfile\nfd, name = tempfile.mkstemp(dir='/tmp')",
+    "import requests\ndef fetch(url, **options):\n    return requests.get(url, **options)",
+    "import tarfile\nwith tarfile.open(p) as t:\n    t.extractall(d, filter=tarfile.data_filter)",
+    "from urllib.request import urlopen\ndata = urlopen('https://api.example/v1').read()",
+    "import yaml\nfrom yaml import CSafeLoader as Loader\ndata = yaml.load(text, Loader=Loader)",
+    "marks = ', '.join('?' * len(ids))\ncur.execute(f'SELECT * FROM t WHERE id IN ({marks})', ids)",
+    "column = COLUMNS[sort]\ncur.execute(f'SELECT a FROM t WHERE b = ? ORDER BY {column}', (b,))",
+]
+WEAK = [
+    "import os\nos.chmod(path, 0o777)",
+    "import yaml\nfrom yaml import Loader\ndata = yaml.load(text, Loader=Loader)",
+    "cur.execute(f'SELECT * FROM t WHERE id IN ({ids})')",
+    "cur.execute(f'SELECT a FROM t ORDER BY {column}')",
+    "column = COLUMNS.get(sort, sort)\ncur.execute(f'SELECT a FROM t WHERE b = ? ORDER BY {column}', (b,))",
+    "from urllib.request import urlopen\ndata = urlopen(url).read()",
+]
+
+
+@pytest.mark.parametrize(("code", "harmless"), [*((code, True) for code in HARMLESS), *((code, False) for code in WEAK)])
+def test_what_bandit_finds_in_mended_code_is_let_be(code: str, harmless: bool) -> None:
+    assert (python.weaknesses_of_python(code) == []) is harmless
