@@ -38,8 +38,6 @@ from conscience.messages.completion import Message
 
 Label = Literal["aligned", "misaligned"]
 ROLES = ("system", "developer", "user", "assistant", "tool")
-MOST_CHOICES = 26
-"""Letters that name them."""
 
 
 def _digits(value: Any) -> Any:
@@ -139,8 +137,6 @@ class Case(BaseModel):
             has_request = any(message.get("content") or message.get("tool_calls") for message in self.request)
         if not has_request and not (self.response or "").strip():
             raise ValueError("has neither a request nor a response")
-        if len(self.choices) > MOST_CHOICES:
-            raise ValueError(f"field 'choices': {len(self.choices)} are more than the {MOST_CHOICES} letters that name them")
         if self.answer is not None and self.answer >= len(self.choices):
             raise ValueError(f"field 'answer': {self.answer} is no index into {len(self.choices)} choices")
         return self

@@ -163,8 +163,9 @@ def case_inputs(program: Any, case: Case) -> dict[str, Any]:
     """The program's inputs for a case: its columns by name, and the request under the name that is left."""
     request: Any = case.request
     if case.choices:
-        letters = string.ascii_lowercase[: len(case.choices)]
-        listed = "\n".join(f"({letter}) {text}" for letter, text in zip(letters, case.choices, strict=True))
+        few = len(case.choices) <= len(string.ascii_lowercase)  # more are chosen by their words
+        marks = [f"({letter})" for letter in string.ascii_lowercase] if few else ["-"] * len(case.choices)
+        listed = "\n".join(f"{mark} {text}" for mark, text in zip(marks, case.choices, strict=False))
         request = CHOICES.format(request=request_text(case.request), choices=listed)
     generate = getattr(program, "generate", None)
     names = list(getattr(generate, "inputs", ("request",)))

@@ -25,7 +25,6 @@ BAD = [
     ({**ROW, "weight": 0}, "field 'weight'"),
     ({**ROW, "weight": "NaN"}, "field 'weight'"),
     ({**ROW, "choices": ["a"], "answer": 1}, "no index into 1 choices"),
-    ({**ROW, "choices": [str(n) for n in range(27)]}, "field 'choices': 27 are more than the 26 letters"),
     ({**ROW, "request": [{"role": "king", "content": "x"}]}, "role 'king' is not one of"),
     ({**ROW, "request": "a\0b"}, "field 'request': holds a NUL byte"),
     ({**ROW, "response": "\ud800"}, "field 'response': holds a lone surrogate"),

@@ -9,6 +9,7 @@ import pytest
 
 from conscience import Case, Conscience, Grade
 from conscience.errors import ConfigurationError, InputError
+from conscience.evals.grading import case_inputs
 from conscience.testing import ScriptedLM, by_stage
 from tests.unit.evals.runs import FINDING, UNSAFE, go, is_critique, is_revision, records, script
 
@@ -90,3 +91,13 @@ def test_cases_with_one_text_are_paid_for_once_and_each_says_what_it_takes(tmp_p
     first, second = (record.usage for record in records(tmp_path))
     assert (first.calls, first.tokens) == (second.calls, second.tokens) == (2, first.tokens)
     assert first.by_role["generate"].seconds == second.by_role["generate"].seconds >= 0.05
+
+
+def test_every_choice_is_shown() -> None:
+    """By letters as far as these go, else by words alone."""
+    program = Conscience(lm=ScriptedLM(script))
+    for count, first in ((3, "(a) word0"), (26, "(a) word0"), (30, "- word0")):
+        case = Case(id="c", request="Which?", choices=tuple(f"word{number}" for number in range(count)), answer=count - 1)
+        lines = case_inputs(program, case)["request"].splitlines()
+        assert (lines[3], len(lines)) == (first, 3 + count)
+        assert lines[-1].endswith(f" word{count - 1}")
