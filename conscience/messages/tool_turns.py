@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,11 @@ from conscience.messages.rendering import called_tools, value_text
 CALLS = "tool_calls"
 """The output field that holds the calls."""
 
-_OF_A_CALL = frozenset({"id", "index", "type", "function", "provider_specific_fields", "extra_content"})
-"""What a call of a function holds; the last two are a provider's signatures."""
+_BESIDE = frozenset({"id", "index", "type", "provider_specific_fields", "extra_content"})
+"""What a call holds beside its function; the last two are a provider's signatures."""
+
+_WORDS = re.compile(r"\s|\\[nrtf]")
+"""A signature or an id is one word."""
 
 
 class ToolTurn:
@@ -72,8 +76,16 @@ def turn_of(completion: Completion, outputs: Mapping[str, Any], params: Mapping[
 
 
 def call_text(call: Any) -> str:
-    """One call of a tool, with its name and arguments; one of another form with all that it holds."""
+    """One call of a tool, with its name and arguments, and with whatever else it says; one of another form as it is."""
     function = call.get("function") if isinstance(call, Mapping) else None
-    if isinstance(function, Mapping) and call.keys() <= _OF_A_CALL and function.keys() <= {"name", "arguments"}:
-        return called_tools({CALLS: [call]})[0]
-    return f"called tool {json.dumps(call, ensure_ascii=False, default=str)}"
+    if not isinstance(function, Mapping):
+        return f"called tool {_written(call)}"
+    beside = {name: value for name, value in call.items() if name != "function"}
+    more = {name: value for name, value in function.items() if name not in ("name", "arguments")}
+    (shown,) = called_tools({CALLS: [call]})
+    says_more = more or not beside.keys() <= _BESIDE or _WORDS.search(_written(beside))
+    return f"{shown} {_written({**beside, **more})}" if says_more else shown
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
