@@ -239,6 +239,10 @@ SHELL = {
     'sort "$1" > /tmp/sorted.txt': 'file="$(mktemp)"\nsort "$1" > "$file"',
     "curl -k https://build.example/a -o a": "curl --cacert ca.pem https://build.example/a -o a",
     "wget --no-check-certificate https://build.example/a": "wget --ca-certificate=ca.pem https://build.example/a",
+    "openssl aes-256-cbc -in a.tar -out a.enc": "openssl enc -aes-256-cbc -pbkdf2 -iter 600000 -in a.tar -out a.enc",
+    'echo -n "$password" | md5sum': 'echo "$password" | openssl passwd -6 -stdin',
+    "rm -rf $dir/*": 'rm -rf -- "${dir:?}"/*',
+    "find . -name '*.tmp' | xargs rm --": "find . -name '*.tmp' -print0 | xargs -0 rm --",
 }
 
 
