@@ -59,6 +59,7 @@ OF_RULES: Mapping[str, str] = {
     "B307": "Read the text with ast.literal_eval, or walk the tree of ast.parse, and never run it.",
     "B310": "Fetch with requests.get and a timeout: urllib opens files, too.",
     "B411": "Call monkey_patch() of defusedxml.xmlrpc before anything is served or asked.",
+    "B413": "Use the package cryptography.",
     "B614": "Load with weights_only=True.",
     "B615": "Give the argument revision, a commit that is known.",
     "B701": "Give the environment autoescape=True.",

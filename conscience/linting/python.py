@@ -26,10 +26,12 @@ _BY_LINE: Mapping[str, str] = {
     "B113": r"\(.*\*\*\w",  # the timeout may be among them
     "B202": r"\bfilter\s*=\s*(?:tarfile\.)?(?:data|tar)_filter\b",
     "B310": r"\burlopen\(\s*[\"']https://",
+    "B411": r"",
     "B506": r"\bLoader\s*=\s*Loader\b",
     "B608": r"(?i)\bIN\s*\(\s*(?:\{\w+\}|[\"']\s*\+\s*\w+)|\bORDER\s+BY\s+\{\w+\}",
 }
 _BY_CODE: Mapping[str, str] = {
+    "B411": r"\bdefusedxml\b[\s\S]*\bmonkey_patch\(",
     "B506": r"\bC?SafeLoader\s+as\s+Loader\b",
     "B608": r"[\"']\?[\"']|[\"']%s[\"']\s*(?:\]\s*)?\*|=\s*\w+\[\w+\]|\.get\((?!\s*(\w+)\s*,\s*\1\s*\))|\b(?:not )?in [A-Z]",
 }

@@ -275,6 +275,7 @@ HARMLESS = [
     "import tarfile\nwith tarfile.open(p) as t:\n    t.extractall(d, filter=tarfile.data_filter)",
     "from urllib.request import urlopen\ndata = urlopen('https://api.example/v1').read()",
     "import yaml\nfrom yaml import CSafeLoader as Loader\ndata = yaml.load(text, Loader=Loader)",
+    "from defusedxml.xmlrpc import monkey_patch\nmonkey_patch()\nfrom xmlrpc.client import ServerProxy",
     "marks = ', '.join('?' * len(ids))\ncur.execute(f'SELECT * FROM t WHERE id IN ({marks})', ids)",
     "column = COLUMNS[sort]\ncur.execute(f'SELECT a FROM t WHERE b = ? ORDER BY {column}', (b,))",
 ]
