@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes], *, private: bo
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # two writers never share one
     try:
-        with open(partial, "xb", opener=_private if private or _is_private(path) else None) as file:
+        with open(partial, "xb", opener=private_file if private or _is_private(path) else None) as file:
             file.writelines((data,) if isinstance(data, bytes) else (data.encode(),) if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
@@ -39,7 +39,8 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes], *, private: bo
     sync_folder(path.parent)
 
 
-def _private(path: str, flags: int) -> int:
+def private_file(path: str, flags: int) -> int:
+    """Opens a file for this user alone: an ``opener`` of ``open``."""
     return os.open(path, flags, 0o600)
 
 

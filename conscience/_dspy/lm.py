@@ -1,4 +1,4 @@
-"""The one file that knows DSPy's internals (checked against 3.4.1).
+"""Models on either side of DSPy (checked against 3.4.1).
 
 Three things cross here: a backend shows itself to DSPy as an LM (``BackendLM``), a ``dspy.LM`` of the user's is called as
 a backend (``call_lm``), and a predictor asks a plain chat turn without field markers (``ChatPredict``).

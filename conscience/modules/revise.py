@@ -154,8 +154,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
         try:
             fields = _fields(draft, form, said, reply)
         except ValueError as error:
-            if reply is not None:
-                yield model.reject(reply)
+            yield from _rejected(reply, model)
             raise BackendError(f"{model.name}: the revision cannot be read: {error}") from None
         if released:
             (name, written_anew), *_ = fields.items()
@@ -167,8 +166,7 @@ class Revise(dspy.Module):  # type: ignore[misc]
             revised = {name: value for name, value in revised.items() if name in draft.outputs}
             outputs = {**draft.outputs, **revised}
         if not revised or not outputs_text(outputs).strip():
-            if reply is not None:
-                yield model.reject(reply)
+            yield from _rejected(reply, model)
             raise EmptyAnswer(f"{model.name}: the revision is empty")
         broken = _broken(draft.outputs, outputs)
         if broken and not released:
@@ -225,6 +223,12 @@ def _by_line(
     text = form.write(outputs) if form is not None else str(next(iter(outputs.values())))
     mended = replace(draft, outputs=outputs, written=written, reasoning=whole_reasoning(written, []), text=text)
     return mended.with_form(form)
+
+
+def _rejected(reply: Completion | None, model: BoundBackend) -> Flow[None]:
+    """No cache and no journal keeps a reply that cannot be used."""
+    if reply is not None:
+        yield model.reject(reply)
 
 
 def _fields(draft: Draft, form: Form | None, said: str, reply: Completion | None) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from conscience._base.files import make_private
+from conscience._base.files import make_private, private_file
 from conscience.backends.batches.jobs import Job, new_folder
 from conscience.backends.wire.transport import OpenAIWireTransport
 from conscience.errors import InputError
@@ -89,7 +88,7 @@ class Draft:
         self._folder = folder
         self._path = folder / f"{hashlib.sha256(transport.name.encode()).hexdigest()[:12]}.waiting"
         make_private(folder)
-        self._file = open(self._path, "wb", opener=_private)  # noqa: SIM115 - until close
+        self._file = open(self._path, "wb", opener=private_file)  # noqa: SIM115 - until close
 
     def add(self, key: str, content: bytes) -> None:
         """One more question, once.
@@ -138,7 +137,7 @@ def write_job(folder: Path, model: str, part: list[Question], tokens: int, dolla
     """
     made = new_folder(folder)
     try:
-        with open(made / "input.jsonl", "wb", opener=_private) as file:
+        with open(made / "input.jsonl", "wb", opener=private_file) as file:
             file.writelines(one.line for one in part)
     except OSError as error:
         raise InputError(f"{made}: cannot be written: {error.strerror}") from None
@@ -148,7 +147,3 @@ def write_job(folder: Path, model: str, part: list[Question], tokens: int, dolla
     job = Job(made, model, len(part), tokens, dollars, input_digest=lines.hexdigest())
     job.save()
     return job
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
