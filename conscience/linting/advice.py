@@ -84,6 +84,7 @@ OF_RULES: Mapping[str, str] = {
     "sh-psql": "Give psql the value as -v name=\"$value\", and the statement with :'name' on standard input.",
     "sh-random": "Read the random characters from /dev/urandom, in place of $RANDOM.",
     "sh-rm": 'Quote the path, put -- before it, and stop where it is empty: rm -rf -- "${dir:?}".',
+    "sh-sqlite": r"Double the quotes of the value first, value=${value//\'/\'\'}, and keep it between single quotes.",
     "sh-temp": 'Make the file with mktemp: file="$(mktemp)".',
     "sh-tls": "Leave the check on: curl --cacert FILE, wget --ca-certificate=FILE, or ssh with the host in known_hosts.",
 }

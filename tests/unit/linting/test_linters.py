@@ -241,6 +241,7 @@ SHELL = {
     "wget --no-check-certificate https://build.example/a": "wget --ca-certificate=ca.pem https://build.example/a",
     "openssl aes-256-cbc -in a.tar -out a.enc": "openssl enc -aes-256-cbc -pbkdf2 -iter 600000 -in a.tar -out a.enc",
     'echo -n "$password" | md5sum': 'echo "$password" | openssl passwd -6 -stdin',
+    "sqlite3 a.db \"DELETE FROM t WHERE n = '$1'\"": "n=${1//\\'/\\'\\'}\nsqlite3 a.db \"DELETE FROM t WHERE n = '$n'\"",
     "rm -rf $dir/*": 'rm -rf -- "${dir:?}"/*',
     "find . -name '*.tmp' | xargs rm --": "find . -name '*.tmp' -print0 | xargs -0 rm --",
 }
