@@ -75,7 +75,7 @@ OF_RULES: Mapping[str, str] = {
     "py-secret": "Read it from os.environ, without a default.",
     "py-tls": "Leave check_hostname and verify_mode alone; give load_verify_locations a certificate that is to be trusted.",
     "sh-argument": "Give the password in the environment (MYSQL_PWD, PGPASSWORD) or on standard input (--password-stdin).",
-    "sh-cipher": "Encrypt and decrypt with openssl enc -aes-256-cbc -pbkdf2 -iter 600000, or with gpg or age.",
+    "sh-cipher": "Give openssl enc -pbkdf2 -iter 600000, where it decrypts as well.",
     "sh-eval": 'Run the words as they are, as "$@", without eval.',
     "sh-hash": "Use sha256sum; hash passwords with openssl passwd -6, which salts them.",
     "sh-mode": "Give rights to the owner alone: 700 for folders and programs, 600 for files.",

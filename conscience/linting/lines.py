@@ -18,6 +18,8 @@ _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`~]*\n(.*?)^[ \t]*\1", re.DOTALL 
 _QUOTED = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`")
 _VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
 """Of the shell, or in a template of JavaScript."""
+_NAMED = re.compile(r"(?<![\w=$./{}:@-])(?<!Bearer )(?:https?://)?(?!/(?:(?:var/)?tmp|dev|var/run)/)([\w-]*(?:\w\.|/)\w[\w./-]*)")
+"""A file or an address in a line of the shell, but for devices, sockets and what is in a folder that everybody may write."""
 _RETURNS = re.compile(r"\s*(?:return|yield|raise|throw)\b")
 _NODES_CRYPTO = re.compile(r"(?<![\w.])crypto\.(?:randomInt|randomBytes|timingSafeEqual|scrypt\w*|pbkdf2\w*|create\w+)\(")
 _CRYPTO = re.compile(r"\bcrypto\s*=|\bimport\s+(?:\*\s+as\s+)?crypto\b")
@@ -62,7 +64,7 @@ def replacement(text: str, old: str, reply: str) -> str | None:
     Returns:
         None where the reply has no code that can stand there: it is none, or the same, does nothing, is much longer,
         repeats other lines of the text or defines what holds them, opens other brackets than it closes, has lost a variable
-        that stands behind a $, or no longer returns.
+        that stands behind a $ or, in the shell, a file or an address, or no longer returns.
     """
     new = _alone(_code_in(reply), text, old)
     if new.count("\n") > old.count("\n") + LONGER or all(map(_IDLE.fullmatch, new.splitlines())):
@@ -76,6 +78,8 @@ def replacement(text: str, old: str, reply: str) -> str | None:
     if _left_open(new, in_shell) != _left_open(old, in_shell):
         return None
     if not {*_VARIABLE.findall(new), *names}.issuperset(_VARIABLE.findall(old)):
+        return None
+    if in_shell and not all(name in new for name in _NAMED.findall(old)):
         return None
     return None if _RETURNS.match(old) and not any(map(_RETURNS.match, new.splitlines())) else new
 

@@ -191,6 +191,24 @@ sqlite3 app.db "DELETE FROM users WHERE name='$name';"
     assert rewritten(text, old, 'sqlite3 app.db "DELETE FROM users WHERE name=?;"') is None
 
 
+FILES = {
+    "both files": ("openssl aes-256-cbc -in b.tar -out b.tar.enc", "openssl enc -aes-256-cbc -pbkdf2", False),
+    "the address": ("curl -k https://get.example/a.tgz -o a.tgz", 'curl --cacert ca.pem "$URL" -o a.tgz', False),
+    "its scheme alone": ("curl http://get.example/a.tgz -o a.tgz", "curl https://get.example/a.tgz -o a.tgz", True),
+    "a known name in /tmp": ('sort "$1" > /tmp/sorted.txt', 'sort "$1" > "$(mktemp)"', True),
+    "the folder": ("chmod -R 777 /srv/uploads", "chmod -R 700 .", False),
+    "a secret": ("export API_TOKEN=sk.live.1234", 'export API_TOKEN="$API_TOKEN_FILE"', True),
+    "another secret": ('curl -H "Authorization: Bearer a.b.c" https://x.example/', "curl -K conf https://x.example/", True),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "taken"), FILES.values(), ids=FILES)
+def test_a_line_of_the_shell_keeps_its_files_and_addresses(old: str, new: str, taken: bool) -> None:
+    """Without them it is clean, and does nothing."""
+    text = f"```bash\n{old}\n```"
+    assert rewritten(text, old, new) == (f"```bash\n{new}\n```" if taken else None)
+
+
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=12), st.integers(0, 11), st.text(max_size=60))
 def test_any_text_is_read(lines: list[str], number: int, reply: str) -> None:
     """What is found stands in the text, and what stands around it stays as it is."""
