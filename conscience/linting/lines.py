@@ -18,7 +18,9 @@ _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`~]*\n(.*?)^[ \t]*\1", re.DOTALL 
 _QUOTED = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`")
 _VARIABLE = re.compile(r"\$\{?(\w+|[@*])")
 """Of the shell, or in a template of JavaScript."""
-_NAMED = re.compile(r"(?<![\w=$./{}:@-])(?<!Bearer )(?:https?://)?(?!/(?:(?:var/)?tmp|dev|var/run)/)([\w-]*(?:\w\.|/)\w[\w./-]*)")
+_NAMED = re.compile(
+    r"(?<![\w=$./{}:@-])(?<!Bearer )(?:https?://)?(?!/(?:(?:var/)?tmp|dev|var/run)/)([\w-]*(?:\w\.|/)\w[\w./-]*)"
+)
 """A file or an address in a line of the shell, but for devices, sockets and what is in a folder that everybody may write."""
 _RETURNS = re.compile(r"\s*(?:return|yield|raise|throw)\b")
 _NODES_CRYPTO = re.compile(r"(?<![\w.])crypto\.(?:randomInt|randomBytes|timingSafeEqual|scrypt\w*|pbkdf2\w*|create\w+)\(")
