@@ -14,7 +14,7 @@ from conscience.cli._shared.cases import column_option, skip_bad_option, tell_sk
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import PATH, Amount, Setup, concurrency_option, setup_options
 from conscience.cli._shared.output import bar, console, print_json
-from conscience.cli._shared.shards import shard_option, tell_shard
+from conscience.cli._shared.shards import check_has_cases, shard_option, tell_shard
 from conscience.errors import ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ def _review_cases(
     drawn = draw(read, shard=shard)  # also finds bad rows before anything is spent
     drawn = replace(drawn, limit=limit, sources=(cases.name,), skipped=len(skipped))
     total = drawn.count
-    if not total and shard is None:
-        raise InputError(f"{cases}: there are no cases", hint="conscience cases check shows how a file is read")
+    check_has_cases(drawn, [str(cases)])
     tell_skipped(skipped)
     tell_shard(drawn, max_cost=max_cost)
     backend, folder = program.roles.backend("review"), work_beside(out)

@@ -15,7 +15,7 @@ from conscience.cli._shared.cases import KindCount, column_option, skip_bad_opti
 from conscience.cli._shared.executors import batch_option, chosen_executor, ray_option
 from conscience.cli._shared.options import PATH, Amount, Setup, concurrency_option, oracle_named, setup_options
 from conscience.cli._shared.output import append, bar, console, print_json, printable, refuse_other, write
-from conscience.cli._shared.shards import shard_option, tell_shard
+from conscience.cli._shared.shards import check_has_cases, shard_option, tell_shard
 from conscience.errors import BackendError, ConscienceError, InputError
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def eval_command(
     drawn = draw(read, limit, seed, shard)
     drawn = replace(drawn, sources=tuple(Path(source).name for source in cases), skipped=len(skipped))
     total = drawn.count
-    if not total and shard is None:
-        raise InputError(f"{', '.join(cases)}: there are no cases", hint="conscience cases check shows how a file is read")
+    check_has_cases(drawn, cases)
     tell_skipped(skipped)
     kinds.tell()
     tell_shard(drawn, max_cost=max_cost, rpm=rpm, tpm=tpm)

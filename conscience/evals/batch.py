@@ -123,6 +123,16 @@ def review_identity(review: Review) -> list[Any]:
     return [review.constitution.fingerprint, review.roles.backend("review").name, settings, instructions]
 
 
+def check_at_least_one(name: str, value: int | None) -> None:
+    """Refuses a run of no cases, which would end as if it had found nothing.
+
+    Raises:
+        ConfigurationError: the number is 0 or less.
+    """
+    if value is not None and value < 1:
+        raise ConfigurationError(f"{name}={value!r} is not a whole number of 1 or more")
+
+
 async def run_cases(
     work: Work,
     identity: str,
@@ -158,8 +168,7 @@ async def run_cases(
             at all.
         BackendError: the backend is gone; what was done is in ``out``.
     """
-    if concurrency < 1:
-        raise ConfigurationError(f"concurrency={concurrency!r} is not a whole number of 1 or more")
+    check_at_least_one("concurrency", concurrency)
     progress = BatchProgress()
     kept, progress.dollars, progress.flagged, reviewers = finished(out, in_parts=part is not None)
     if reviewers - {identity}:

@@ -25,7 +25,7 @@ from conscience.cases.shards import Shard
 from conscience.distributed.batch_files import executor_in
 from conscience.distributed.tasks import Shared
 from conscience.errors import ConfigurationError
-from conscience.evals.batch import BatchProgress, case_key, run_cases
+from conscience.evals.batch import BatchProgress, case_key, check_at_least_one, run_cases
 from conscience.evals.executor import ExecutorSpec, executor_of
 from conscience.evals.folder import RunManifest, claim
 from conscience.evals.grading import Program
@@ -74,9 +74,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.shard is not None and not isinstance(self.shard, Shard):
             raise ConfigurationError(f"shard={self.shard!r} is no Shard", hint='say conscience.Shard.parse("2/4")')
-        for name, least in (("concurrency", self.concurrency), ("limit", self.limit)):
-            if least is not None and least < 1:
-                raise ConfigurationError(f"{name}={least!r} is not a whole number of 1 or more")
+        check_at_least_one("concurrency", self.concurrency)
+        check_at_least_one("limit", self.limit)
         if self.max_dollars is not None and not is_amount(self.max_dollars):
             raise ConfigurationError(f"max_dollars={self.max_dollars!r} is not a finite number of 0 or more")
 

@@ -28,7 +28,7 @@ from litellm.types.utils import (
 )
 
 from conscience.integrations._responses import output_items, output_turn
-from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, other_tokens, part_text
+from conscience.integrations._turns import ReviewedTurn, ToolCall, Turn, other_tokens, part_text, tokens_of
 
 NOT_GENERATED = (EmbeddingResponse, ImageResponse, RerankResponse, TranscriptionResponse)
 """Answers in which no model says anything of its own."""
@@ -180,8 +180,7 @@ def _message_turn(message: Any) -> Turn:
         name: value for name, value in (beside.get("provider_specific_fields") or {}).items() if name not in READ and value
     }
     told = {name: value for name, value in beside.items() if value}
-    dumped = [_dumped(call) for call in asked if _field(call, "function") is not None]
-    if more := [kept for call in dumped if (kept := {n: v for n, v in call.items() if n not in OF_A_CALL and v})]:
+    if more := list(filter(None, map(_beside_function, asked))):
         told["tool_calls"] = more
     return Turn(
         content if isinstance(content, str) else "".join(map(part_text, content)),
@@ -191,6 +190,13 @@ def _message_turn(message: Any) -> Turn:
 
 
 OF_A_CALL = frozenset({"id", "index", "type", "function"})
+"""What a call of a function holds; whatever else is there led to the answer."""
+
+
+def _beside_function(call: Any) -> dict[str, Any]:
+    """What a call says beside its function; a custom tool's is read as a whole."""
+    told = _dumped(call) if _field(call, "function") is not None else {}
+    return {name: value for name, value in told.items() if name not in OF_A_CALL and value}
 
 
 def _call(call: Any) -> ToolCall:
@@ -219,8 +225,7 @@ class _Choice:
 
     def add(self, delta: Any, logprobs: Any) -> None:
         said = _message_turn(delta)
-        told = _dumped(logprobs) or {}
-        self.tokens += [*(told.get("content") or ()), *(told.get("refusal") or ())]
+        self.tokens += tokens_of(logprobs)
         self.text.append(said.text)
         self.thoughts.append(said.reasoning)
         positions = [_field(call, "index") or 0 for call in getattr(delta, "tool_calls", None) or ()]
@@ -268,7 +273,7 @@ def streamed_texts(chunks: Sequence[TextCompletionResponse]) -> dict[int, Turn]:
     for chunk in chunks:
         for choice in chunk.choices:
             texts[choice.index].append(choice.text or "")
-            tokens[choice.index] += (_dumped(getattr(choice, "logprobs", None)) or {}).get("tokens") or ()
+            tokens[choice.index] += tokens_of(getattr(choice, "logprobs", None))
     said = {index: "".join(pieces) for index, pieces in sorted(texts.items())}
     return {index: Turn(text, other_tokens(tokens[index], text)) for index, text in said.items()}
 

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 from uuid import uuid4
@@ -118,22 +119,31 @@ def other_tokens(told: Any, text: str) -> str:
     take the thinking out of an answer leave it there.
 
     Args:
-        told: as a provider has it: its tokens as objects or texts, in a list or in lists by name.
+        told: see ``tokens_of``.
         text: of the answer.
     """
-    told = told.model_dump() if hasattr(told, "model_dump") else told
-    lists = [told.get(name) for name in ("content", "refusal", "tokens")] if isinstance(told, Mapping) else [told]
-    tokens = [token for one in lists if isinstance(one, list) for token in one]
-    said = b"".join(map(_token_bytes, tokens)).decode(errors="replace")
+    said = b"".join(map(_token_bytes, tokens_of(told))).decode(errors="replace")
     return "" if said.strip() == text.strip() else said
 
 
+def tokens_of(told: Any) -> list[Any]:
+    """The tokens in what a provider tells of log-probabilities: objects or texts, in a list or in lists by name."""
+    told = told.model_dump() if hasattr(told, "model_dump") else told
+    lists = [told.get(name) for name in ("content", "refusal", "tokens")] if isinstance(told, Mapping) else [told]
+    return [token for one in lists if isinstance(one, list) for token in one]
+
+
 def _token_bytes(token: Any) -> bytes:
+    """A token's text; its bytes where it is a part of a letter, which no text can show."""
     if not isinstance(token, Mapping):
         return str(token).encode(errors="replace")
-    known = token.get("bytes")  # of a letter that several tokens make
-    is_known = isinstance(known, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in known)
-    return bytes(known) if is_known and known else str(token.get("token") or "").encode(errors="replace")
+    known = token.get("bytes")
+    if isinstance(known, list):
+        with suppress(ValueError, TypeError):
+            part = bytes(known)
+            if "\ufffd" in part.decode(errors="replace"):
+                return part
+    return str(token.get("token") or "").encode(errors="replace")
 
 
 def _without_media(value: Any) -> Any:

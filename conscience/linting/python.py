@@ -20,23 +20,20 @@ CORRECTED: Mapping[str, int] = {"B102": 95, "B201": 489, "B307": 95, "B310": 918
 """Rule → a weakness that says more of it than bandit's own: exec and eval run no shell, debug mode injects nothing, urlopen
 takes no path, YAML is no XML, and a template that escapes nothing makes HTML."""
 
-_BY_LINE: Mapping[str, str] = {
-    "B103": r"\b0o?7[05][05]\b",  # a program that others may run, and its owner alone may write
-    "B108": r"\b(?:mkstemp|mkdtemp|\w*Temporary\w+)\(",  # the folder of a name that is drawn
-    "B113": r"\(.*\*\*\w",  # the timeout may be among them
-    "B202": r"\bfilter\s*=\s*(?:tarfile\.)?(?:data|tar)_filter\b",
-    "B310": r"\burlopen\(\s*[\"']https://",
-    "B411": r"",
-    "B506": r"\bLoader\s*=\s*Loader\b",
-    "B608": r"(?i)\bIN\s*\(\s*(?:\{\w+\}|[\"']\s*\+\s*\w+)|\bORDER\s+BY\s+\{\w+\}",
+_HARMLESS: Mapping[str, tuple[str, str]] = {
+    "B103": (r"\b0o?7[05][05]\b", ""),  # a program that others may run, and its owner alone may write
+    "B108": (r"\b(?:mkstemp|mkdtemp|\w*Temporary\w+)\(", ""),  # the folder of a name that is drawn
+    "B113": (r"\(.*\*\*\w", ""),  # the timeout may be among them
+    "B202": (r"\bfilter\s*=\s*(?:tarfile\.)?(?:data|tar)_filter\b", ""),
+    "B310": (r"\burlopen\(\s*[\"']https://", ""),
+    "B411": ("", r"\bdefusedxml\b[\s\S]*\bmonkey_patch\("),
+    "B506": (r"\bLoader\s*=\s*Loader\b", r"\bC?SafeLoader\s+as\s+Loader\b"),
+    "B608": (  # of a statement, marks and columns that were looked up are no values
+        r"(?i)\bIN\s*\(\s*(?:\{\w+\}|[\"']\s*\+\s*\w+)|\bORDER\s+BY\s+\{\w+\}",
+        r"[\"']\?[\"']|[\"']%s[\"']\s*(?:\]\s*)?\*|=\s*\w+\[\w+\]|\.get\((?!\s*(\w+)\s*,\s*\1\s*\))|\b(?:not )?in [A-Z]",
+    ),
 }
-_BY_CODE: Mapping[str, str] = {
-    "B411": r"\bdefusedxml\b[\s\S]*\bmonkey_patch\(",
-    "B506": r"\bC?SafeLoader\s+as\s+Loader\b",
-    "B608": r"[\"']\?[\"']|[\"']%s[\"']\s*(?:\]\s*)?\*|=\s*\w+\[\w+\]|\.get\((?!\s*(\w+)\s*,\s*\1\s*\))|\b(?:not )?in [A-Z]",
-}
-"""Rule → what shows that a finding is none: in its line, and for some in the code as a whole. Of a statement, marks and
-columns that were looked up are no values."""
+"""Rule → what shows that a finding is none: in its line, and in the code as a whole."""
 
 
 def can_read_python() -> bool:
@@ -77,12 +74,10 @@ def weaknesses_of_python(code: str) -> list[Weakness] | None:
 
 
 def _is_harmless(weakness: Weakness, code: str) -> bool:
-    line = _BY_LINE.get(weakness.rule)
-    return (
-        line is not None
-        and re.search(line, weakness.quote) is not None
-        and bool(re.search(_BY_CODE.get(weakness.rule, ""), code))
-    )
+    if weakness.rule not in _HARMLESS:
+        return False
+    line, whole = _HARMLESS[weakness.rule]
+    return bool(re.search(line, weakness.quote) and re.search(whole, code))
 
 
 @cache

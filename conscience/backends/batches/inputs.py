@@ -64,7 +64,7 @@ def read_questions(path: Path) -> Iterator[Question]:
                 row = orjson.loads(line)
                 yield Question(row["custom_id"], line, *_tokens(row["body"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = f"put it back, or give its batch up: conscience batches {path.parent.parent.parent} --cancel"
+        hint = f"put it back, or delete {path.parent}: the answers of its batch are then given up"
         raise InputError(f"{path}: the questions of a batch cannot be read: {error}", hint=hint) from None
 
 

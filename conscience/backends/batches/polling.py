@@ -65,15 +65,16 @@ def _is_late(job: Job, batch: Batch, waiting: Waiting) -> bool:
     Raises:
         BackendError: it has been so for long.
     """
-    named = [batch.get(name) for name in ("output_file_id", "error_file_id")]
-    untold = job.status == "completed" and not isinstance(batch.get("request_counts"), dict) and not any(named)
-    if named[0] or not (job.completed or untold):
+    is_counted = isinstance(batch.get("request_counts"), dict)
+    untold = job.status == "completed" and not is_counted and not batch.get("error_file_id")
+    if batch.get("output_file_id") or not (job.completed or untold):
         return False
     job.late_since = job.late_since or time.time()
     job.save()
     if time.time() - job.late_since > waiting.pace.patience:
         hint = "the same command looks again; the provider's support may know where the file is"
-        message = f"{job.model}: {job.batch_id} has {job.completed or 'ended with its'} answers and names no file with them"
+        has = f"has {job.completed} answers" if job.completed else "has ended"
+        message = f"{job.model}: {job.batch_id} {has} and names no file with them"
         raise BackendError(message, hint=hint, gone=True)
     return True
 

@@ -76,11 +76,11 @@ class Posting:
             return transport
         if (content := transport.content(messages, sent)) is None:
             return transport  # only LiteLLM can shape it
-        asked = digest([transport.name, key, content.decode()], _KEY_DIGITS)
-        if asked in self._waiting:  # of the same question, asked beside it: one reply is for both
+        question = digest([transport.name, key, content.decode()], _KEY_DIGITS)
+        if question in self._waiting:  # asked beside itself: one reply is for both
             raise Parked
-        self._asked[asked] += 1  # more than one is a further attempt, and another question to the provider
-        question, asked = asked, digest([asked, self._asked[asked]], _KEY_DIGITS)
+        self._asked[question] += 1  # more than one is a further attempt, and another question to the provider
+        asked = digest([question, self._asked[question]], _KEY_DIGITS)
         if (reply := self._mailbox.reply(asked)) is not None:
             self.used.append(asked)
             return _Posted(transport, reply)

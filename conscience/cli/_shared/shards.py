@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from conscience.cases.shards import Shard
+from conscience.errors import InputError
 
 if TYPE_CHECKING:
     from conscience.cases.drawing import Drawn
@@ -22,6 +24,16 @@ shard_option = click.option(
     callback=_parsed,
     help="Only the I-th of N parts, from 1; auto (or auto/N): as the scheduler's variables say. See conscience merge.",
 )
+
+
+def check_has_cases(drawn: Drawn, sources: Sequence[str]) -> None:
+    """Refuses sources without a case; a shard may well have none.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not drawn.count and drawn.shard is None:
+        raise InputError(f"{', '.join(sources)}: there are no cases", hint="conscience cases check shows how a file is read")
 
 
 def tell_shard(drawn: Drawn, *, max_cost: float | None = None, rpm: float | None = None, tpm: float | None = None) -> None:

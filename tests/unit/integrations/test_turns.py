@@ -16,6 +16,7 @@ from conscience.integrations._turns import (
     chat_tool,
     chat_tools,
     judge_of,
+    other_tokens,
     part_text,
     readable,
     review,
@@ -179,3 +180,18 @@ def test_thoughts_that_were_flagged_do_not_come_back_with_an_answer_that_stays()
     judge = program("Fine.", gate=lambda messages, params: 0.97 if BAD in str(messages[-1]) else 0.03)
     shown = review(judge, ASKED, Turn("Fine.", f"I think {BAD}."))
     assert BAD not in repr(shown.turn)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ([{"token": "Fine", "bytes": [70, 105, 110, 101]}, {"token": "."}], ""),
+        ([{"token": "\\xc3", "bytes": [0xC3]}, {"token": "\\xa9", "bytes": [0xA9]}], "é"),  # a letter of two tokens
+        ([{"token": BAD, "bytes": list(b"Fine.")}], BAD),  # what a client reads is the token
+        ([{"token": "Fine.", "bytes": 5}], ""),
+        (["Fi", "ne."], ""),
+        ({"content": [{"token": "Fine."}], "refusal": None}, ""),
+    ],
+)
+def test_tokens_that_are_not_the_text_are_told(tokens: Any, said: str) -> None:
+    assert other_tokens(tokens, "Fine.") == said

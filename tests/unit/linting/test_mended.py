@@ -7,8 +7,7 @@ from __future__ import annotations
 import pytest
 
 from conscience.linting.rules import broken_rules
-
-LANGUAGES = {"sh": "shell", "js": "javascript", "py": "python"}
+from tests.unit.linting.test_rules import LANGUAGES
 
 MENDED = [
     ("js-shell", "const { execFileSync } = require('child_process');\nclass Repo {\n  constructor(dir) { this.dir = dir; }\n  exec(args) { return execFileSync('git', args, { cwd: this.dir }); }\n  log(n) { return this.exec(['log', '-n', String(n)]); }\n}"),
